@@ -1,0 +1,104 @@
+"""The application: routes, middleware, and what lives as long as the process."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypedDict
+
+import httpx
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
+
+from api.endpoints import contact, health, jobs, stand_ins
+from api.errors import HANDLERS
+from api.middleware import BodyLimit, RequestContext
+from api.schemas import BASE
+from api.stand_ins import MessageBox
+from api.state import Shared
+from jobs.resources import PROVIDER_TIMEOUT, SmsProvider
+from settings import LogFormat, Settings, load_settings
+from worker.client import Client
+from worker.database import make_engine
+from worker.definitions import registry
+from worker.discovery import discover
+from worker.errors import EmbarqError
+from worker.observability.logs import configure_logs
+
+
+class Lifespan(TypedDict):
+    """What Starlette hands to each request."""
+
+    shared: Shared
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """The application for these settings, or for those of the environment.
+
+    Raises:
+        EmbarqError: REDIS_URL is not set: `embarq dev` starts a private Redis and sets it.
+    """
+    settings = settings or load_settings()
+    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
+    discover(settings.jobs, registry)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[Lifespan]:
+        async with _open(settings) as shared:
+            yield {"shared": shared}
+
+    return Starlette(
+        routes=_routes(settings),
+        middleware=[Middleware(RequestContext), Middleware(BodyLimit, limit=settings.max_body)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
+
+
+def _routes(settings: Settings) -> list[Route | Mount]:
+    routes: list[Route | Mount] = [
+        Mount(
+            BASE,
+            routes=[
+                Route("/jobs", jobs.create_job, methods=["POST"]),
+                Route("/jobs/{id}", jobs.show_job),
+                Route("/jobs/{id}/progress", jobs.show_progress),
+                Route("/jobs/{id}/result", jobs.show_result),
+                Route("/definitions", jobs.list_definitions),
+                Route("/contact", contact.contact, methods=["POST"]),
+            ],
+        ),
+        Route("/health/live", health.live),
+        Route("/health/ready", health.ready),
+        Route("/health/workers", health.workers),
+    ]
+    if settings.development:
+        routes += [
+            Route("/stand-ins/sms", stand_ins.take_message, methods=["POST"]),
+            Route("/stand-ins/sms", stand_ins.list_messages),
+        ]
+    return routes
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[Shared]:
+    """Open what the process shares. Nothing here needs Redis to be there yet."""
+    if settings.redis_url is None:
+        raise EmbarqError("REDIS_URL is not set; `embarq dev` starts a private Redis")
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify)
+        )
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
+        database = make_engine(settings.database_url) if settings.database_url else None
+        if database is not None:
+            stack.push_async_callback(database.dispose)
+        registry.bind(client)
+        stack.callback(registry.bind, None)
+        yield Shared(
+            client=client,
+            registry=registry,
+            database=database,
+            sms=SmsProvider(http, settings.sms_endpoint),
+            box=MessageBox(settings.data_dir / "stand-ins" / "sms.jsonl"),
+            contacts=MessageBox(settings.data_dir / "contacts.jsonl"),
+        )

@@ -1,0 +1,113 @@
+"""Posting jobs and looking them up."""
+
+import hashlib
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import IdempotencyConflict, InvalidBody
+from api.json import JsonResponse, read_object
+from api.schemas import NewJobBody, error_record, job_record, links, progress_record
+from api.state import Shared, shared
+from worker.definitions import Call
+from worker.errors import ArgumentProblem
+from worker.job import Job
+from worker.options import check_options
+
+LONGEST_WAIT = 60.0
+POLL_AGAIN_SECONDS = 1
+
+
+async def create_job(request: Request) -> Response:
+    """`POST /jobs`: 202 when it was queued, 200 when a job with this id, or this Idempotency-Key, was there."""
+    body = NewJobBody.read(await read_object(request))
+    here = shared(request)
+    definition = here.registry.get(body.job)
+    options = check_options(body.job, body.options)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and "id" in options:
+        clash = "an Idempotency-Key makes the id; give one of them"
+        raise InvalidBody([ArgumentProblem(("options", "id"), clash)])
+    if key is not None:
+        options["id"] = "key-" + hashlib.sha256(key.encode()).hexdigest()[:40]
+    call = definition.call_with(body.args, options)
+    handle = await here.client.enqueue(call)
+    if not handle.created:
+        return await _existing(here, handle.id, call if key is not None else None)
+    record = {
+        "id": handle.id,
+        "job": definition.name,
+        "state": _first_state(options),
+        "links": links(handle.id),
+    }
+    return JsonResponse(record, 202, headers=_location(handle.id) | {"Retry-After": str(POLL_AGAIN_SECONDS)})
+
+
+async def _existing(here: Shared, job_id: str, same_as: Call[Any] | None) -> Response:
+    job = await here.client.find(job_id)
+    if same_as is not None and (job.job, job.args) != (same_as.definition.name, dict(same_as.arguments)):
+        raise IdempotencyConflict("this Idempotency-Key was used for another job or other arguments")
+    return JsonResponse(job_record(job), 200, headers=_location(job_id))
+
+
+def _first_state(options: Any) -> str:
+    return "deferred" if options.get("delay") or "run_at" in options else "queued"
+
+
+def _location(job_id: str) -> dict[str, str]:
+    return {"Location": links(job_id)["self"]}
+
+
+async def show_job(request: Request) -> Response:
+    """`GET /jobs/{id}`, held with `?wait=` until the job has ended or the seconds are over."""
+    return JsonResponse(job_record(await _find(request)))
+
+
+async def show_progress(request: Request) -> Response:
+    """`GET /jobs/{id}/progress`."""
+    job = await _find(request)
+    return JsonResponse({"id": job.id, "state": job.state, "progress": progress_record(job.progress)})
+
+
+async def show_result(request: Request) -> Response:
+    """`GET /jobs/{id}/result`: 202 until the job has ended."""
+    job = await _find(request)
+    record: dict[str, Any] = {"id": job.id, "state": job.state}
+    if not job.state.ended:
+        return JsonResponse(record, 202, headers={"Retry-After": str(POLL_AGAIN_SECONDS)})
+    return JsonResponse(record | {"result": job.result, "error": error_record(job.error)})
+
+
+async def _find(request: Request) -> Job:
+    client, job_id = shared(request).client, request.path_params["id"]
+    wait = _wait(request)
+    return await (client.wait_for(job_id, wait) if wait else client.find(job_id))
+
+
+def _wait(request: Request) -> float:
+    """Seconds of `?wait=`, 60 at most."""
+    text = request.query_params.get("wait", "0")
+    try:
+        seconds = float(text)
+        if not 0 <= seconds <= LONGEST_WAIT:
+            raise ValueError
+    except ValueError:
+        message = f"must be a number of seconds from 0 to {LONGEST_WAIT:.0f}"
+        raise InvalidBody([ArgumentProblem(("wait",), message)]) from None
+    return seconds
+
+
+async def list_definitions(request: Request) -> Response:
+    """`GET /definitions`: every job with the JSON schema of its arguments."""
+    records = [
+        {
+            "job": definition.name,
+            "path": definition.path,
+            "description": (definition.__doc__ or "").strip().partition("\n")[0],
+            "queue": definition.declared.get("queue", "default"),
+            "arguments": definition.schema.json_schema(),
+        }
+        for definition in sorted(shared(request).registry, key=lambda definition: definition.name)
+    ]
+    return JsonResponse({"definitions": records})

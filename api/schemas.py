@@ -1,0 +1,100 @@
+"""What clients send and get, as pydantic models and plain records."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.errors import InvalidBody
+from worker.errors import ArgumentProblem
+from worker.job import Job, JobError, Progress
+
+BASE = "/api/v1"
+
+
+class Body(BaseModel):
+    """A request's body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def read(cls, body: Any) -> Self:
+        """Check a decoded body.
+
+        Raises:
+            InvalidBody: with a pointer to each field that is wrong.
+        """
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            raise InvalidBody([ArgumentProblem(tuple(e["loc"]), e["msg"]) for e in error.errors()]) from error
+
+
+class NewJobBody(Body):
+    """`POST /jobs`."""
+
+    job: Annotated[str, Field(min_length=1, max_length=200)]
+    args: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+
+class MessageBody(Body):
+    """What the SMS stand-in takes, as a provider would."""
+
+    to: Annotated[str, Field(pattern=r"^\+?[0-9]{5,15}$")]
+    message: Annotated[str, Field(min_length=1, max_length=1600)]
+    message_type: str = "text"
+
+
+class ContactBody(Body):
+    """`POST /contact`."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    number: Annotated[str, Field(pattern=r"^\+?[0-9]{5,15}$")]
+    message: Annotated[str, Field(min_length=1, max_length=5000)]
+
+
+def job_record(job: Job) -> dict[str, Any]:
+    """A job as clients see it."""
+    return {
+        "id": job.id,
+        "job": job.job,
+        "queue": job.queue,
+        "priority": job.priority,
+        "state": job.state,
+        "args": job.args,
+        "progress": progress_record(job.progress),
+        "result": job.result,
+        "error": error_record(job.error),
+        "try": job.tries,
+        "max_tries": job.max_tries,
+        "enqueued_at": job.enqueued_at,
+        "scheduled_for": job.scheduled_for,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "worker": job.worker,
+        "tags": job.tags,
+        "links": links(job.id),
+    }
+
+
+def progress_record(progress: Progress | None) -> dict[str, Any] | None:
+    """Progress as clients see it."""
+    if progress is None:
+        return None
+    return {
+        "current": progress.current,
+        "total": progress.total,
+        "percent": progress.percent,
+        "message": progress.message,
+    }
+
+
+def error_record(error: JobError | None) -> dict[str, Any] | None:
+    """An error as clients see it."""
+    return None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback}
+
+
+def links(job_id: str) -> dict[str, str]:
+    """Where the rest of a job is."""
+    own = f"{BASE}/jobs/{job_id}"
+    return {"self": own, "progress": f"{own}/progress", "result": f"{own}/result"}

@@ -1,0 +1,53 @@
+"""Text messages through the HTTP provider."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from jobs.resources import MessageRefused, ProviderUnavailable, SmsProvider
+from worker import Context, Retry, job
+
+PhoneNumber = Annotated[str, Field(pattern=r"^\+?[0-9]{5,15}$")]
+LONGEST_DELAY = 300.0
+
+
+class Refusal(TypedDict):
+    """A number that the provider would not send to, and why."""
+
+    number: str
+    reason: str
+
+
+class BulkReport(TypedDict):
+    """What became of a bulk of messages."""
+
+    sent: int
+    refused: list[Refusal]
+
+
+@job()
+async def send_bulk_messages(
+    ctx: Context,
+    numbers: Annotated[list[PhoneNumber], Field(min_length=1, max_length=10_000)],
+    message: Annotated[str, Field(min_length=1, max_length=1600)],
+    message_type: Literal["text", "flash"] = "text",
+) -> BulkReport:
+    """Send one message to many numbers, with progress per message.
+
+    A second run sends nothing twice: each message goes out under a key made of the job and its place, and the
+    provider drops a key that it has seen. While the provider is away the job waits and tries again.
+    """
+    sms = ctx.resource(SmsProvider)
+    refused: list[Refusal] = []
+    ctx.progress(0, len(numbers))
+    for place, number in enumerate(numbers, start=1):
+        try:
+            await sms.send(number, message, message_type, key=f"{ctx.job_id}:{place}")
+        except MessageRefused as error:
+            refused.append({"number": number, "reason": str(error)})
+        except ProviderUnavailable as error:
+            ctx.logger.warning("provider is away", reason=str(error), sent=place - 1)
+            raise Retry(delay=min(LONGEST_DELAY, 2.0**ctx.try_number)) from error
+        ctx.progress(place, len(numbers), f"{place} of {len(numbers)} sent")
+    return {"sent": len(numbers) - len(refused), "refused": refused}

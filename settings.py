@@ -1,0 +1,113 @@
+"""Typed settings, read once from the environment at the roots (`api.app`, `worker.cli`)."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Environment(StrEnum):
+    """Where the process runs: stand-ins for outside services exist in development only."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class LogFormat(StrEnum):
+    """How log lines look: for people, or one JSON object a line."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The lowest level that is logged."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class SettingsError(Exception):
+    """A variable of the environment has a value that is not allowed; the message names it."""
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Heroku's names stay as they are, all others start with `EMBARQ_`.
+
+    Times are seconds, sizes are bytes.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="EMBARQ_", frozen=True, extra="ignore")
+
+    redis_url: str | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        pattern=r"^(redis|rediss|unix)://",
+        description="redis://host:port/db",
+    )
+    database_url: str | None = Field(
+        None, validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+asyncpg)?://"
+    )
+    port: int = Field(8000, validation_alias="PORT", ge=1, le=65535)
+    web_concurrency: int = Field(1, validation_alias="WEB_CONCURRENCY", ge=1, le=64)
+
+    env: Environment = Environment.DEVELOPMENT
+    host: str = "127.0.0.1"
+    data_dir: Path = Path(".embarq")
+    jobs: Annotated[tuple[str, ...], NoDecode] = ("jobs",)
+    redis_tls_verify: bool = Field(default_factory=lambda: "DYNO" not in os.environ)
+
+    concurrency: int = Field(100, ge=1, le=10_000)
+    queues: Annotated[tuple[str, ...], NoDecode] = ("default",)
+    lease: float = Field(15.0, ge=0.5, le=3600)
+    poll: float = Field(0.5, ge=0.05, le=60)
+    grace: float = Field(25.0, ge=0, le=3600)
+    unknown_job_deadline: float = Field(600.0, ge=0)
+
+    max_tries: int = Field(5, ge=1)
+    timeout: Seconds = 900.0
+    result_ttl: float = Field(3600.0, ge=0)
+
+    max_body: int = Field(1024 * 1024, ge=1024)
+    sms_url: str | None = Field(None, pattern=r"^https?://")
+
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.CONSOLE
+
+    @property
+    def development(self) -> bool:
+        """Whether stand-ins for outside services are served."""
+        return self.env is Environment.DEVELOPMENT
+
+    @property
+    def sms_endpoint(self) -> str:
+        """The SMS provider's URL: `EMBARQ_SMS_URL`, or the stand-in that the API serves in development."""
+        return self.sms_url or f"http://127.0.0.1:{self.port}/stand-ins/sms"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a value is not allowed; the message has a line per variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{_variable(str(problem['loc'][0]))}={problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise SettingsError("\n".join(lines)) from error
+
+
+def _variable(location: str) -> str:
+    """The environment's name for a field, from pydantic's name of the place of an error."""
+    return location if location.isupper() else f"EMBARQ_{location.upper()}"

@@ -1,0 +1,92 @@
+"""A job's arguments, checked against its signature by pydantic: at enqueue, and again in the worker."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, get_type_hints
+
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from worker.context import Context
+from worker.errors import ArgumentProblem, DefinitionError, InvalidArguments
+from worker.options import problems
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class ArgumentSchema:
+    """The arguments that a job function takes, without its context.
+
+    Raises:
+        DefinitionError: a parameter has no annotation, or cannot be sent by name.
+    """
+
+    def __init__(self, job: str, function: Callable[..., Any]) -> None:
+        self._job = job
+        try:
+            hints = get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise DefinitionError(f"job {job!r}: an annotation names something unknown: {error}") from error
+        parameters = list(inspect.signature(function).parameters.values())
+        self.takes_context = bool(parameters) and hints.get(parameters[0].name) is Context
+        self._parameters = {p.name: p for p in parameters[self.takes_context :]}
+        self._order = list(self._parameters)
+        self._adapter = self._build(hints)
+
+    def _build(self, hints: Mapping[str, Any]) -> TypeAdapter[dict[str, Any]]:
+        fields: dict[str, Any] = {}
+        for name, parameter in self._parameters.items():
+            if name not in hints:
+                raise DefinitionError(f"job {self._job!r}: parameter {name!r} needs a type annotation")
+            if parameter.kind not in _BY_NAME:
+                raise DefinitionError(f"job {self._job!r}: parameter {name!r} cannot be sent by name")
+            required = parameter.default is inspect.Parameter.empty
+            fields[name] = hints[name] if required else NotRequired[hints[name]]
+        table: Any = TypedDict(f"{self._job}_arguments", fields)  # type: ignore[misc]  # made at run time
+        try:
+            checked: TypeAdapter[dict[str, Any]] = TypeAdapter(with_config(ConfigDict(extra="forbid"))(table))  # type: ignore[arg-type]  # a table is a dict
+            return checked
+        except PydanticSchemaGenerationError as error:
+            raise DefinitionError(f"job {self._job!r}: an annotation has no JSON form: {error}") from error
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Name positional arguments as a Python call would.
+
+        Raises:
+            InvalidArguments: too many, or one given twice.
+        """
+        if not args:
+            return dict(kwargs)
+        named = dict(zip(self._order, args, strict=False))
+        wrong = [ArgumentProblem(("args", name), "given twice") for name in named if name in kwargs]
+        if len(args) > len(self._order):
+            count = f"takes {len(self._order)} arguments, {len(args)} were given"
+            wrong.append(ArgumentProblem(("args",), count))
+        if wrong:
+            raise InvalidArguments(self._job, wrong)
+        return {**named, **kwargs}
+
+    def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn JSON values, or Python ones, into what the signature's types say.
+
+        Raises:
+            InvalidArguments: a value is missing, unknown or of a wrong type.
+        """
+        try:
+            return self._adapter.validate_python(values)
+        except ValidationError as error:
+            raise InvalidArguments(self._job, problems(error, "args")) from error
+
+    def to_json(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Validated arguments as JSON values."""
+        dumped: dict[str, Any] = self._adapter.dump_python(values, mode="json")
+        return dumped
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of the arguments, with their defaults."""
+        schema = self._adapter.json_schema()
+        for name, parameter in self._parameters.items():
+            if parameter.default is not inspect.Parameter.empty:
+                default = self._adapter.dump_python({name: parameter.default}, mode="json", warnings=False)[name]
+                schema["properties"][name]["default"] = default
+        return schema

@@ -1,0 +1,185 @@
+"""The queue's transitions: one method a script, with types. What each does to a job: `docs/state-machine.md`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from worker.broker import keys, scripts
+from worker.broker.pool import unavailable_when_away
+from worker.job import State
+
+HELD_IDS_STEPPED_OVER = 1000
+FIELDS_PER_CLAIM = 6
+UNTIL_FOREVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to queue. `payload` is JSON without its enqueue time, which the script adds."""
+
+    id: str
+    queue_key: str
+    nonce: str
+    payload: bytes
+    delay_ms: int = 0
+    due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that this worker holds under a lease. `claimed_ms` is Redis' time of the claim."""
+
+    id: str
+    queue_key: str
+    token: str
+    payload: bytes
+    tries: int
+    leases_lost: int
+    aborted: bool
+    claimed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim brought: jobs, seconds until the next is due (None: none waits), whether more is due now."""
+
+    jobs: list[Claimed]
+    next_due_in: float | None
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What a worker has room for. `number` makes the tokens of each claim different."""
+
+    worker: str
+    number: int
+    queue_keys: Sequence[str]
+    limit: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The try ended the job."""
+
+    state: State
+    result: bytes
+    ttl_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The job waits again. `released`: the try does not count."""
+
+    delay_ms: int
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a claimed job."""
+
+    claimed: Claimed
+    worker: str
+    outcome: Ended | PutBack
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A running job's lease, and its progress as JSON when there is news."""
+
+    claimed: Claimed
+    progress: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a renewal found out: leases that were lost, jobs that are to be stopped."""
+
+    lost: list[str]
+    aborted: list[str]
+
+
+class Broker:
+    """All writes to the queue. Every method raises `BrokerUnavailable` when Redis cannot serve it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[bool]:
+        """Queue jobs; per job, False when another job has its id. Safe to repeat with the same nonces."""
+        arguments: list[scripts.Argument] = []
+        for job in jobs:
+            due = "" if job.due_ms is None else job.due_ms
+            arguments += (job.id, job.queue_key, job.delay_ms, due, job.nonce, job.payload)
+        with unavailable_when_away():
+            return [bool(created) for created in await scripts.run(self._redis, scripts.ENQUEUE, (), arguments)]
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], claim: ClaimRequest | None
+    ) -> tuple[list[bool], Claim | None]:
+        """Settle what has run and claim what is due, in one round trip.
+
+        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for.
+        """
+        requests = []
+        if settlements:
+            requests.append(_finish(settlements))
+        if claim is not None:
+            requests.append(_claim(claim))
+        with unavailable_when_away():
+            answers = await scripts.run_together(self._redis, requests)
+        stored = [bool(answer) for answer in answers[0]] if settlements else []
+        return stored, None if claim is None else _read_claim(claim, answers[-1])
+
+    async def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
+        """Push on the leases of running jobs and store their progress."""
+        arguments: list[scripts.Argument] = [lease_ms]
+        for renewal in renewals:
+            claimed = renewal.claimed
+            arguments += (claimed.id, claimed.queue_key, claimed.token, renewal.progress)
+        with unavailable_when_away():
+            lost, aborted = await scripts.run(self._redis, scripts.RENEW, (), arguments)
+        return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
+
+    async def heartbeat(self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str]) -> None:
+        """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye."""
+        with unavailable_when_away():
+            await scripts.run(self._redis, scripts.HEARTBEAT, (), (worker, record, ttl_ms, *queue_keys))
+
+
+def _finish(settlements: Sequence[Settlement]) -> scripts.Request:
+    arguments: list[scripts.Argument] = []
+    for settlement in settlements:
+        claimed, outcome = settlement.claimed, settlement.outcome
+        arguments += (claimed.id, claimed.queue_key, claimed.token)
+        if isinstance(outcome, Ended):
+            arguments += (outcome.state.value, outcome.result, _life(outcome.ttl_ms))
+        else:
+            arguments += ("release" if outcome.released else "retry", b"", outcome.delay_ms)
+        arguments.append(settlement.worker)
+    return scripts.Request(scripts.FINISH, (), arguments)
+
+
+def _life(ttl_ms: int | None) -> int:
+    """A result's life in the script's terms. One that is not kept leaves a trace for a minute, so that a repeated
+    enqueue or settlement still finds that it was done."""
+    return UNTIL_FOREVER if ttl_ms is None else max(ttl_ms, keys.TOMBSTONE_MS)
+
+
+def _claim(claim: ClaimRequest) -> scripts.Request:
+    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER)
+    return scripts.Request(scripts.CLAIM, claim.queue_keys, arguments)
+
+
+def _read_claim(request: ClaimRequest, answer: list[Any]) -> Claim:
+    now, next_due = int(answer[0]), int(answer[1])
+    token = f"{keys.TOKEN}{request.worker}:{request.number}"
+    jobs = []
+    for start in range(3, len(answer), FIELDS_PER_CLAIM):
+        job_id, queue, payload, tries, lost, aborted = answer[start : start + FIELDS_PER_CLAIM]
+        jobs.append(Claimed(job_id.decode(), queue.decode(), token, payload, tries, lost, bool(aborted), now))
+    return Claim(jobs, None if next_due < 0 else max(0, next_due - now) / 1000, bool(answer[2]))

@@ -1,0 +1,174 @@
+"""Read-only queries: a job as it is now, and the workers that live. Their cost does not grow with the queue."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from worker import wire
+from worker.broker import keys, scripts
+from worker.broker.pool import unavailable_when_away
+from worker.errors import JobNotFound, MalformedPayload
+from worker.job import Job, JobError, Priority, Progress, State, from_ms
+
+
+class WorkerRecord(msgspec.Struct, frozen=True):
+    """What a worker says of itself at each heartbeat. `started_at` is Unix seconds."""
+
+    id: str
+    host: str
+    pid: int
+    queues: list[str]
+    concurrency: int
+    running: int
+    started_at: float
+    jobs: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """The answer of the look-up script for a job that has not ended."""
+
+    now_ms: int
+    leased: bool
+    tries: int
+    due_ms: int
+    queue_key: str
+    run: dict[str, str]
+
+    @property
+    def state(self) -> State:
+        if self.leased:
+            return State.RUNNING
+        if self.run.get("state") == "retry":
+            return State.RETRYING
+        return State.DEFERRED if self.due_ms > self.now_ms else State.QUEUED
+
+
+class Inspector:
+    """Looks things up in Redis. Every method raises `BrokerUnavailable` when Redis cannot serve it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def find(self, job_id: str) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+        """
+        with unavailable_when_away():
+            answer = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
+        now, result, payload, lease, tries, due, queue, run = answer
+        if result:
+            return _ended(job_id, result)
+        if not payload:
+            raise JobNotFound(job_id)
+        fields = dict(zip((f.decode() for f in run[::2]), (v.decode() for v in run[1::2]), strict=True))
+        seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode() or keys.QUEUE, fields)
+        return _waiting(job_id, payload, seen)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """The workers whose heartbeat is fresh."""
+        with unavailable_when_away():
+            records = await scripts.run(self._redis, scripts.WORKERS)
+        return [msgspec.json.decode(record, type=WorkerRecord) for record in records]
+
+    async def ping(self) -> None:
+        """Ask Redis for a sign of life."""
+        with unavailable_when_away():
+            await self._redis.execute_command("PING")
+
+
+def _arguments(record: wire.Payload | wire.Result) -> dict[str, Any]:
+    """Arguments by name; positional ones, as plain arq clients send them, by their place."""
+    return {str(place): value for place, value in enumerate(record.args)} | record.kwargs
+
+
+def _progress(record: wire.ProgressRecord | None) -> Progress | None:
+    return None if record is None else Progress(record.current, record.total, record.message)
+
+
+def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
+    queue, priority = keys.parse_queue_key(seen.queue_key)
+    run = seen.run
+    try:
+        record = wire.loads(payload, wire.Payload)
+    except MalformedPayload as error:
+        record = wire.Payload(job="?", enqueued_ms=seen.due_ms if seen.due_ms > 0 else seen.now_ms)
+        problem: JobError | None = JobError("MalformedPayload", str(error))
+    else:
+        problem = None
+    waits = seen.state in (State.DEFERRED, State.RETRYING)
+    progress = wire.loads(run["progress"].encode(), wire.ProgressRecord) if "progress" in run else None
+    running = seen.state is State.RUNNING
+    return Job(
+        id=job_id,
+        job=record.job,
+        queue=queue,
+        priority=priority,
+        state=seen.state,
+        args=_arguments(record),
+        tries=seen.tries,
+        max_tries=record.options.max_tries,
+        enqueued_at=from_ms(record.enqueued_ms),
+        scheduled_for=from_ms(seen.due_ms) if waits else None,
+        started_at=from_ms(int(run["started"])) if "started" in run and seen.tries else None,
+        progress=_progress(progress),
+        error=problem,
+        worker=run.get("worker") if running else None,
+        tags=record.options.tags,
+    )
+
+
+def _ended(job_id: str, data: bytes) -> Job:
+    try:
+        record = wire.loads(data, wire.Result)
+    except MalformedPayload as error:
+        return _unreadable(job_id, str(error))
+    queue, priority = keys.parse_queue_key(record.queue)
+    state = State(record.state) if record.state else (State.SUCCEEDED if record.success else State.FAILED)
+    return Job(
+        id=job_id,
+        job=record.job,
+        queue=queue,
+        priority=priority,
+        state=state,
+        args=_arguments(record),
+        tries=record.tries,
+        max_tries=record.options.max_tries,
+        enqueued_at=from_ms(record.enqueued_ms),
+        started_at=from_ms(record.started_ms) if record.started_ms else None,
+        finished_at=from_ms(record.finished_ms),
+        progress=_progress(record.progress),
+        result=record.result if record.success else None,
+        error=_error(record.notice if record.success else record.result),
+        worker=record.worker,
+        tags=record.options.tags,
+    )
+
+
+def _error(value: Any) -> JobError | None:
+    """A failure as the wire promises it, or whatever another writer put there, as text."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and {"type", "message"} <= value.keys():
+        return JobError(str(value["type"]), str(value["message"]), value.get("traceback"))
+    return JobError("Error", str(value))
+
+
+def _unreadable(job_id: str, reason: str) -> Job:
+    """A result that another program wrote in another format: the job ended, and how cannot be read."""
+    return Job(
+        id=job_id,
+        job="?",
+        queue="default",
+        priority=Priority.NORMAL,
+        state=State.FAILED,
+        args={},
+        tries=0,
+        max_tries=None,
+        enqueued_at=from_ms(0),
+        error=JobError("MalformedPayload", reason),
+    )

@@ -1,0 +1,49 @@
+"""The names of all keys in Redis, in one place: arq's, which are a promise, and our own under `embarq:`."""
+
+from worker.job import Priority
+
+QUEUE = "arq:queue"
+JOB = "arq:job:"
+LEASE = "arq:in-progress:"
+TRIES = "arq:retry:"
+RESULT = "arq:result:"
+ABORT = "arq:abort"
+
+RUN = "embarq:run:"
+WAKE = "embarq:wake:"
+CONTROL = "embarq:control:"
+DONE = "embarq:done:"
+QUEUES = "embarq:queues"
+EVENTS = "embarq:events"
+WORKER = "embarq:worker:"
+WORKERS = "embarq:workers"
+TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secret
+
+EVENTS_KEPT = 10_000
+TOMBSTONE_MS = 60_000
+
+LUA_CONSTANTS = {
+    name: value
+    for name, value in list(globals().items())
+    if name.isupper() and isinstance(value, str | int) and not name.startswith("_")
+}
+
+
+def queue_key(name: str, priority: Priority = Priority.NORMAL) -> str:
+    """The sorted set of a queue's level. Normal is arq's own: `arq:queue`, `arq:queue:emails`."""
+    key = QUEUE if name == "default" else f"{QUEUE}:{name}"
+    return key if priority is Priority.NORMAL else f"{key}!{priority}"
+
+
+def parse_queue_key(key: str) -> tuple[str, Priority]:
+    """Queue name and level of a sorted set; a key of a plain arq queue outside our scheme is its own name."""
+    base, _, level = key.partition("!")
+    priority = Priority(level) if level in set(Priority) else Priority.NORMAL
+    if base == QUEUE:
+        return "default", priority
+    return base.removeprefix(f"{QUEUE}:"), priority
+
+
+def wake_key(queue: str) -> str:
+    """The list on which idle workers of a queue wait for a token."""
+    return WAKE + queue_key(queue)

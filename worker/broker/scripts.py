@@ -1,0 +1,86 @@
+"""Our Lua scripts: read from their files once, run by their digest, loaded again when a server forgot them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from worker.broker import keys
+
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's whole source and the digest that Redis knows it by."""
+
+    name: str
+    source: bytes
+    sha: str
+
+
+def _literal(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else f"'{value}'"
+
+
+def _read(name: str) -> Script:
+    folder = resources.files("worker.broker") / "lua"
+    constants = "".join(f"local {key} = {_literal(value)}\n" for key, value in keys.LUA_CONSTANTS.items())
+    parts = (constants, (folder / "prelude.lua").read_text(), (folder / f"{name}.lua").read_text())
+    source = "\n".join(parts).encode()
+    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+
+
+ENQUEUE = _read("enqueue")
+CLAIM = _read("claim")
+FINISH = _read("finish")
+RENEW = _read("renew")
+LOOKUP = _read("lookup")
+HEARTBEAT = _read("heartbeat")
+WORKERS = _read("workers")
+
+
+async def run(
+    redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()
+) -> Any:
+    """Run a script, loading it first where the server does not know it."""
+    try:
+        return await redis.execute_command("EVALSHA", script.sha, len(key_names), *key_names, *arguments)
+    except NoScriptError:
+        return await redis.execute_command("EVAL", script.source, len(key_names), *key_names, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A script with what it is to be given."""
+
+    script: Script
+    key_names: Sequence[str]
+    arguments: Sequence[Argument]
+
+
+async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
+    """Run scripts one after the other in a single round trip; each is atomic by itself.
+
+    Raises:
+        redis.exceptions.RedisError: the first error, after those that a server forgot were sent again.
+    """
+    if len(requests) == 1:
+        only = requests[0]
+        return [await run(redis, only.script, only.key_names, only.arguments)]
+    pipe = redis.pipeline(transaction=False)
+    for request in requests:
+        pipe.execute_command(
+            "EVALSHA", request.script.sha, len(request.key_names), *request.key_names, *request.arguments
+        )
+    answers = await pipe.execute(raise_on_error=False)
+    for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+        if isinstance(answer, NoScriptError):
+            answers[place] = await run(redis, request.script, request.key_names, request.arguments)
+        elif isinstance(answer, Exception):
+            raise answer
+    return list(answers)

@@ -1,0 +1,153 @@
+"""The commands, a function each: `embarq dev | api | worker | enqueue | job | doctor`."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from settings import Settings
+from worker.cli import dev, doctor, show
+from worker.cli.run import client_for, run, start
+from worker.config import WorkerConfig
+from worker.definitions import registry
+from worker.engine import Worker
+from worker.errors import EmbarqError
+from worker.job import Job, State
+from worker.options import check_options
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; PORT by default.")]
+
+
+@app.command("dev")
+def dev_command() -> None:
+    """Everything in one terminal: Redis and Postgres if none is set, the API, a worker."""
+    sys.exit(dev.run_all(start()))
+
+
+@app.command("api")
+def api_command(
+    port: Port = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind; EMBARQ_HOST by default.")] = None,
+) -> None:
+    """The HTTP API."""
+    import uvicorn  # noqa: PLC0415  # the other commands start faster without a web server
+
+    settings = start()
+    uvicorn.run(
+        "api.app:create_app",
+        factory=True,
+        host=host or settings.host,
+        port=port or settings.port,
+        workers=settings.web_concurrency,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.grace),
+    )
+
+
+@app.command("worker")
+def worker_command(
+    queues: Annotated[str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c.")] = None,
+    concurrency: Annotated[int | None, typer.Option("-c", "--concurrency", min=1, help="Jobs at once.")] = None,
+    burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
+) -> None:
+    """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
+    settings = start()
+    names = tuple(queues.split(",")) if queues else settings.queues
+    for name in names:
+        check_options("worker", {"queue": name})
+    run(_work(settings, names, concurrency or settings.concurrency, burst))
+
+
+async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int, burst: bool) -> None:
+    config = WorkerConfig(
+        queues=queues,
+        concurrency=concurrency,
+        lease=settings.lease,
+        poll=settings.poll,
+        grace=settings.grace,
+        unknown_job_deadline=settings.unknown_job_deadline,
+        burst=burst,
+        max_tries=settings.max_tries,
+        timeout=settings.timeout,
+        result_ttl=settings.result_ttl,
+    )
+    async with client_for(settings) as client:
+        worker = Worker(client, registry, config)
+        worker.handle_signals()
+        await worker.async_run()
+
+
+@app.command("enqueue")
+def enqueue_command(
+    job: Annotated[str, typer.Argument(help="The job's name.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="name=value, the value as JSON or text.")] = None,
+    options: Annotated[str, typer.Option(help='Options as JSON, such as {"delay": 60}.')] = "{}",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the end.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a job: embarq enqueue echo value=1. With --wait, the exit code tells how it ended."""
+    found = run(_enqueue(start(), job, _pairs(arguments or []), _object(options), wait))
+    show.job(found, as_json=as_json)
+    if wait and found.state is not State.SUCCEEDED:
+        sys.exit(1)
+
+
+async def _enqueue(
+    settings: Settings, name: str, arguments: dict[str, Any], options: dict[str, Any], wait: float
+) -> Job:
+    async with client_for(settings) as client:
+        call = registry.get(name).call_with(arguments, check_options(name, options))
+        handle = await client.enqueue(call)
+        return await client.wait_for(handle.id, wait)
+
+
+@app.command("job")
+def job_command(
+    job_id: Annotated[str, typer.Argument(help="The job's id.")],
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the end.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Look a job up by its id."""
+    show.job(run(_find(start(), job_id, wait)), as_json=as_json)
+
+
+async def _find(settings: Settings, job_id: str, wait: float) -> Job:
+    async with client_for(settings) as client:
+        return await client.wait_for(job_id, wait)
+
+
+@app.command("doctor")
+def doctor_command(as_json: AsJson = False) -> None:
+    """Check settings, jobs, Redis and database; exit code 1 when something would not work."""
+    checks = run(doctor.examine(start()))
+    show.checks(checks, as_json=as_json)
+    if not all(check.ok for check in checks):
+        sys.exit(1)
+
+
+def _pairs(arguments: list[str]) -> dict[str, Any]:
+    pairs = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise EmbarqError(f"{argument!r} is not name=value")
+        try:
+            pairs[name] = json.loads(value)
+        except ValueError:
+            pairs[name] = value
+    return pairs
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise EmbarqError(f"--options is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise EmbarqError("--options is not a JSON object")
+    return value

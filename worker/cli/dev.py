@@ -1,0 +1,30 @@
+"""`embarq dev`: the private servers, and the API and a worker as child processes, ended together."""
+
+import os
+import sys
+
+import honcho.manager
+
+from settings import Settings
+from worker.embedded import services
+
+# A worker may use all of its grace period to end its jobs.
+SPARE_SECONDS = 10
+
+
+def run_all(settings: Settings) -> int:
+    """Run until Ctrl-C or until a child ends; the exit code is the first child's that failed."""
+    with services(settings.data_dir, settings.redis_url, settings.database_url, database=True) as found:
+        environment = {
+            **os.environ,
+            "REDIS_URL": found.redis_url,
+            "DATABASE_URL": found.database_url or "",
+            "PYTHONUNBUFFERED": "1",
+        }
+        honcho.manager.KILL_WAIT = settings.grace + SPARE_SECONDS
+        manager = honcho.manager.Manager()
+        program = f'"{sys.executable}" -m worker.cli'
+        manager.add_process("api", f"exec {program} api", env=environment)
+        manager.add_process("worker", f"exec {program} worker", env=environment)
+        manager.loop()
+        return int(manager.returncode or 0)

@@ -1,0 +1,59 @@
+"""Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from settings import Settings
+from worker.cli.run import client_for
+from worker.client import Client
+from worker.database import DatabaseUnavailable, make_engine, ping
+from worker.definitions import registry
+from worker.errors import BrokerUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. A warning is no reason not to start."""
+
+    what: str
+    ok: bool
+    finding: str
+    warning: bool = False
+
+
+async def examine(settings: Settings) -> list[Check]:
+    """Look at everything a start needs."""
+    async with client_for(settings) as client:
+        names = sorted(definition.name for definition in registry)
+        checks = [Check("jobs", bool(names), ", ".join(names) or "none found in EMBARQ_JOBS")]
+        try:
+            checks += [check async for check in _redis(client)]
+        except BrokerUnavailable as error:
+            checks.append(Check("redis", False, str(error)))
+    checks.append(await _database(settings))
+    return checks
+
+
+async def _redis(client: Client) -> AsyncIterator[Check]:
+    await client.inspector.ping()
+    server = await client.info()
+    yield Check("redis", True, f"version {server['redis_version']}, {server['used_memory_human']} used")
+    policy = str(server.get("maxmemory_policy", "noeviction"))
+    evicts = bool(server.get("maxmemory")) and policy != "noeviction"
+    yield Check("eviction", True, f"maxmemory-policy is {policy}" + (": jobs may be evicted" * evicts), evicts)
+    keeps = bool(server.get("aof_enabled"))
+    finding = "append-only file is on" if keeps else "append-only file is off: a restart may lose jobs"
+    yield Check("persistence", True, finding, not keeps)
+
+
+async def _database(settings: Settings) -> Check:
+    if settings.database_url is None:
+        return Check("database", True, "DATABASE_URL is not set; the queue runs without one", warning=True)
+    engine = make_engine(settings.database_url, size=1)
+    try:
+        await ping(engine)
+    except DatabaseUnavailable as error:
+        return Check("database", False, str(error))
+    finally:
+        await engine.dispose()
+    return Check("database", True, "answers")

@@ -1,0 +1,52 @@
+"""What every command needs: settings, jobs, services, a client, an event loop."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from settings import Environment, LogFormat, Settings, load_settings
+from worker.client import Client
+from worker.definitions import registry
+from worker.discovery import discover
+from worker.embedded import services
+from worker.errors import EmbarqError
+from worker.observability.logs import configure_logs
+
+if sys.platform == "win32":
+    from asyncio import run as run_loop
+else:
+    from uvloop import run as run_loop
+
+T = TypeVar("T")
+
+
+def start() -> Settings:
+    """Read settings and set up logs."""
+    settings = load_settings()
+    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
+    if settings.env is Environment.PRODUCTION and settings.redis_url is None:
+        raise EmbarqError("REDIS_URL is not set; a private Redis is for development only")
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine in the fastest loop there is."""
+    return run_loop(work)
+
+
+@asynccontextmanager
+async def client_for(settings: Settings) -> AsyncIterator[Client]:
+    """A client of the settings' Redis, bound to all discovered jobs; without REDIS_URL, of the private server."""
+    discover(settings.jobs, registry)
+    stack = services(settings.data_dir, settings.redis_url, None, database=False)
+    found = await asyncio.to_thread(stack.__enter__)
+    try:
+        verify = settings.redis_tls_verify
+        async with Client.open(found.redis_url, size=settings.concurrency + 10, verify_tls=verify) as client:
+            registry.bind(client)
+            yield client
+    finally:
+        registry.bind(None)
+        await asyncio.to_thread(stack.__exit__, None, None, None)

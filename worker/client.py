@@ -1,0 +1,187 @@
+"""The producer's side: enqueue, look up, wait. Where arq has a method for it, the method keeps its meaning."""
+
+import asyncio
+import itertools
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Self, TypeVar
+
+from arq.connections import ArqRedis
+from arq.jobs import Job as ArqJob
+from redis.asyncio import BlockingConnectionPool
+
+from worker import wire
+from worker.broker import keys
+from worker.broker.broker import Broker, NewJob
+from worker.broker.ends import Ends
+from worker.broker.inspect import Inspector, WorkerRecord
+from worker.broker.pool import make_pool
+from worker.definitions import Call
+from worker.errors import BrokerUnavailable
+from worker.handle import JobHandle
+from worker.job import Job, Priority
+
+R = TypeVar("R")
+
+ENQUEUE_PAUSES = (0.05, 0.25)
+RECHECK = 5.0
+_sequence = itertools.count(int.from_bytes(os.urandom(4)))
+
+
+def new_id() -> str:
+    """A unique id of 32 hexadecimal digits that sorts by time, then by order within this process."""
+    return f"{time.time_ns() // 1_000_000:012x}{next(_sequence) & 0xFFFFFFFF:08x}{os.urandom(6).hex()}"
+
+
+def arq_serializer(record: dict[str, Any]) -> bytes:
+    """What plain arq must be given as `job_serializer` to share a queue with us."""
+    return json.dumps(record).encode()
+
+
+def arq_deserializer(data: bytes) -> dict[str, Any]:
+    """What plain arq may be given as `job_deserializer`: as `json.loads`, and a failure's `r` becomes an exception
+    again, so that `Job.result` raises it and `Job.abort` recognises a cancelled job."""
+    record: dict[str, Any] = json.loads(data)
+    failure = record.get("r")
+    if record.get("s") is False and isinstance(failure, dict) and "message" in failure:
+        cancelled = record.get("state") == "cancelled"
+        message = f"{failure.get('type')}: {failure['message']}"
+        record["r"] = asyncio.CancelledError(message) if cancelled else RuntimeError(message)
+    return record
+
+
+class Client(ArqRedis):
+    """A connection pool to the queue.
+
+    All methods of its own raise `BrokerUnavailable` when Redis does not answer. `client.enqueue` tries three times
+    under the same id first, so a job is queued once however often the connection is cut.
+    """
+
+    def __init__(self, pool: BlockingConnectionPool) -> None:
+        super().__init__(pool_or_conn=pool, job_serializer=arq_serializer, job_deserializer=arq_deserializer)
+        self.broker = Broker(self)
+        self.inspector = Inspector(self)
+        self.connections = pool
+        self._ends = Ends(pool)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, size: int = 50, verify_tls: bool = True) -> AsyncIterator[Self]:
+        """A client that connects when it is first used, and closes its connections on leaving."""
+        client = cls(make_pool(url, size=size, verify_tls=verify_tls))
+        try:
+            yield client
+        finally:
+            await client._ends.close()
+            await client.aclose(close_connection_pool=True)
+
+    async def enqueue(self, call: Call[R]) -> JobHandle[R]:
+        """Queue one call; the handle's `created` is False when a job with the given id was there already."""
+        job_id = call.options.get("id") or new_id()
+        created = await self._enqueue(_new_job(job_id, call))
+        return JobHandle(job_id, self, created=created)
+
+    async def enqueue_job(
+        self,
+        function: str,
+        *args: Any,
+        _job_id: str | None = None,
+        _queue_name: str | None = None,
+        _defer_until: datetime | None = None,
+        _defer_by: float | timedelta | None = None,
+        _expires: float | timedelta | None = None,
+        _job_try: int | None = None,
+        **kwargs: Any,
+    ) -> ArqJob | None:
+        """Arq's own call with its meaning, through our script: no argument is checked, any function goes."""
+        if _defer_until and _defer_by:
+            raise RuntimeError("use either 'defer_until' or 'defer_by' or neither, not both")
+        queue = _queue_name or self.default_queue_name
+        payload = wire.Payload(
+            first_try=_job_try,
+            job=function,
+            args=list(args),
+            kwargs=kwargs,
+            options=wire.CallOptions(queue=queue, expires_in_ms=_milliseconds(_expires)),
+            nonce=new_id(),
+            enqueued_ms=0,
+        )
+        job_id = _job_id or new_id()
+        due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
+        created = await self._enqueue(_pack(job_id, queue, payload, _milliseconds(_defer_by) or 0, due_ms))
+        return ArqJob(job_id, self, queue, self.job_deserializer) if created else None
+
+    async def _enqueue(self, job: NewJob) -> bool:
+        for pause in ENQUEUE_PAUSES:
+            try:
+                return (await self.broker.enqueue([job]))[0]
+            except BrokerUnavailable:
+                await asyncio.sleep(pause)
+        return (await self.broker.enqueue([job]))[0]
+
+    async def find(self, job_id: str) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+        """
+        return await self.inspector.find(job_id)
+
+    async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job once it has ended, or as it is after `timeout` seconds (None: wait for ever).
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        async with self._ends.watch(job_id) as ended:
+            while True:
+                job = await self.find(job_id)
+                left = RECHECK if deadline is None else min(RECHECK, deadline - time.monotonic())
+                if job.state.ended or left <= 0:
+                    return job
+                try:
+                    await asyncio.wait_for(ended.wait(), left)
+                except TimeoutError:
+                    continue
+                ended.clear()
+
+    async def workers(self) -> Sequence[WorkerRecord]:
+        """The workers whose heartbeat is fresh."""
+        return await self.inspector.workers()
+
+
+def _milliseconds(value: float | timedelta | None) -> int | None:
+    if value is None:
+        return None
+    return int((value.total_seconds() if isinstance(value, timedelta) else value) * 1000)
+
+
+def _new_job(job_id: str, call: Call[Any]) -> NewJob:
+    declared, asked = call.definition.declared, call.options
+    priority = Priority(asked.get("priority", declared.get("priority", Priority.NORMAL)))
+    queue = keys.queue_key(asked.get("queue", declared.get("queue", "default")), priority)
+    ttl = asked.get("result_ttl", -1)
+    options = wire.CallOptions(
+        queue=queue,
+        timeout_ms=_milliseconds(asked.get("timeout")),
+        max_tries=asked.get("max_tries"),
+        result_ttl_ms=None if ttl == -1 else wire.FOREVER_MS if ttl is None else _milliseconds(ttl),
+        expires_in_ms=_milliseconds(asked.get("expires_in")),
+        tags=tuple(asked.get("tags", ())),
+    )
+    payload = wire.Payload(
+        job=call.definition.name, kwargs=dict(call.arguments), options=options, nonce=new_id(), enqueued_ms=0
+    )
+    run_at = asked.get("run_at")
+    due_ms = None if run_at is None else int(run_at.timestamp() * 1000)
+    return _pack(job_id, queue, payload, _milliseconds(asked.get("delay")) or 0, due_ms)
+
+
+def _pack(job_id: str, queue: str, payload: wire.Payload, delay_ms: int, due_ms: int | None) -> NewJob:
+    data = wire.dump_payload(payload)
+    return NewJob(job_id, queue, payload.nonce or "", data, delay_ms, due_ms)

@@ -1,0 +1,31 @@
+"""How a worker works, as plain data: the command line fills it from settings, tests from what they need."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Times are seconds.
+
+    queues: served in this order. concurrency: jobs at once. lease: how long a silent worker is believed.
+    poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
+    unknown_job_deadline: how long a job that this worker does not know waits for one that does.
+    burst: end when the queues are empty. max_tries, timeout, result_ttl: for jobs that declare none.
+    """
+
+    queues: tuple[str, ...] = ("default",)
+    concurrency: int = 100
+    lease: float = 15.0
+    poll: float = 0.5
+    grace: float = 25.0
+    unknown_job_deadline: float = 600.0
+    burst: bool = False
+    max_tries: int = 5
+    timeout: float = 900.0
+    result_ttl: float | None = 3600.0
+    leases_lost_limit: int = 3
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds."""
+        return int(self.lease * 1000)

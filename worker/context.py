@@ -1,0 +1,66 @@
+"""What a running job can reach: its id, its try, its progress, its logger, the worker's resources."""
+
+import threading
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from worker.errors import UnknownResource
+from worker.job import Progress
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Context:
+    """One try of one job. A job asks for it by annotating its first parameter with `Context`.
+
+    `try_number` counts starts from 1. `stopping` is set when the worker has been told to stop: a long job may look
+    at it and end early.
+    """
+
+    job_id: str
+    job: str
+    try_number: int = 1
+    queue: str = "default"
+    stopping: threading.Event = field(default_factory=threading.Event)
+    last_progress: Progress | None = None
+    resources: dict[type, object] = field(default_factory=dict)
+
+    @property
+    def logger(self) -> structlog.stdlib.BoundLogger:
+        """A logger whose lines carry the job's name, id and try, as those of plain `logging` do."""
+        logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(self.job)
+        return logger
+
+    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+        """Say how far the job is. Cheap, never waits, works from threads; readers see it within 0.1 s."""
+        self.last_progress = Progress(current, total, message)
+
+    def resource(self, kind: type[T]) -> T:
+        """The worker's one open `kind`, as a function marked `@resource` provides it.
+
+        Raises:
+            UnknownResource: nothing provides this type.
+        """
+        try:
+            found = self.resources[kind]
+        except KeyError:
+            raise UnknownResource(f"nothing provides {kind.__name__}: mark a function with @resource") from None
+        assert isinstance(found, kind)  # noqa: S101  # the registry stores each under its own type
+        return found
+
+
+_current: ContextVar[Context | None] = ContextVar("embarq_context", default=None)
+
+
+def current_context() -> Context | None:
+    """The context of the job that runs here, or None outside a job."""
+    return _current.get()
+
+
+def enter_context(context: Context) -> None:
+    """Make `context` the current one for this task and what it starts."""
+    _current.set(context)

@@ -1,0 +1,235 @@
+"""`@job`: a function becomes a job with declared options; the registry knows all of them by name."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
+
+from worker.arguments import ArgumentSchema
+from worker.context import Context, current_context
+from worker.errors import DefinitionError, EmbarqError, UnknownJob
+from worker.handle import JobHandle
+from worker.job import Priority
+from worker.options import EnqueueOptions, check_options
+from worker.resources import Provider, provided_type
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class JobOptions(TypedDict, total=False):
+    """What `@job(...)` takes. Times are seconds.
+
+    name: on the wire; the function's name by default. aliases: former names, still understood.
+    timeout: the hard limit of a try. result_ttl: how long results are kept; None for ever, 0 not.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    queue: str
+    priority: Priority
+    max_tries: int
+    timeout: float
+    result_ttl: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """A job with checked, JSON-ready arguments and options: what a client enqueues."""
+
+    definition: "JobDefinition[..., R]"
+    arguments: Mapping[str, Any]
+    options: EnqueueOptions = field(default_factory=EnqueueOptions)
+
+
+class Producer(Protocol):
+    """Whoever puts calls into a queue: the client."""
+
+    async def enqueue(self, call: Call[R]) -> JobHandle[R]:
+        """Queue one call and return a handle on its job."""
+        ...
+
+
+class JobDefinition(Generic[P, R]):
+    """A job function and what was declared about it. Calling it runs the function here, without a queue."""
+
+    def __init__(
+        self, function: Callable[..., Awaitable[R] | R], registry: "Registry", declared: JobOptions
+    ) -> None:
+        self.function = function
+        self.name = declared.get("name", function.__name__)
+        self.path = f"{function.__module__}.{function.__qualname__}"
+        self.declared = declared
+        self.registry = registry
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.__doc__ = function.__doc__
+
+    @cached_property
+    def schema(self) -> ArgumentSchema:
+        """What the function takes; built at discovery, when all annotations can be resolved."""
+        return ArgumentSchema(self.name, self.function)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function directly, in the job that runs here or in a context of its own."""
+        context = current_context() or Context(job_id="direct", job=self.name)
+        returned = self.invoke(context, args, kwargs)
+        return await returned if inspect.isawaitable(returned) else returned
+
+    def invoke(self, context: Context, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Awaitable[R] | R:
+        """Call the function, with its context first if it takes one."""
+        if self.schema.takes_context:
+            return self.function(context, *args, **kwargs)
+        return self.function(*args, **kwargs)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """Check the arguments and make a call that a client can enqueue.
+
+        Raises:
+            InvalidArguments: they do not fit the signature.
+        """
+        return self.call_with(self.schema.bind(args, kwargs), EnqueueOptions())
+
+    def call_with(self, arguments: Mapping[str, Any], options: EnqueueOptions) -> Call[R]:
+        """Make a call from arguments by name, as they come over HTTP."""
+        checked = self.schema.to_json(self.schema.validate(arguments))
+        return Call(self, checked, options)
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Queue the job with its declared options.
+
+        Raises:
+            InvalidArguments: they do not fit the signature.
+            BrokerUnavailable: Redis did not answer; the same id may be tried again.
+        """
+        return await self.registry.producer.enqueue(self.call(*args, **kwargs))
+
+    def options(self, **options: Unpack[EnqueueOptions]) -> "BoundJob[P, R]":
+        """The same job with options for one call: `await send_email.options(delay=60).enqueue(...)`.
+
+        Raises:
+            InvalidOptions: an option is unknown, out of range, or contradicts another.
+        """
+        return BoundJob(self, check_options(self.name, options))
+
+    def __repr__(self) -> str:
+        return f"<job {self.name}: {self.path}>"
+
+
+class BoundJob(Generic[P, R]):
+    """A job with the options of a call, waiting for its arguments."""
+
+    def __init__(self, definition: JobDefinition[P, R], options: EnqueueOptions) -> None:
+        self._definition = definition
+        self._options = options
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """Check the arguments and make a call; raises as `JobDefinition.call` does."""
+        return self._definition.call_with(self._definition.schema.bind(args, kwargs), self._options)
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Queue the job; raises as `JobDefinition.enqueue` does."""
+        return await self._definition.registry.producer.enqueue(self.call(*args, **kwargs))
+
+
+class JobDecorator:
+    """What `@job(...)` returns: it keeps the types of the function that it decorates."""
+
+    def __init__(self, registry: "Registry", declared: JobOptions) -> None:
+        self._registry = registry
+        self._declared = declared
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]
+    ) -> JobDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> JobDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R]) -> JobDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> JobDefinition[P, R]: ...
+    def __call__(self, function: Callable[..., Any]) -> JobDefinition[Any, Any]:
+        """Register `function` and return its definition."""
+        definition = JobDefinition[Any, Any](function, self._registry, self._declared)
+        self._registry.add(definition)
+        return definition
+
+
+class Registry:
+    """Jobs by name and alias, and the resources they ask for."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, JobDefinition[..., Any]] = {}
+        self._names: dict[str, JobDefinition[..., Any]] = {}
+        self._providers: dict[type, Provider] = {}
+        self._producer: Producer | None = None
+
+    def job(self, **declared: Unpack[JobOptions]) -> JobDecorator:
+        """Decorate a function as a job; see `JobOptions`.
+
+        Raises:
+            InvalidOptions: a declared option is out of range.
+        """
+        checked = {k: v for k, v in declared.items() if k not in ("name", "aliases")}
+        check_options(declared.get("name", "@job"), checked)
+        return JobDecorator(self, declared)
+
+    def resource(self, provider: Provider) -> Provider:
+        """Decorate an async generator function that opens, yields and closes a resource."""
+        self._providers[provided_type(provider)] = provider
+        return provider
+
+    def add(self, definition: JobDefinition[..., Any]) -> None:
+        """Register a definition.
+
+        Raises:
+            DefinitionError: another function has the name already.
+        """
+        for name in (definition.name, *definition.declared.get("aliases", ())):
+            other = self._names.get(name)
+            if other is not None and other.path != definition.path:
+                raise DefinitionError(
+                    f"two jobs are named {name!r}: {other.path} and {definition.path}; give one @job(name=...)"
+                )
+            self._names[name] = definition
+        self._jobs[definition.name] = definition
+
+    def get(self, name: str) -> JobDefinition[..., Any]:
+        """The job of this name or alias.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        try:
+            return self._names[name]
+        except KeyError:
+            raise UnknownJob(name) from None
+
+    def __iter__(self) -> Iterator[JobDefinition[..., Any]]:
+        return iter(self._jobs.values())
+
+    @property
+    def providers(self) -> list[Provider]:
+        """Every resource's provider, in the order of registration."""
+        return list(self._providers.values())
+
+    @property
+    def producer(self) -> Producer:
+        """The client that `.enqueue(...)` uses in this process.
+
+        Raises:
+            EmbarqError: no client was bound.
+        """
+        if self._producer is None:
+            raise EmbarqError("no client in this process: call registry.bind(client) at start-up")
+        return self._producer
+
+    def bind(self, producer: Producer | None) -> None:
+        """Name the client that `.enqueue(...)` uses in this process."""
+        self._producer = producer
+
+
+registry = Registry()
+job = registry.job
+resource = registry.resource

@@ -1,0 +1,27 @@
+"""Finding jobs: every module below the packages that settings name is imported, and `@job` registers."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+
+from worker.definitions import Registry
+from worker.errors import DefinitionError
+
+
+def discover(modules: Iterable[str], registry: Registry) -> None:
+    """Import `modules`, and all modules below those that are packages, then check every job's signature.
+
+    Raises:
+        DefinitionError: a module is missing, or a job is declared wrongly.
+    """
+    for name in modules:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise
+            raise DefinitionError(f"no module {name!r}, which EMBARQ_JOBS names") from error
+        for found in pkgutil.walk_packages(getattr(module, "__path__", []), prefix=f"{name}."):
+            importlib.import_module(found.name)
+    for definition in registry:
+        definition.schema  # noqa: B018  # building it checks the annotations

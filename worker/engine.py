@@ -1,0 +1,319 @@
+"""The worker: it claims what is due, runs it, settles it. A subclass of arq's, with the parts between replaced."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from arq.typing import WorkerCoroutine
+from arq.worker import Function
+from arq.worker import Worker as ArqWorker
+
+from worker import wire
+from worker.broker import keys
+from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, PutBack, Renewal, Settlement
+from worker.broker.inspect import WorkerRecord
+from worker.client import Client, new_id
+from worker.config import WorkerConfig
+from worker.definitions import JobDefinition, Registry
+from worker.errors import BrokerUnavailable
+from worker.executor import Executor, Run, Stop
+from worker.job import Priority, Progress, State
+from worker.loops import Duty, keep_doing
+from worker.resources import open_resources
+from worker.wakeup import Listener
+
+logger = structlog.stdlib.get_logger("embarq.worker")
+
+PROGRESS_INTERVAL = 0.1
+HEARTBEAT_INTERVAL = 3.0
+LONGEST_BACKOFF = 2.0
+LOW_FIRST_EVERY = 10
+LEAVE_AFTER_HAND_BACK = 5.0
+
+
+@dataclass
+class JobFunction(Function):
+    """A job as arq's worker lists it, with our definition."""
+
+    definition: JobDefinition[..., Any]
+
+
+def _as_arq(definition: JobDefinition[..., Any], config: WorkerConfig) -> JobFunction:
+    ttl = definition.declared.get("result_ttl", config.result_ttl)
+    return JobFunction(
+        name=definition.name,
+        coroutine=cast(WorkerCoroutine, definition),
+        timeout_s=definition.declared.get("timeout", config.timeout),
+        keep_result_s=ttl,
+        keep_result_forever=ttl is None,
+        max_tries=definition.declared.get("max_tries", config.max_tries),
+        definition=definition,
+    )
+
+
+class Worker(ArqWorker):
+    """Runs the registry's jobs from its queues until told to stop.
+
+    Must be made inside a running loop. `await worker.async_run()` works until `handle_sig` was called (or, with
+    `burst`, until the queues are empty); all it started has ended by then, or was handed back.
+    """
+
+    def __init__(self, client: Client, registry: Registry, config: WorkerConfig) -> None:
+        super().__init__(
+            [_as_arq(definition, config) for definition in registry],
+            redis_pool=client,
+            queue_name=keys.queue_key(config.queues[0]),
+            burst=config.burst,
+            handle_signals=False,
+            max_jobs=config.concurrency,
+            job_timeout=config.timeout,
+            max_tries=config.max_tries,
+            poll_delay=config.poll,
+            job_serializer=client.job_serializer,
+            job_deserializer=client.job_deserializer,
+        )
+        self.id = f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
+        self.client = client
+        self.config = config
+        self.executor = Executor(registry, config, self.id)
+        self.runs: dict[str, Run] = {}
+        self._registry = registry
+        self._settlements: list[Settlement] = []
+        self._signal = asyncio.Event()
+        self._claim_at = 0.0
+        self._claims = 0
+        self._nothing_waits = False
+        self._stopping = False
+        self._leave_at: float | None = None
+        self._sent_progress: dict[str, Progress] = {}
+        self._started_at = time.time()
+        self._queue_keys = [keys.queue_key(q, p) for q in config.queues for p in Priority]
+        wake_keys = [keys.wake_key(queue) for queue in config.queues]
+        self._wake = Listener(client.connections, wake_keys, self._woken)
+        self._control = Listener(client.connections, [keys.CONTROL + self.id], self._controlled)
+
+    async def main(self) -> None:
+        """Open resources, start the duties, and pump until the end."""
+        logger.info("worker starts", worker=self.id, queues=self.config.queues, jobs=sorted(self.functions))
+        async with open_resources(self._registry.providers) as resources:
+            self.executor.resources = resources
+            async with asyncio.TaskGroup() as group:
+                background = [group.create_task(keep_doing(duty), name=duty.name) for duty in self._duties()]
+                background += [group.create_task(each.listen()) for each in (self._wake, self._control)]
+                with contextlib.suppress(BrokerUnavailable):
+                    await self._heartbeat()
+                try:
+                    await self._pump()
+                finally:
+                    for task in background:
+                        task.cancel()
+        self.executor.close()
+        await self._say_goodbye()
+        logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
+
+    def _duties(self) -> list[Duty]:
+        return [
+            Duty("lease keeper", self.config.lease / 3, self._renew_all),
+            Duty("progress writer", PROGRESS_INTERVAL, self._write_progress),
+            Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
+        ]
+
+    async def _pump(self) -> None:
+        """Claim, run, settle, until there is nothing to do and no reason to stay."""
+        failures = 0
+        while not self._done():
+            request, settlements = self._claim_request(), self._settlements
+            if request is None and not settlements:
+                await self._sleep()
+                continue
+            self._settlements = []
+            try:
+                stored, claim = await self.client.broker.exchange(settlements, request)
+            except BrokerUnavailable as error:
+                self._settlements = settlements + self._settlements
+                failures += 1
+                logger.warning("worker waits for redis", reason=str(error), failures=failures)
+                await asyncio.sleep(min(LONGEST_BACKOFF, 0.1 * 2**failures))
+                continue
+            failures = 0
+            self._settled(settlements, stored)
+            if claim is not None:
+                self._begin(claim)
+
+    def _done(self) -> bool:
+        if self._leave_at is not None and time.monotonic() > self._leave_at:
+            return True
+        idle = not self.runs and not self._settlements
+        return idle and (self._stopping or (self.burst and self._nothing_waits))
+
+    def _claim_request(self) -> ClaimRequest | None:
+        free = self.config.concurrency - len(self.runs)
+        if self._stopping or free <= 0 or time.monotonic() < self._claim_at:
+            return None
+        self._claims += 1
+        # Low levels keep moving under constant urgent load: now and then they are asked first.
+        in_turn = self._claims % LOW_FIRST_EVERY or len(self._queue_keys) == 1
+        order = self._queue_keys if in_turn else self._queue_keys[::-1]
+        return ClaimRequest(self.id, self._claims, order, free, self.config.lease_ms)
+
+    async def _sleep(self) -> None:
+        """Wait for a wake-up, an outcome, or the time of the next claim."""
+        limit = self.config.poll
+        if len(self.runs) < self.config.concurrency and not self._stopping:
+            limit = max(0.0, self._claim_at - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._signal.wait()
+        self._signal.clear()
+
+    def _begin(self, claim: Claim) -> None:
+        for claimed in claim.jobs:
+            run = self.executor.prepare(claimed)
+            self.runs[claimed.id] = run
+            run.task = self.tasks[claimed.id] = self.loop.create_task(self._run(run), name=f"job {claimed.id}")
+        self._nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
+        wait = self.config.poll if claim.next_due_in is None else min(self.config.poll, claim.next_due_in)
+        self._claim_at = 0.0 if claim.more or self._stopping else time.monotonic() + wait
+        self._note_room()
+
+    async def _run(self, run: Run) -> None:
+        outcome = await self.executor.execute(run)
+        claimed = run.claimed
+        self.tasks.pop(claimed.id, None)
+        if outcome is None:
+            self._free(claimed)
+        else:
+            self._settlements.append(Settlement(claimed, self.id, outcome))
+        self._signal.set()
+
+    def _settled(self, settlements: list[Settlement], stored: list[bool]) -> None:
+        for settlement, accepted in zip(settlements, stored, strict=True):
+            self._free(settlement.claimed)
+            outcome = settlement.outcome
+            if not accepted:
+                logger.warning("late result refused: the lease was lost", job_id=settlement.claimed.id)
+            elif isinstance(outcome, PutBack):
+                self.jobs_retried += not outcome.released
+            elif isinstance(outcome, Ended):
+                self.jobs_complete += outcome.state is State.SUCCEEDED
+                self.jobs_failed += outcome.state is not State.SUCCEEDED
+
+    def _free(self, claimed: Claimed) -> None:
+        """The slot is free. Room after none is a reason to look for work that others were not woken for."""
+        was_full = len(self.runs) >= self.config.concurrency
+        run = self.runs.get(claimed.id)
+        if run is not None and run.claimed.token == claimed.token:
+            del self.runs[claimed.id]
+        self._sent_progress.pop(claimed.id, None)
+        if was_full or self.burst:
+            self._claim_at = 0.0
+        self._note_room()
+
+    def _note_room(self) -> None:
+        if len(self.runs) < self.config.concurrency and not self._stopping:
+            self._wake.ready.set()
+        else:
+            self._wake.ready.clear()
+
+    def _woken(self, _token: str) -> bool:
+        if self._stopping or len(self.runs) >= self.config.concurrency:
+            return False
+        self._claim_at = 0.0
+        self._signal.set()
+        return True
+
+    def _controlled(self, message: str) -> bool:
+        command, _, job_id = message.partition(" ")
+        if command == "abort":
+            self._cancel([job_id], Stop.ABORTED)
+        return True
+
+    def _cancel(self, job_ids: list[str], reason: Stop) -> None:
+        for job_id in job_ids:
+            run = self.runs.get(job_id)
+            if run is not None:
+                run.cancel(reason)
+
+    async def _renew_all(self) -> None:
+        await self._renew(list(self.runs.values()))
+
+    async def _write_progress(self) -> None:
+        news = [run for run in self.runs.values() if self._news(run) is not None]
+        if news:
+            await self._renew(news)
+
+    def _news(self, run: Run) -> Progress | None:
+        latest = run.context.last_progress
+        return latest if latest is not self._sent_progress.get(run.claimed.id) else None
+
+    async def _renew(self, runs: list[Run]) -> None:
+        renewals = []
+        for run in runs:
+            progress = self._news(run)
+            if progress is not None:
+                self._sent_progress[run.claimed.id] = progress
+            renewals.append(Renewal(run.claimed, _progress_json(progress)))
+        if not renewals:
+            return
+        renewed = await self.client.broker.renew(self.config.lease_ms, renewals)
+        settling = {settlement.claimed.id for settlement in self._settlements}
+        tokens = {renewal.claimed.id: renewal.claimed.token for renewal in renewals}
+        lost = [i for i in renewed.lost if i in self.runs and self.runs[i].claimed.token == tokens[i]]
+        self._cancel([i for i in lost if i not in settling], Stop.LEASE_LOST)
+        self._cancel(renewed.aborted, Stop.ABORTED)
+
+    async def _heartbeat(self) -> None:
+        ttl_ms = int(HEARTBEAT_INTERVAL * 3500)
+        record = WorkerRecord(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=list(self.config.queues),
+            concurrency=self.config.concurrency,
+            running=len(self.runs),
+            started_at=self._started_at,
+            jobs=sorted(self.functions),
+        )
+        await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._queue_keys)
+
+    async def _say_goodbye(self) -> None:
+        with contextlib.suppress(BrokerUnavailable):
+            await self.client.broker.heartbeat(self.id, b"", 0, ())
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        """First call: claim no more, give running jobs their grace. Second call: hand them back now."""
+        if self._stopping:
+            self._hand_back()
+            return
+        logger.info("worker stops", worker=self.id, signal=signal.Signals(signum).name, running=len(self.runs))
+        self._stopping = True
+        self.executor.stopping.set()
+        self._note_room()
+        self._signal.set()
+        self.loop.call_later(self.config.grace, self._hand_back)
+
+    def _hand_back(self) -> None:
+        if self._leave_at is None:
+            self._leave_at = time.monotonic() + LEAVE_AFTER_HAND_BACK
+            self._cancel(list(self.runs), Stop.HANDED_BACK)
+            self._signal.set()
+
+    def handle_signals(self) -> None:
+        """Stop on SIGINT and SIGTERM."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self.loop.add_signal_handler(signum, self.handle_sig, signum)
+
+    async def close(self) -> None:
+        """Nothing is left open after `async_run`; the client belongs to whoever made it."""
+
+
+def _progress_json(progress: Progress | None) -> bytes:
+    if progress is None:
+        return b""
+    return wire.dumps(wire.ProgressRecord(progress.current, progress.total, progress.message))

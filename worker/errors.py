@@ -1,0 +1,90 @@
+"""Every exception of the engine, under one base."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class EmbarqError(Exception):
+    """Base of all errors that Embarq raises itself."""
+
+
+class DefinitionError(EmbarqError):
+    """A job is declared wrongly: found at import or discovery, never at run time."""
+
+
+class UnknownJob(EmbarqError):
+    """No registered job has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no job is registered as {name!r}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentProblem:
+    """One thing wrong with a job's arguments or options.
+
+    `path` leads to the value (`("numbers", 3)`), `message` says what is wrong with it.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+
+    @property
+    def pointer(self) -> str:
+        """The path as a JSON pointer (RFC 6901)."""
+        return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in self.path)
+
+
+class InvalidArguments(EmbarqError):
+    """Arguments do not fit the job's signature."""
+
+    def __init__(self, job: str, problems: Sequence[ArgumentProblem]) -> None:
+        text = "; ".join(f"{problem.pointer or '/'}: {problem.message}" for problem in problems)
+        super().__init__(f"arguments of {job!r} are not valid: {text}")
+        self.problems = tuple(problems)
+
+
+class InvalidOptions(InvalidArguments):
+    """Options of a call are unknown or out of range."""
+
+
+class JobNotFound(EmbarqError):
+    """Redis has neither the job nor its result (any more)."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job has the id {job_id!r}")
+        self.job_id = job_id
+
+
+class JobFailed(EmbarqError):
+    """The awaited job ended without a result; the message carries its error."""
+
+
+class BrokerUnavailable(EmbarqError):
+    """Redis cannot be reached or does not answer; what was asked may be tried again."""
+
+
+class MalformedPayload(EmbarqError):
+    """What lies in Redis for a job is not the JSON object that the wire promises."""
+
+
+class NotSerializable(EmbarqError):
+    """A value cannot be written as JSON."""
+
+
+class UnknownResource(EmbarqError):
+    """A job asks for a resource that nothing provides."""
+
+
+class Retry(EmbarqError):
+    """Raised by a job to be run again: `raise Retry(delay=30)`.
+
+    `delay` is in seconds. The try that raised it counts towards `max_tries`.
+    """
+
+    def __init__(self, delay: float = 0.0) -> None:
+        if delay < 0:
+            raise ValueError(f"delay is {delay}, but a retry cannot be in the past")
+        super().__init__(f"retry in {delay} s")
+        self.delay = delay

@@ -1,0 +1,101 @@
+"""What a job is to those who look it up: its states, the transitions between them, and its record."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a job is in its life. The last four are final."""
+
+    DEFERRED = "deferred"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return not TRANSITIONS[self]
+
+
+_LEAVES_THE_QUEUE = frozenset({State.RUNNING, State.CANCELLED, State.EXPIRED, State.FAILED})
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.DEFERRED: _LEAVES_THE_QUEUE | {State.QUEUED},
+    State.QUEUED: _LEAVES_THE_QUEUE,
+    State.RETRYING: _LEAVES_THE_QUEUE,
+    State.RUNNING: frozenset(
+        {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.RETRYING, State.QUEUED, State.DEFERRED}
+    ),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.EXPIRED: frozenset(),
+}
+
+
+class Priority(StrEnum):
+    """The levels inside a queue. How low levels keep moving: see `docs/queues.md`."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running job says it is: `current` of `total` (None: unknown), and a message."""
+
+    current: int
+    total: int | None = None
+    message: str | None = None
+
+    @property
+    def percent(self) -> float | None:
+        """0 to 100 with one decimal, or None while the total is unknown."""
+        if not self.total:
+            return None
+        return round(min(100.0, 100.0 * self.current / self.total), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: the exception's type, its message, and the traceback if there was one."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as one look-up saw it. Times are aware UTC."""
+
+    id: str
+    job: str
+    queue: str
+    priority: Priority
+    state: State
+    args: dict[str, Any]
+    tries: int
+    max_tries: int | None
+    enqueued_at: datetime
+    scheduled_for: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress | None = None
+    result: Any = None
+    error: JobError | None = None
+    worker: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def from_ms(milliseconds: float) -> datetime:
+    """An aware UTC time from Unix milliseconds."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,31 @@
+"""Resources that jobs share (HTTP clients, pools): opened once a worker, closed with it, found by type."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, get_args, get_type_hints
+
+from worker.errors import DefinitionError
+
+Provider = Callable[[], AsyncIterator[Any]]
+
+
+def provided_type(provider: Provider) -> type:
+    """The type that an async generator function yields, from its return annotation.
+
+    Raises:
+        DefinitionError: the annotation is not `AsyncIterator[SomeClass]`.
+    """
+    annotation = get_args(get_type_hints(provider).get("return"))
+    if len(annotation) != 1 or not isinstance(annotation[0], type):
+        raise DefinitionError(f"resource {provider.__name__!r} must be annotated -> AsyncIterator[SomeClass]")
+    return annotation[0]
+
+
+@asynccontextmanager
+async def open_resources(providers: Iterable[Provider]) -> AsyncIterator[dict[type, object]]:
+    """Open all providers in order; on leaving, close them in the opposite order."""
+    async with AsyncExitStack() as stack:
+        opened: dict[type, object] = {}
+        for provider in providers:
+            opened[provided_type(provider)] = await stack.enter_async_context(asynccontextmanager(provider)())
+        yield opened

@@ -1,0 +1,120 @@
+"""What lies in Redis: arq's payload and result as JSON, with our own keys beside arq's (`docs/wire.md`)."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from worker.errors import MalformedPayload, NotSerializable
+
+T = TypeVar("T")
+
+FOREVER_MS = -1  # a result's life that never ends
+
+
+class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a call asked for. Times are milliseconds; None means the job's own declaration."""
+
+    queue: str | None = msgspec.field(default=None, name="z")
+    timeout_ms: int | None = msgspec.field(default=None, name="to")
+    max_tries: int | None = msgspec.field(default=None, name="mt")
+    result_ttl_ms: int | None = msgspec.field(default=None, name="rt")
+    expires_in_ms: int | None = msgspec.field(default=None, name="x")
+    tags: tuple[str, ...] = msgspec.field(default=(), name="tg")
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that has not ended: `arq:job:<id>`. The enqueue script writes both times."""
+
+    first_try: int | None = msgspec.field(default=None, name="t")
+    job: str = msgspec.field(name="f")
+    args: list[Any] = msgspec.field(default_factory=list, name="a")
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict, name="k")
+    options: CallOptions = msgspec.field(default_factory=CallOptions, name="o")
+    nonce: str | None = msgspec.field(default=None, name="n")
+    due_ms: int | None = msgspec.field(default=None, name="du")
+    enqueued_ms: int = msgspec.field(name="et")
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that has ended: `arq:result:<id>`. Written by plain arq, only its own keys are there."""
+
+    tries: int = msgspec.field(name="t")
+    job: str = msgspec.field(name="f")
+    args: list[Any] = msgspec.field(name="a")
+    kwargs: dict[str, Any] = msgspec.field(name="k")
+    enqueued_ms: int = msgspec.field(name="et")
+    success: bool = msgspec.field(name="s")
+    result: Any = msgspec.field(name="r")
+    started_ms: int = msgspec.field(name="st")
+    finished_ms: int = msgspec.field(name="ft")
+    queue: str = msgspec.field(default="arq:queue", name="q")
+    id: str | None = None
+    state: str | None = None
+    lease: str | None = None
+    nonce: str | None = msgspec.field(default=None, name="n")
+    options: CallOptions = msgspec.field(default_factory=CallOptions, name="o")
+    progress: "ProgressRecord | None" = msgspec.field(default=None, name="p")
+    worker: str | None = msgspec.field(default=None, name="w")
+    notice: dict[str, Any] | None = None
+
+
+class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job's last word on how far it is."""
+
+    current: int = msgspec.field(name="c")
+    total: int | None = msgspec.field(default=None, name="t")
+    message: str | None = msgspec.field(default=None, name="m")
+
+
+def _plain(value: Any) -> Any:
+    """A JSON-ready stand-in for what msgspec does not know: pydantic models."""
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    raise NotImplementedError(type(value).__name__)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def dumps(value: object) -> bytes:
+    """Write JSON. Dates, UUIDs, decimals, enums, dataclasses and pydantic models become their JSON form.
+
+    Raises:
+        NotSerializable: something in `value` has no JSON form; the message names its type.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
+        raise NotSerializable(f"{type(value).__name__} is not JSON: {error}") from error
+
+
+def dump_payload(payload: Payload) -> bytes:
+    """A payload without its times, which the enqueue script adds from Redis' clock.
+
+    Raises:
+        NotSerializable: an argument has no JSON form.
+    """
+    fields = {
+        "t": payload.first_try,
+        "f": payload.job,
+        "a": payload.args,
+        "k": payload.kwargs,
+        "o": payload.options,
+        "n": payload.nonce,
+    }
+    return dumps(fields)
+
+
+def loads(data: bytes, kind: type[T]) -> T:
+    """Read a record of the wire.
+
+    Raises:
+        MalformedPayload: not JSON, or JSON of another shape. Pickle is recognised by its first byte and refused.
+    """
+    if data[:1] == b"\x80":
+        raise MalformedPayload("this is pickle, and only JSON is read: set job_serializer to JSON at its sender")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedPayload(f"not a {kind.__name__.lower()} of a job: {error}") from error
