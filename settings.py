@@ -5,10 +5,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 Seconds = Annotated[float, Field(gt=0)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
 class Environment(StrEnum):
@@ -61,11 +67,11 @@ class Settings(BaseSettings):
     env: Environment = Environment.DEVELOPMENT
     host: str = "127.0.0.1"
     data_dir: Path = Path(".embarq")
-    jobs: Annotated[tuple[str, ...], NoDecode] = ("jobs",)
+    jobs: Names = ("jobs",)
     redis_tls_verify: bool = Field(default_factory=lambda: "DYNO" not in os.environ)
 
     concurrency: int = Field(100, ge=1, le=10_000)
-    queues: Annotated[tuple[str, ...], NoDecode] = ("default",)
+    queues: Names = ("default",)
     lease: float = Field(15.0, ge=0.5, le=3600)
     poll: float = Field(0.5, ge=0.05, le=60)
     grace: float = Field(25.0, ge=0, le=3600)

@@ -85,7 +85,7 @@ def dumps(value: object) -> bytes:
     """
     try:
         return _ENCODER.encode(value)
-    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
+    except (TypeError, ValueError, NotImplementedError, RecursionError, OverflowError) as error:
         raise NotSerializable(f"{type(value).__name__} is not JSON: {error}") from error
 
 

@@ -1,0 +1,165 @@
+"""What many tests need: a worker of this process or another, a job by its state, a port, a proxy that cuts."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from worker import Client, Job, JobDefinition, JobHandle, Registry, State, Worker, WorkerConfig
+from worker.broker import keys
+from worker.options import check_options
+
+T = TypeVar("T")
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A client, a registry and a queue of the test's own."""
+
+    client: Client
+    registry: Registry
+    queue: str
+
+    @property
+    def queue_key(self) -> str:
+        return keys.queue_key(self.queue)
+
+    @asynccontextmanager
+    async def worker(self, **config: Any) -> AsyncIterator[Worker]:
+        """A worker of the queue, for as long as the block runs."""
+        worker = Worker(self.client, self.registry, WorkerConfig(**{"queues": (self.queue,)} | config))
+        running = asyncio.create_task(worker.async_run())
+        try:
+            yield worker
+        finally:
+            worker.handle_sig(signal.SIGTERM)
+            async with asyncio.timeout(worker.config.grace + 10):
+                await running
+
+    async def drain(self, **config: Any) -> Worker:
+        """Run what is queued, and end."""
+        worker = Worker(
+            self.client, self.registry, WorkerConfig(**{"queues": (self.queue,), "burst": True} | config)
+        )
+        async with asyncio.timeout(30):
+            await worker.async_run()
+        return worker
+
+    async def enqueue(
+        self, job: JobDefinition[..., Any], arguments: dict[str, Any] | None = None, **options: Any
+    ) -> JobHandle[Any]:
+        checked = check_options(job.name, {"queue": self.queue} | options)
+        return await self.client.enqueue(job.call_with(arguments or {}, checked))
+
+    async def ended(self, job_id: str, timeout: float = 15) -> Job:
+        job = await self.client.wait_for(job_id, timeout)
+        assert job.state.ended, job
+        return job
+
+    async def reaches(self, job_id: str, state: State, timeout: float = 15) -> Job:
+        async def found() -> Job | None:
+            job = await self.client.find(job_id)
+            return job if job.state is state else None
+
+        return await eventually(found, timeout)
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], timeout: float = 15) -> T:
+    """What `look` finds, as soon as it finds something."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = await look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_embarq(*arguments: str, log: Path, **environment: str) -> "subprocess.Popen[bytes]":
+    """A command of ours as a process; its output goes to `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+class CuttingProxy:
+    """A TCP proxy to Redis that cuts the first connection after so many bytes, and lets later ones pass.
+
+    `cut_sent` counts bytes towards the server, `cut_received` bytes back; None does not cut that way.
+    """
+
+    def __init__(self, target_port: int, *, cut_sent: int | None = None, cut_received: int | None = None) -> None:
+        self._target_port = target_port
+        self._limits = (cut_sent, cut_received)
+        self.seen = [0, 0]
+        self.port = 0
+        self._connections = 0
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator["CuttingProxy"]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        first = self._connections == 1
+        limits = self._limits if first else (None, None)
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        pumps = [
+            asyncio.create_task(self._pump(reader, up_writer, 0, limits[0], count=first)),
+            asyncio.create_task(self._pump(up_reader, writer, 1, limits[1], count=first)),
+        ]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        for each in (writer, up_writer):
+            each.close()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        way: int,
+        limit: int | None,
+        *,
+        count: bool,
+    ) -> None:
+        passed = 0
+        while limit is None or passed < limit:
+            data = await reader.read(65536 if limit is None else limit - passed)
+            if not data:
+                return
+            passed += len(data)
+            if count:
+                self.seen[way] += len(data)
+            writer.write(data)
+            await writer.drain()
