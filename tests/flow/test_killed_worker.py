@@ -1,0 +1,93 @@
+"""Workers as processes: one is killed, one is paused; the job goes on elsewhere and late results are refused."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Kit, eventually, start_embarq
+from worker import State
+from worker.broker import keys
+
+LEASE = 2.0
+
+
+@pytest.fixture
+def workers(kit: Kit, redis_url: str, tmp_path: Path) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    environment = {
+        "REDIS_URL": redis_url,
+        "EMBARQ_JOBS": "tests.flow.jobs_of_tests",
+        "EMBARQ_LEASE": str(LEASE),
+        "EMBARQ_QUEUES": kit.queue,
+        "EMBARQ_GRACE": "1",
+    }
+    started = [start_embarq("worker", log=tmp_path / f"worker{n}.log", **environment) for n in range(2)]
+    yield started
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            process.wait(15)
+
+
+async def notes(kit: Kit, where: str) -> list[list[str]]:
+    return [line.decode().split() for line in await kit.client.lrange(where, 0, -1)]
+
+
+async def first_start(kit: Kit, where: str) -> int:
+    async def found() -> int | None:
+        lines = await notes(kit, where)
+        return int(lines[0][1]) if lines else None
+
+    return await eventually(found, 30)
+
+
+async def enqueue_hold(kit: Kit, where: str, seconds: float) -> str:
+    options = {"_queue_name": kit.queue_key}
+    job = await kit.client.enqueue_job("hold", where, seconds, **options)  # type: ignore[arg-type]  # arq's own way
+    assert job is not None
+    return job.job_id
+
+
+async def test_killed_workers_job_starts_again_within_the_lease(
+    kit: Kit, workers: list["subprocess.Popen[bytes]"]
+) -> None:
+    where = f"notes:{kit.queue}"
+    job_id = await enqueue_hold(kit, where, 1.0)
+    pid = await first_start(kit, where)
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.time()
+    job = await kit.ended(job_id, 30)
+    lines = await notes(kit, where)
+    assert [line[0] for line in lines] == ["start", "start", "end"]
+    assert int(lines[1][1]) != pid
+    assert float(lines[1][3]) - killed_at < LEASE + 2
+    assert (job.state, job.result, job.tries) == (State.SUCCEEDED, 2, 2)
+
+
+async def test_paused_workers_late_result_is_refused(
+    kit: Kit, workers: list["subprocess.Popen[bytes]"], tmp_path: Path
+) -> None:
+    where = f"notes:{kit.queue}"
+    job_id = await enqueue_hold(kit, where, 0.5)
+    pid = await first_start(kit, where)
+    os.kill(pid, signal.SIGSTOP)
+    job = await kit.ended(job_id, 30)
+    os.kill(pid, signal.SIGCONT)
+    late = next(n for n, process in enumerate(workers) if process.pid == pid)
+
+    async def refused() -> bool:
+        return (
+            b"late result refused" in (tmp_path / f"worker{late}.log").read_bytes()
+            or b"lease lost" in (tmp_path / f"worker{late}.log").read_bytes()
+        )
+
+    await eventually(refused)
+    after = await kit.client.find(job_id)
+    assert after == job
+    assert after.result == 2
+    assert not await kit.client.exists(keys.LEASE + job_id)

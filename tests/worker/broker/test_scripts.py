@@ -1,0 +1,164 @@
+"""The transitions, one script at a time: what is written, what is refused, what a second run does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support import Kit
+from worker.broker import keys
+from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, NewJob, PutBack, Renewal, Settlement
+from worker.client import new_id
+from worker.job import State
+
+LEASE_MS = 5000
+
+
+def new_job(kit: Kit, **fields: Any) -> NewJob:
+    nonce = new_id()
+    payload = f'{{"t":null,"f":"x","a":[],"k":{{}},"o":{{"z":"{kit.queue_key}"}},"n":"{nonce}"}}'.encode()
+    return NewJob(**{"id": new_id(), "queue_key": kit.queue_key, "nonce": nonce, "payload": payload} | fields)
+
+
+async def claim(kit: Kit, worker: str = "w1", number: int = 1, limit: int = 10, lease_ms: int = LEASE_MS) -> Claim:
+    _, claim = await kit.client.broker.exchange([], ClaimRequest(worker, number, [kit.queue_key], limit, lease_ms))
+    assert claim is not None
+    return claim
+
+
+async def claim_one(kit: Kit, **options: Any) -> Claimed:
+    (claimed,) = (await claim(kit, **options)).jobs
+    return claimed
+
+
+async def settle(kit: Kit, claimed: Claimed, outcome: Ended | PutBack) -> bool:
+    stored, _ = await kit.client.broker.exchange([Settlement(claimed, "w1", outcome)], None)
+    return stored[0]
+
+
+def success(claimed: Claimed) -> Ended:
+    result = (
+        f'{{"t":1,"f":"x","a":[],"k":{{}},"et":1,"s":true,"r":null,"st":1,"ft":1,"state":"succeeded",'
+        f'"lease":"{claimed.token}"}}'
+    )
+    return Ended(State.SUCCEEDED, result.encode(), 60_000)
+
+
+async def test_enqueue_twice_with_one_nonce_says_created_twice(kit: Kit) -> None:
+    job = new_job(kit)
+    assert await kit.client.broker.enqueue([job]) == [True]
+    assert await kit.client.broker.enqueue([job]) == [True]
+    assert await kit.client.zcard(kit.queue_key) == 1
+
+
+async def test_enqueue_with_another_nonce_says_it_exists(kit: Kit) -> None:
+    job = new_job(kit)
+    assert await kit.client.broker.enqueue([job, new_job(kit, id=job.id)]) == [True, False]
+
+
+async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> None:
+    job = new_job(kit)
+    await kit.client.broker.enqueue([job])
+    claimed = await claim_one(kit)
+    result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
+    assert await settle(kit, claimed, Ended(State.SUCCEEDED, result, 0))
+    assert await kit.client.broker.enqueue([job]) == [True]
+    assert await kit.client.zcard(kit.queue_key) == 0
+
+
+async def test_claim_keeps_the_id_in_the_queue_with_the_lease_as_score(kit: Kit) -> None:
+    await kit.client.broker.enqueue([new_job(kit)])
+    claimed = await claim_one(kit)
+    assert await kit.client.zscore(kit.queue_key, claimed.id) == claimed.claimed_ms + LEASE_MS
+    assert await kit.client.get(keys.LEASE + claimed.id) == claimed.token.encode()
+    assert (await claim(kit, worker="w2")).jobs == []
+
+
+async def test_racing_claims_share_no_job(kit: Kit) -> None:
+    jobs = [new_job(kit) for _ in range(200)]
+    await kit.client.broker.enqueue(jobs)
+    claims = await asyncio.gather(*(claim(kit, worker=f"w{n}", limit=30) for n in range(10)))
+    taken = [claimed.id for each in claims for claimed in each.jobs]
+    assert sorted(taken) == sorted(job.id for job in jobs)
+
+
+async def test_claim_tells_of_more_and_of_the_next_due_time(kit: Kit) -> None:
+    await kit.client.broker.enqueue([new_job(kit), new_job(kit)])
+    first = await claim(kit, limit=1)
+    assert first.more
+    await claim(kit, number=2)
+    await kit.client.broker.enqueue([new_job(kit, delay_ms=700)])
+    idle = await claim(kit, number=3)
+    assert not idle.more
+    assert idle.next_due_in is not None
+    assert 0.5 < idle.next_due_in <= 0.7
+
+
+async def test_settling_twice_is_stored_once_and_said_twice(kit: Kit) -> None:
+    await kit.client.broker.enqueue([new_job(kit)])
+    claimed = await claim_one(kit)
+    assert await settle(kit, claimed, success(claimed))
+    assert await settle(kit, claimed, success(claimed))
+    events = [fields for _, fields in await kit.client.xrevrange(keys.EVENTS, count=100)]
+    assert sum(f[b"id"].decode() == claimed.id and f[b"event"] == b"succeeded" for f in events) == 1
+
+
+@pytest.mark.parametrize("released", [True, False])
+async def test_putting_back_twice_counts_once(kit: Kit, released: bool) -> None:
+    await kit.client.broker.enqueue([new_job(kit)])
+    claimed = await claim_one(kit)
+    for _ in range(2):
+        assert await settle(kit, claimed, PutBack(0, released=released))
+    again = await claim_one(kit, number=2)
+    assert again.tries == (1 if released else 2)
+    assert again.leases_lost == 0
+
+
+async def test_late_result_of_a_lost_lease_is_refused(kit: Kit) -> None:
+    await kit.client.broker.enqueue([new_job(kit)])
+    late = await claim_one(kit, lease_ms=30)
+    await asyncio.sleep(0.06)
+    assert not await settle(kit, late, success(late))
+    live = await claim_one(kit, worker="w2", number=2)
+    assert live.leases_lost == 1
+    assert not await settle(kit, late, success(late))
+    assert await kit.client.get(keys.LEASE + live.id) == live.token.encode()
+    assert await settle(kit, live, success(live))
+
+
+async def test_renewal_extends_and_reports_losses(kit: Kit) -> None:
+    await kit.client.broker.enqueue([new_job(kit), new_job(kit)])
+    held, lost = (await claim(kit)).jobs
+    await kit.client.delete(keys.LEASE + lost.id)
+    renewed = await kit.client.broker.renew(60_000, [Renewal(held, b'{"c":1}'), Renewal(lost)])
+    assert renewed.lost == [lost.id]
+    assert await kit.client.pttl(keys.LEASE + held.id) > 55_000
+    assert await kit.client.zscore(kit.queue_key, held.id) > held.claimed_ms + 55_000
+
+
+async def test_ids_held_by_plain_arq_do_not_fill_the_batch(kit: Kit) -> None:
+    """Regression for arq's defect 6: 150 jobs in progress elsewhere hid the free ones behind them."""
+    for n in range(150):
+        await kit.client.set(f"{keys.LEASE}{kit.queue}-{n}", b"1", px=5000)
+        await kit.client.zadd(kit.queue_key, {f"{kit.queue}-{n}": n + 1})
+    await kit.client.broker.enqueue([new_job(kit) for _ in range(10)])
+    assert len((await claim(kit, limit=10)).jobs) == 10
+    assert await kit.client.zscore(kit.queue_key, f"{kit.queue}-7") == 8
+
+
+async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
+    await kit.client.broker.enqueue([new_job(kit)])
+    claimed = await claim_one(kit)
+    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.script_flush()
+    request = ClaimRequest("w1", 2, [kit.queue_key], 10, LEASE_MS)
+    stored, claim = await kit.client.broker.exchange([Settlement(claimed, "w1", success(claimed))], request)
+    assert stored == [True]
+    assert claim is not None
+    assert len(claim.jobs) == 1
+
+
+async def test_wake_list_stays_bounded(kit: Kit) -> None:
+    for _ in range(50):
+        await kit.client.broker.enqueue([new_job(kit)])
+    assert await kit.client.llen(keys.wake_key(kit.queue)) == 1
