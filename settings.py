@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     Times are seconds, sizes are bytes.
     """
 
-    model_config = SettingsConfigDict(env_prefix="EMBARQ_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="EMBARQ_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     redis_url: str | None = Field(
         None,

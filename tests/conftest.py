@@ -1,5 +1,6 @@
 """Real servers for all tests: a private Redis and a private Postgres, each in a folder of its own."""
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -20,10 +21,8 @@ for name in list(os.environ):
 def redis_programs() -> list[Path]:
     """The server on PATH and the bundled one, where both are there."""
     programs = {redis_program()}
-    try:
+    with contextlib.suppress(EmbeddedError):
         programs.add(wheel_redis_program())
-    except EmbeddedError:
-        pass
     return sorted(programs)
 
 

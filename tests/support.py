@@ -1,14 +1,15 @@
 """What many tests need: a worker of this process or another, a job by its state, a port, a proxy that cuts."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,10 +34,13 @@ class Kit:
     def queue_key(self) -> str:
         return keys.queue_key(self.queue)
 
+    def config(self, **fields: Any) -> WorkerConfig:
+        return WorkerConfig(queues=(self.queue,), **fields)
+
     @asynccontextmanager
     async def worker(self, **config: Any) -> AsyncIterator[Worker]:
         """A worker of the queue, for as long as the block runs."""
-        worker = Worker(self.client, self.registry, WorkerConfig(**{"queues": (self.queue,)} | config))
+        worker = Worker(self.client, self.registry, self.config(**config))
         running = asyncio.create_task(worker.async_run())
         try:
             yield worker
@@ -47,9 +51,7 @@ class Kit:
 
     async def drain(self, **config: Any) -> Worker:
         """Run what is queued, and end."""
-        worker = Worker(
-            self.client, self.registry, WorkerConfig(**{"queues": (self.queue,), "burst": True} | config)
-        )
+        worker = Worker(self.client, self.registry, self.config(burst=True, **config))
         async with asyncio.timeout(30):
             await worker.async_run()
         return worker
@@ -82,6 +84,23 @@ async def eventually(look: Callable[[], Awaitable[T | None]], timeout: float = 1
             return found
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
+
+
+@contextmanager
+def logged(name: str) -> Iterator[list[dict[str, Any]]]:
+    """The structured lines that a logger of ours writes in the block."""
+    lines: list[dict[str, Any]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()})
+
+    handler = Keep()
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(name).removeHandler(handler)
 
 
 def free_port() -> int:

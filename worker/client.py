@@ -28,7 +28,7 @@ from worker.job import Job, Priority
 R = TypeVar("R")
 
 ENQUEUE_PAUSES = (0.05, 0.25)
-RECHECK = 5.0
+RECHECK = 1.0  # plain arq workers announce no end
 _sequence = itertools.count(int.from_bytes(os.urandom(4)))
 
 

@@ -77,10 +77,10 @@ def wheel_redis_program() -> Path:
 
 
 @contextmanager
-def private_redis(folder: Path, *, program: Path | None = None, fsync: str = "everysec") -> Iterator[str]:
+def private_redis(folder: Path, *, program: Path | None = None, port: int | None = None) -> Iterator[str]:
     """A Redis on 127.0.0.1 with its append-only file in `folder`; yields its URL.
 
-    A server that another process has started there is shared, and left running.
+    Without a `port`, a free one is found. A server that another process started there is shared and left running.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def private_redis(folder: Path, *, program: Path | None = None, fsync: str = "ev
     with _locked(folder / "lock"):
         url = _running_redis(folder)
         if url is None:
-            process, url = _start_redis(program or redis_program(), folder, fsync)
+            process, url = _start_redis(program or redis_program(), folder, port or _free_port())
     try:
         yield url
     finally:
@@ -105,16 +105,20 @@ def _running_redis(folder: Path) -> str | None:
     return f"redis://127.0.0.1:{record['port']}/0" if _serves(record["port"], folder) else None
 
 
-def _start_redis(program: Path, folder: Path, fsync: str) -> tuple["subprocess.Popen[bytes]", str]:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start_redis(program: Path, folder: Path, port: int) -> tuple["subprocess.Popen[bytes]", str]:
     options = {
         "bind": "127.0.0.1",
         "port": str(port),
         "dir": str(folder),
         "appendonly": "yes",
-        "appendfsync": fsync,
+        "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
         "logfile": str(folder / "server.log"),

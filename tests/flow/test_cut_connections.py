@@ -6,7 +6,6 @@ import pytest
 
 from tests.support import CuttingProxy, Kit
 from worker import Client
-
 from worker.broker.broker import Broker
 from worker.client import _new_job, new_id
 from worker.errors import BrokerUnavailable

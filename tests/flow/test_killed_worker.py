@@ -35,7 +35,8 @@ def workers(kit: Kit, redis_url: str, tmp_path: Path) -> Iterator[list["subproce
 
 
 async def notes(kit: Kit, where: str) -> list[list[str]]:
-    return [line.decode().split() for line in await kit.client.lrange(where, 0, -1)]
+    lines: list[bytes] = await kit.client.execute_command("LRANGE", where, 0, -1)
+    return [line.decode().split() for line in lines]
 
 
 async def first_start(kit: Kit, where: str) -> int:

@@ -40,7 +40,7 @@ async def plain(redis_url: str, kit: Kit) -> AsyncIterator[ArqRedis]:
 @asynccontextmanager
 async def plain_worker(plain: ArqRedis, kit: Kit, *functions: Any, **options: Any) -> AsyncIterator[ArqWorker]:
     worker = ArqWorker(
-        functions=functions,
+        functions=[func(function, name=function.__name__) for function in functions],
         redis_pool=plain,
         queue_name=kit.queue_key,
         job_serializer=to_json,
@@ -91,11 +91,11 @@ async def test_plain_client_defers_and_looks_up(kit: Kit, plain: ArqRedis) -> No
     async def now() -> int:
         return 1
 
-    job = await plain.enqueue_job("now", _defer_by=0.4)
-    assert job is not None
-    assert await job.status() is JobStatus.deferred
-    assert (await kit.client.find(job.job_id)).state is State.DEFERRED
     async with kit.worker():
+        job = await plain.enqueue_job("now", _defer_by=0.6)
+        assert job is not None
+        assert await job.status() is JobStatus.deferred
+        await kit.reaches(job.job_id, State.DEFERRED)
         assert await job.result(timeout=10, poll_delay=0.02) == 1
 
 
@@ -207,10 +207,10 @@ async def test_rescored_running_job_without_abort_is_left_alone(kit: Kit) -> Non
 
 async def test_plain_abort_of_a_waiting_job(kit: Kit, plain: ArqRedis) -> None:
     @kit.registry.job()
-    async def never() -> None:
-        raise AssertionError("it was aborted")
+    async def long() -> None:
+        await asyncio.sleep(60)  # plain abort makes it due before it says why, so it may just start
 
-    handle = await kit.enqueue(never, delay=30)
+    handle = await kit.enqueue(long, delay=30)
     job = ArqJob(handle.id, plain, kit.queue_key, arq_deserializer)
     async with kit.worker():
         assert await job.abort(timeout=10, poll_delay=0.02) is True
@@ -243,7 +243,7 @@ async def test_our_job_waits_out_a_plain_workers_retry(kit: Kit, plain: ArqRedis
     async def settled() -> ArqJob | None:
         return job if await job.status() is JobStatus.complete else None
 
-    async with plain_worker(plain, kit, func(shaky)):
+    async with plain_worker(plain, kit, shaky):
         await eventually(settled)
     found: Client = kit.client
     assert (await found.find(job.job_id)).result == 2

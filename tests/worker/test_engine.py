@@ -347,7 +347,7 @@ async def test_expired_result_is_not_found(kit: Kit) -> None:
 
 
 async def test_stop_hands_back_without_using_a_try(kit: Kit) -> None:
-    cleaned = []
+    cleaned: list[bool] = []
 
     @kit.registry.job()
     async def long(ctx: Context) -> int:

@@ -1,6 +1,7 @@
 """`embarq dev`: the private servers, and the API and a worker as child processes, ended together."""
 
 import os
+import signal
 import sys
 
 import honcho.manager
@@ -13,7 +14,7 @@ SPARE_SECONDS = 10
 
 
 def run_all(settings: Settings) -> int:
-    """Run until Ctrl-C or until a child ends; the exit code is the first child's that failed."""
+    """Run until Ctrl-C or until a child ends; the exit code is that of the child that ended by itself."""
     with services(settings.data_dir, settings.redis_url, settings.database_url, database=True) as found:
         environment = {
             **os.environ,
@@ -27,4 +28,5 @@ def run_all(settings: Settings) -> int:
         manager.add_process("api", f"exec {program} api", env=environment)
         manager.add_process("worker", f"exec {program} worker", env=environment)
         manager.loop()
-        return int(manager.returncode or 0)
+        stopped = {0, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+        return 0 if manager.returncode in stopped else int(manager.returncode or 1)

@@ -161,4 +161,4 @@ async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
 async def test_wake_list_stays_bounded(kit: Kit) -> None:
     for _ in range(50):
         await kit.client.broker.enqueue([new_job(kit)])
-    assert await kit.client.llen(keys.wake_key(kit.queue)) == 1
+    assert await kit.client.execute_command("LLEN", keys.wake_key(kit.queue)) == 1

@@ -1,0 +1,1 @@
+"""Measurements beside plain arq; `make bench` runs them."""

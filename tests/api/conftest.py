@@ -1,0 +1,48 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.app import create_app
+from settings import Settings
+from tests.support import Kit
+from worker import Client, registry
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The application without a socket, its lifespan running."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
+            scope["state"] = dict(state or {})
+            await app(scope, receive, send)
+
+        transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            yield http
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path) -> Callable[..., Settings]:
+    def make(**values: object) -> Settings:
+        return Settings(data_dir=tmp_path, **values)  # type: ignore[arg-type]  # the test knows the fields
+
+    return make
+
+
+@pytest.fixture
+async def http(
+    settings_for: Callable[..., Settings], redis_url: str, database_url: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(settings_for(REDIS_URL=redis_url, DATABASE_URL=database_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(client: Client, queue: str) -> Kit:
+    """The service's own jobs, to be run by the test's workers."""
+    return Kit(client, registry, queue)

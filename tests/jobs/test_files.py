@@ -1,0 +1,50 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from jobs.files import process_large_file
+from jobs.resources import FileOutsideStore, FileStore, file_store
+from tests.support import Kit
+from worker import Context, Progress, State
+
+
+class Recorder(Context):
+    """Keeps every progress report."""
+
+    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+        reports.append(Progress(current, total, message))
+
+
+reports: list[Progress] = []
+
+
+def test_counts_words_and_reports_every_hundred_lines(tmp_path: Path) -> None:
+    reports.clear()
+    content = b"".join(b"line number %d\n" % n for n in range(950)) + b"no newline at the end"
+    (tmp_path / "big.txt").write_bytes(content)
+    ctx = Recorder(job_id="j", job="process_large_file", resources={FileStore: FileStore(tmp_path)})
+    report = process_large_file.invoke(ctx, (), {"path": "big.txt"})
+    digest = hashlib.sha256(content).hexdigest()
+    assert report == {"lines": 951, "words": 950 * 3 + 5, "bytes": len(content), "sha256": digest}
+    assert [r.current for r in reports] == [0, *range(100, 1000, 100), 951]
+    assert {r.total for r in reports} == {951}
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b"])
+def test_paths_stay_inside_the_store(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileOutsideStore):
+        FileStore(tmp_path).path(name)
+
+
+async def test_missing_file_fails_with_its_name(kit: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EMBARQ_DATA_DIR", str(tmp_path))
+    kit.registry.add(process_large_file)
+    kit.registry.resource(file_store)
+    handle = await kit.enqueue(process_large_file, {"path": "nowhere.txt"})
+    await kit.drain()
+    job = await handle.job()
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error.type == "FileNotFoundError"
+    assert "nowhere.txt" in job.error.message

@@ -1,0 +1,38 @@
+"""Calls that a type checker must refuse; each line that is wrong says with which code. Never imported."""
+
+from jobs.examples import echo, flaky, sleep
+from worker import Context, job
+
+
+@job()
+async def send(ctx: Context, to: str, count: int = 1) -> bool:
+    return bool(to and count)
+
+
+@job()
+def shrink(path: str) -> int:
+    return len(path)
+
+
+async def right() -> None:
+    handle = await send.enqueue("a@example.test", count=2)
+    sent: bool = await handle.result()
+    await send.options(delay=60, queue="mail").enqueue(to="a@example.test")
+    size: int = await (await shrink.enqueue("x")).result()
+    await sleep.enqueue(seconds=0.5)
+    await echo.enqueue({"any": ["json"]})
+    assert sent
+    assert size
+    assert await flaky(fail_times=0) == 1
+
+
+async def wrong() -> None:
+    await send.enqueue()  # E: call-arg
+    await send.enqueue(to=5)  # E: arg-type
+    await send.enqueue("a", colour="red")  # E: call-arg
+    await send.options(delay="soon").enqueue("a")  # E: typeddict-item arg-type
+    await send.options(colour=1).enqueue("a")  # E: call-arg typeddict-unknown-key
+    await send.options(delay=1).enqueue("a", count="two")  # E: arg-type
+    text: str = await (await shrink.enqueue("x")).result()  # E: assignment
+    await sleep.enqueue("long")  # E: arg-type
+    assert text
