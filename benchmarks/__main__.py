@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from arq.jobs import Job as ArqJob
@@ -49,7 +50,8 @@ def worker_process(system: str, url: str, log: Path) -> Iterator[None]:
 async def started_at(client: Client, name: str, defer: float = 0) -> tuple[float, float]:
     """When a job was asked to start, and when it did."""
     asked = time.time() + defer
-    job = await client.enqueue_job(name, _defer_by=defer or None)
+    until = datetime.fromtimestamp(asked, UTC) if defer else None
+    job = await client.enqueue_job(name, _defer_until=until)
     assert job is not None
     return asked, await result_of(client, job.job_id)
 
