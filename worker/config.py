@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class WorkerConfig:
     """Times are seconds.
 
-    queues: served in this order. concurrency: jobs at once. lease: how long a silent worker is believed.
+    queues: served in this order; ("*",) serves all that are known, by name.
+    concurrency: jobs at once. lease: how long a silent worker is believed.
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
     burst: end when the queues are empty. max_tries, timeout, result_ttl: for jobs that declare none.

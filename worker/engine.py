@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -34,6 +35,7 @@ PROGRESS_INTERVAL = 0.1
 HEARTBEAT_INTERVAL = 3.0
 LONGEST_BACKOFF = 2.0
 LOW_FIRST_EVERY = 10
+ALL_QUEUES = "*"
 LEAVE_AFTER_HAND_BACK = 5.0
 
 
@@ -68,7 +70,7 @@ class Worker(ArqWorker):
         super().__init__(
             [_as_arq(definition, config) for definition in registry],
             redis_pool=client,
-            queue_name=keys.queue_key(config.queues[0]),
+            queue_name=keys.queue_key("default" if ALL_QUEUES in config.queues else config.queues[0]),
             burst=config.burst,
             handle_signals=False,
             max_jobs=config.concurrency,
@@ -93,10 +95,15 @@ class Worker(ArqWorker):
         self._leave_at: float | None = None
         self._sent_progress: dict[str, Progress] = {}
         self._started_at = time.time()
-        self._queue_keys = [keys.queue_key(q, p) for q in config.queues for p in Priority]
-        wake_keys = [keys.wake_key(queue) for queue in config.queues]
-        self._wake = Listener(client.connections, wake_keys, self._woken)
+        self._serves_all = ALL_QUEUES in config.queues
+        self._wake = Listener(client.connections, [], self._woken)
+        self._serve(("default",) if self._serves_all else config.queues)
         self._control = Listener(client.connections, [keys.CONTROL + self.id], self._controlled)
+
+    def _serve(self, queues: Sequence[str]) -> None:
+        self._queues = tuple(queues)
+        self._queue_keys = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
+        self._wake.listen_to([keys.wake_key(queue) for queue in queues])
 
     async def main(self) -> None:
         """Open resources, start the duties, and pump until the end."""
@@ -274,13 +281,15 @@ class Worker(ArqWorker):
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=list(self.config.queues),
+            queues=list(self._queues),
             concurrency=self.config.concurrency,
             running=len(self.runs),
             started_at=self._started_at,
             jobs=sorted(self.functions),
         )
-        await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._queue_keys)
+        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._queue_keys)
+        if self._serves_all:
+            self._serve(sorted({keys.parse_queue_key(key)[0] for key in known}))
 
     async def _say_goodbye(self) -> None:
         with contextlib.suppress(BrokerUnavailable):

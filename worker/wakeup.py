@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from worker.broker.pool import blocking_connection
 
-BLOCK_SECONDS = 20
+BLOCK_SECONDS = 5
 RECONNECT_DELAY = 0.5
 
 
@@ -24,6 +24,10 @@ class Listener:
         self._heard = heard
         self.ready = asyncio.Event()
         self.ready.set()
+
+    def listen_to(self, key_names: Sequence[str]) -> None:
+        """Take values from these lists from the next wait on."""
+        self._keys = list(key_names)
 
     async def listen(self) -> None:
         """Listen until cancelled, while `ready` is set."""

@@ -2,6 +2,7 @@ import asyncio
 import contextvars
 import logging
 import pickle
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import pytest
 import structlog
 
 from tests.support import Kit, eventually
-from worker import Context, Retry, State, current_context
+from worker import Context, Retry, State, Worker, WorkerConfig, current_context
 from worker.broker import keys
 from worker.errors import JobFailed, JobNotFound
 
@@ -473,3 +474,17 @@ async def test_worker_record_is_there_while_it_lives(kit: Kit) -> None:
 
 async def _record(kit: Kit, worker: str):  # type: ignore[no-untyped-def]  # WorkerRecord or None
     return next((record for record in await kit.client.workers() if record.id == worker), None)
+
+
+async def test_worker_of_all_queues_picks_up_a_new_one(kit: Kit) -> None:
+    @kit.registry.job(name=f"only-{kit.queue}")
+    async def work() -> int:
+        return 1
+
+    worker = Worker(kit.client, kit.registry, WorkerConfig(queues=("*",)))
+    running = asyncio.create_task(worker.async_run())
+    await eventually(lambda: _record(kit, worker.id))
+    handle = await kit.enqueue(work)
+    assert await handle.result(timeout=10) == 1
+    worker.handle_sig(signal.SIGTERM)
+    await running

@@ -145,10 +145,14 @@ class Broker:
             lost, aborted = await scripts.run(self._redis, scripts.RENEW, (), arguments)
         return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
 
-    async def heartbeat(self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str]) -> None:
-        """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye."""
+    async def heartbeat(self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str]) -> list[str]:
+        """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye.
+
+        Returns the keys of all queues that anybody of ours has used or served.
+        """
         with unavailable_when_away():
-            await scripts.run(self._redis, scripts.HEARTBEAT, (), (worker, record, ttl_ms, *queue_keys))
+            known = await scripts.run(self._redis, scripts.HEARTBEAT, (), (worker, record, ttl_ms, *queue_keys))
+        return [key.decode() for key in known]
 
 
 def _finish(settlements: Sequence[Settlement]) -> scripts.Request:

@@ -11,7 +11,7 @@ from worker.cli import dev, doctor, show
 from worker.cli.run import client_for, run, start
 from worker.config import WorkerConfig
 from worker.definitions import registry
-from worker.engine import Worker
+from worker.engine import ALL_QUEUES, Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
 from worker.options import check_options
@@ -51,7 +51,9 @@ def api_command(
 
 @app.command("worker")
 def worker_command(
-    queues: Annotated[str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c.")] = None,
+    queues: Annotated[
+        str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c, or * for all.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option("-c", "--concurrency", min=1, help="Jobs at once.")] = None,
     burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
 ) -> None:
@@ -59,7 +61,8 @@ def worker_command(
     settings = start()
     names = tuple(queues.split(",")) if queues else settings.queues
     for name in names:
-        check_options("worker", {"queue": name})
+        if name != ALL_QUEUES:
+            check_options("worker", {"queue": name})
     run(_work(settings, names, concurrency or settings.concurrency, burst))
 
 

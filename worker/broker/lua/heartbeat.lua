@@ -1,6 +1,6 @@
 -- Say that a worker lives, and forget those that fell silent.
 -- ARGV  1 worker id, 2 its record as JSON, 3 milliseconds it is believed (0: it says goodbye), then its queues
--- returns  nothing
+-- returns  the queues that are known, as sorted sets
 local now, worker, ttl = now_ms(), ARGV[1], tonumber(ARGV[3])
 if ttl == 0 then
   redis.call('DEL', WORKER .. worker, CONTROL .. worker)
@@ -11,4 +11,4 @@ else
   for i = 4, #ARGV do redis.call('SADD', QUEUES, ARGV[i]) end
 end
 redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', now)
-return false
+return redis.call('SMEMBERS', QUEUES)
