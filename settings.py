@@ -58,9 +58,7 @@ class Settings(BaseSettings):
         pattern=r"^(redis|rediss|unix)://",
         description="redis://host:port/db",
     )
-    database_url: str | None = Field(
-        None, validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+asyncpg)?://"
-    )
+    database_url: str | None = Field(None, validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+asyncpg)?://")
     port: int = Field(8000, validation_alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, validation_alias="WEB_CONCURRENCY", ge=1, le=64)
 
@@ -75,9 +73,12 @@ class Settings(BaseSettings):
     lease: float = Field(15.0, ge=0.5, le=3600)
     poll: float = Field(0.5, ge=0.05, le=60)
     grace: float = Field(25.0, ge=0, le=3600)
+    cancel_grace: float = Field(5.0, ge=0.1, le=3600)
+    leases_lost_limit: int = Field(3, ge=1)
     unknown_job_deadline: float = Field(600.0, ge=0)
 
     max_tries: int = Field(5, ge=1)
+    soft_timeout: Seconds = 600.0
     timeout: Seconds = 900.0
     result_ttl: float = Field(3600.0, ge=0)
 
@@ -108,8 +109,7 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"{_variable(str(problem['loc'][0]))}={problem['input']!r}: {problem['msg']}"
-            for problem in error.errors()
+            f"{_variable(str(problem['loc'][0]))}={problem['input']!r}: {problem['msg']}" for problem in error.errors()
         ]
         raise SettingsError("\n".join(lines)) from error
 

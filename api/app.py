@@ -63,6 +63,7 @@ def _routes(settings: Settings) -> list[Route | Mount]:
                 Route("/jobs/{id}", jobs.show_job),
                 Route("/jobs/{id}/progress", jobs.show_progress),
                 Route("/jobs/{id}/result", jobs.show_result),
+                Route("/jobs/{id}/cancel", jobs.cancel_job, methods=["POST"]),
                 Route("/definitions", jobs.list_definitions),
                 Route("/contact", contact.contact, methods=["POST"]),
             ],
@@ -85,9 +86,7 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
     if settings.redis_url is None:
         raise EmbarqError("REDIS_URL is not set; `embarq dev` starts a private Redis")
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify)
-        )
+        client = await stack.enter_async_context(Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
         database = make_engine(settings.database_url) if settings.database_url else None
         if database is not None:

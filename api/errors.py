@@ -18,6 +18,7 @@ from worker.errors import (
     EmbarqError,
     InvalidArguments,
     InvalidOptions,
+    JobEnded,
     JobNotFound,
     UnknownJob,
 )
@@ -54,6 +55,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidArguments: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidOptions: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidBody: HTTPStatus.UNPROCESSABLE_ENTITY,
+    JobEnded: HTTPStatus.CONFLICT,
     IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

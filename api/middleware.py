@@ -70,9 +70,7 @@ async def _run(tasks: BackgroundTasks) -> None:
         try:
             await task()
         except Exception:
-            logger.exception(
-                "task after the response failed", task=getattr(task.func, "__name__", repr(task.func))
-            )
+            logger.exception("task after the response failed", task=getattr(task.func, "__name__", repr(task.func)))
 
 
 class BodyLimit:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import InvalidBody
 from worker.errors import ArgumentProblem
-from worker.job import Job, JobError, Progress
+from worker.job import Job, JobError, Progress, Try
 
 BASE = "/api/v1"
 
@@ -73,7 +73,20 @@ def job_record(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at,
         "worker": job.worker,
         "tags": job.tags,
+        "tries": [try_record(each) for each in job.history],
         "links": links(job.id),
+    }
+
+
+def try_record(each: Try) -> dict[str, Any]:
+    """A try as clients see it."""
+    return {
+        "try": each.number,
+        "outcome": each.outcome,
+        "started_at": each.started_at,
+        "finished_at": each.finished_at,
+        "worker": each.worker,
+        "error": error_record(each.error),
     }
 
 
@@ -97,4 +110,4 @@ def error_record(error: JobError | None) -> dict[str, Any] | None:
 def links(job_id: str) -> dict[str, str]:
     """Where the rest of a job is."""
     own = f"{BASE}/jobs/{job_id}"
-    return {"self": own, "progress": f"{own}/progress", "result": f"{own}/result"}
+    return {"self": own, "progress": f"{own}/progress", "result": f"{own}/result", "cancel": f"{own}/cancel"}

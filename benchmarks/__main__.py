@@ -37,9 +37,7 @@ Figures = dict[str, float]
 def worker_process(system: str, url: str, log: Path) -> Iterator[None]:
     environment = {**os.environ, "REDIS_URL": url, "EMBARQ_JOBS": "benchmarks.jobs"}
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, *COMMANDS[system]], env=environment, stdout=output, stderr=output
-        )
+        process = subprocess.Popen([sys.executable, *COMMANDS[system]], env=environment, stdout=output, stderr=output)
     try:
         yield
     finally:

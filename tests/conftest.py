@@ -12,10 +12,13 @@ import pytest
 from tests.support import Kit
 from worker import Client, Registry
 from worker.embedded import EmbeddedError, private_postgres, private_redis, redis_program, wheel_redis_program
+from worker.observability.logs import configure_logs
 
 for name in list(os.environ):
     if name.startswith("EMBARQ_") or name in {"REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"}:
         del os.environ[name]
+
+configure_logs("INFO", as_json=False)
 
 
 def redis_programs() -> list[Path]:

@@ -6,9 +6,10 @@ from worker.context import Context, current_context
 from worker.definitions import BoundJob, Call, JobDefinition, Registry, job, registry, resource
 from worker.discovery import discover
 from worker.engine import Worker
-from worker.errors import EmbarqError, Retry
+from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle
-from worker.job import Job, JobError, Priority, Progress, State
+from worker.job import Job, JobError, Priority, Progress, State, Try
+from worker.retries import RetryPolicy
 
 __all__ = [
     "BoundJob",
@@ -20,11 +21,15 @@ __all__ = [
     "JobDefinition",
     "JobError",
     "JobHandle",
+    "Permanent",
     "Priority",
     "Progress",
     "Registry",
     "Retry",
+    "RetryPolicy",
+    "SoftTimeLimitExceeded",
     "State",
+    "Try",
     "Worker",
     "WorkerConfig",
     "current_context",

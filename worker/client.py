@@ -16,18 +16,19 @@ from redis.asyncio import BlockingConnectionPool
 
 from worker import wire
 from worker.broker import keys
-from worker.broker.broker import Broker, NewJob
+from worker.broker.broker import Broker, Cancelled, NewJob
 from worker.broker.ends import Ends
 from worker.broker.inspect import Inspector, WorkerRecord
 from worker.broker.pool import make_pool
 from worker.definitions import Call
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, JobEnded, JobNotFound
 from worker.handle import JobHandle
-from worker.job import Job, Priority
+from worker.job import Job, Priority, State
 
 R = TypeVar("R")
 
 ENQUEUE_PAUSES = (0.05, 0.25)
+CANCELLED_KEPT_MS = 3_600_000
 RECHECK = 1.0  # plain arq workers announce no end
 _sequence = itertools.count(int.from_bytes(os.urandom(4)))
 
@@ -150,6 +151,23 @@ class Client(ArqRedis):
                     continue
                 ended.clear()
 
+    async def cancel(self, job_id: str) -> State:
+        """Cancel a job: one that waits is cancelled at once, one that runs is told, and ends within seconds.
+
+        Returns the state that it is in now.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+            JobEnded: it is too late.
+        """
+        job = await self.find(job_id)
+        answer = await self.broker.cancel(job_id, CANCELLED_KEPT_MS)
+        if answer is Cancelled.UNKNOWN:
+            raise JobNotFound(job_id)
+        if answer is Cancelled.ENDED:
+            raise JobEnded(job_id, job.state if job.state.ended else (await self.find(job_id)).state)
+        return State.CANCELLED if answer is Cancelled.CANCELLED else State.RUNNING
+
     async def workers(self) -> Sequence[WorkerRecord]:
         """The workers whose heartbeat is fresh."""
         return await self.inspector.workers()
@@ -169,6 +187,7 @@ def _new_job(job_id: str, call: Call[Any]) -> NewJob:
     options = wire.CallOptions(
         queue=queue,
         timeout_ms=_milliseconds(asked.get("timeout")),
+        soft_timeout_ms=_milliseconds(asked.get("soft_timeout")),
         max_tries=asked.get("max_tries"),
         result_ttl_ms=None if ttl == -1 else wire.FOREVER_MS if ttl is None else _milliseconds(ttl),
         expires_in_ms=_milliseconds(asked.get("expires_in")),

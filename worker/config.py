@@ -11,7 +11,8 @@ class WorkerConfig:
     concurrency: jobs at once. lease: how long a silent worker is believed.
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
-    burst: end when the queues are empty. max_tries, timeout, result_ttl: for jobs that declare none.
+    burst: end when the queues are empty. max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none.
+    leases_lost_limit: leases lost in a row that end a job as poisoned. cancel_grace: what a cancelled job gets to end.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -22,9 +23,11 @@ class WorkerConfig:
     unknown_job_deadline: float = 600.0
     burst: bool = False
     max_tries: int = 5
+    soft_timeout: float = 600.0
     timeout: float = 900.0
     result_ttl: float | None = 3600.0
     leases_lost_limit: int = 3
+    cancel_grace: float = 5.0
 
     @property
     def lease_ms(self) -> int:

@@ -1,6 +1,8 @@
 """What a running job can reach: its id, its try, its progress, its logger, the worker's resources."""
 
+import asyncio
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,21 +15,51 @@ from worker.job import Progress
 T = TypeVar("T")
 
 
+class Stopping:
+    """Whether the worker has been told to stop. Looked at from anywhere, awaited in the worker's loop."""
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def is_set(self) -> bool:
+        """Whether the worker stops: what still runs has the grace period."""
+        return self._flag.is_set()
+
+    def set(self) -> None:
+        """Say so; called in the worker's loop."""
+        self._flag.set()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when the worker stops."""
+        if self.is_set():
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:
     """One try of one job. A job asks for it by annotating its first parameter with `Context`.
 
     `try_number` counts starts from 1. `stopping` is set when the worker has been told to stop: a long job may look
-    at it and end early.
+    at it, or await it, and end early.
     """
 
     job_id: str
     job: str
     try_number: int = 1
     queue: str = "default"
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: Stopping = field(default_factory=Stopping)
     last_progress: Progress | None = None
-    resources: dict[type, object] = field(default_factory=dict)
+    resources: Mapping[type, object] = field(default_factory=dict)
 
     @property
     def logger(self) -> structlog.stdlib.BoundLogger:

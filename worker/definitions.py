@@ -13,16 +13,22 @@ from worker.handle import JobHandle
 from worker.job import Priority
 from worker.options import EnqueueOptions, check_options
 from worker.resources import Provider, provided_type
+from worker.retries import RetryPolicy
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+NOT_OF_A_CALL = frozenset({"name", "aliases", "retry"})
 
 
 class JobOptions(TypedDict, total=False):
     """What `@job(...)` takes. Times are seconds.
 
     name: on the wire; the function's name by default. aliases: former names, still understood.
-    timeout: the hard limit of a try. result_ttl: how long results are kept; None for ever, 0 not.
+    max_tries: starts at most. retry: which exceptions are tried again, and when.
+    soft_timeout: after it the job sees `SoftTimeLimitExceeded`. timeout: after it the try is stopped.
+    result_ttl: how long results are kept; None for ever, 0 not.
     """
 
     name: str
@@ -30,6 +36,8 @@ class JobOptions(TypedDict, total=False):
     queue: str
     priority: Priority
     max_tries: int
+    retry: RetryPolicy
+    soft_timeout: float
     timeout: float
     result_ttl: float | None
 
@@ -54,9 +62,7 @@ class Producer(Protocol):
 class JobDefinition(Generic[P, R]):
     """A job function and what was declared about it. Calling it runs the function here, without a queue."""
 
-    def __init__(
-        self, function: Callable[..., Awaitable[R] | R], registry: "Registry", declared: JobOptions
-    ) -> None:
+    def __init__(self, function: Callable[..., Awaitable[R] | R], registry: "Registry", declared: JobOptions) -> None:
         self.function = function
         self.name = declared.get("name", function.__name__)
         self.path = f"{function.__module__}.{function.__qualname__}"
@@ -140,9 +146,7 @@ class JobDecorator:
         self._declared = declared
 
     @overload
-    def __call__(
-        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]
-    ) -> JobDefinition[P, R]: ...
+    def __call__(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]) -> JobDefinition[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> JobDefinition[P, R]: ...
     @overload
@@ -171,7 +175,7 @@ class Registry:
         Raises:
             InvalidOptions: a declared option is out of range.
         """
-        checked = {k: v for k, v in declared.items() if k not in ("name", "aliases")}
+        checked = {k: v for k, v in declared.items() if k not in NOT_OF_A_CALL}
         check_options(declared.get("name", "@job"), checked)
         return JobDecorator(self, declared)
 

@@ -23,20 +23,23 @@ from worker.client import Client, new_id
 from worker.config import WorkerConfig
 from worker.definitions import JobDefinition, Registry
 from worker.errors import BrokerUnavailable
-from worker.executor import Executor, Run, Stop
+from worker.executor import Executor
 from worker.job import Priority, Progress, State
 from worker.loops import Duty, keep_doing
+from worker.outcomes import Outcome
 from worker.resources import open_resources
+from worker.run import Run, Stop
 from worker.wakeup import Listener
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
 PROGRESS_INTERVAL = 0.1
+LIMITS_INTERVAL = 0.05
 HEARTBEAT_INTERVAL = 3.0
 LONGEST_BACKOFF = 2.0
 LOW_FIRST_EVERY = 10
 ALL_QUEUES = "*"
-LEAVE_AFTER_HAND_BACK = 5.0
+LEAVE_AFTER_HAND_BACK = 3.0
 
 
 @dataclass
@@ -91,6 +94,7 @@ class Worker(ArqWorker):
         self._claim_at = 0.0
         self._claims = 0
         self._nothing_waits = False
+        self._abandoned: set[Run] = set()
         self._stopping = False
         self._leave_at: float | None = None
         self._sent_progress: dict[str, Progress] = {}
@@ -120,7 +124,6 @@ class Worker(ArqWorker):
                 finally:
                     for task in background:
                         task.cancel()
-        self.executor.close()
         await self._say_goodbye()
         logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
@@ -129,6 +132,7 @@ class Worker(ArqWorker):
             Duty("lease keeper", self.config.lease / 3, self._renew_all),
             Duty("progress writer", PROGRESS_INTERVAL, self._write_progress),
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
+            Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
         ]
 
     async def _pump(self) -> None:
@@ -191,13 +195,36 @@ class Worker(ArqWorker):
 
     async def _run(self, run: Run) -> None:
         outcome = await self.executor.execute(run)
-        claimed = run.claimed
-        self.tasks.pop(claimed.id, None)
+        if run in self._abandoned:
+            self._abandoned.discard(run)
+            logger.warning("abandoned job ended at last", job_id=run.claimed.id, duration=run.duration)
+            return
+        self._conclude(run, outcome)
+
+    def _conclude(self, run: Run, outcome: Outcome | None) -> None:
+        self.tasks.pop(run.claimed.id, None)
         if outcome is None:
-            self._free(claimed)
+            self._free(run.claimed)
         else:
-            self._settlements.append(Settlement(claimed, self.id, outcome))
+            self._settlements.append(Settlement(run.claimed, self.id, outcome))
         self._signal.set()
+
+    async def _keep_limits(self) -> None:
+        """Enforce time limits, and leave behind what does not end although it was cancelled."""
+        now = time.monotonic()
+        for run in list(self.runs.values()):
+            run.keep_limits(now)
+            if run.stopped_at is not None and now > run.stopped_at + self.config.cancel_grace:
+                self._abandon(run)
+
+    def _abandon(self, run: Run) -> None:
+        """The job swallowed its cancellation: settle it without waiting, and give its slot to others."""
+        if run.task is None or run.task.done() or run in self._abandoned:
+            return
+        stack = run.stack() if run.stack is not None else ""
+        logger.error("job abandoned: it does not end", job_id=run.claimed.id, job=run.context.job, stack=stack)
+        self._abandoned.add(run)
+        self._conclude(run, None if run.stop is Stop.HANDED_BACK else self.executor.outcomes.stopped(run, None))
 
     def _settled(self, settlements: list[Settlement], stored: list[bool]) -> None:
         for settlement, accepted in zip(settlements, stored, strict=True):
@@ -238,7 +265,7 @@ class Worker(ArqWorker):
     def _controlled(self, message: str) -> bool:
         command, _, job_id = message.partition(" ")
         if command == "abort":
-            self._cancel([job_id], Stop.ABORTED)
+            self._cancel([job_id], Stop.CANCELLED)
         return True
 
     def _cancel(self, job_ids: list[str], reason: Stop) -> None:
@@ -273,7 +300,7 @@ class Worker(ArqWorker):
         tokens = {renewal.claimed.id: renewal.claimed.token for renewal in renewals}
         lost = [i for i in renewed.lost if i in self.runs and self.runs[i].claimed.token == tokens[i]]
         self._cancel([i for i in lost if i not in settling], Stop.LEASE_LOST)
-        self._cancel(renewed.aborted, Stop.ABORTED)
+        self._cancel(renewed.aborted, Stop.CANCELLED)
 
     async def _heartbeat(self) -> None:
         ttl_ms = int(HEARTBEAT_INTERVAL * 3500)

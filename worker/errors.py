@@ -1,5 +1,6 @@
 """Every exception of the engine, under one base."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,11 +81,40 @@ class UnknownResource(EmbarqError):
 class Retry(EmbarqError):
     """Raised by a job to be run again: `raise Retry(delay=30)`.
 
-    `delay` is in seconds. The try that raised it counts towards `max_tries`.
+    `delay` is in seconds; without one, the job's retry policy says. The try counts towards `max_tries`.
     """
 
-    def __init__(self, delay: float = 0.0) -> None:
-        if delay < 0:
+    def __init__(self, delay: float | None = None) -> None:
+        if delay is not None and delay < 0:
             raise ValueError(f"delay is {delay}, but a retry cannot be in the past")
-        super().__init__(f"retry in {delay} s")
+        super().__init__("the job asked for another try")
         self.delay = delay
+
+
+class Permanent(EmbarqError):
+    """Raised by a job, or a base of its own errors: no other try would help."""
+
+
+class SoftTimeLimitExceeded(asyncio.CancelledError):
+    """Raised inside a job at its await point: clean up, and return what there is. The hard limit follows.
+
+    It is a `CancelledError`, so task groups and the like clean up as they do for a cancellation and pass it on, and
+    an `except Exception` around some step does not swallow it.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        super().__init__("the soft time limit is over" if limit is None else f"not done after {limit} s")
+
+
+class TimeLimitExceeded(EmbarqError, TimeoutError):
+    """A try was stopped at its hard limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"not done after its limit of {limit} s")
+
+
+class JobEnded(EmbarqError):
+    """The job has ended already: there is nothing to cancel."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"job {job_id} has ended already: it {state}")

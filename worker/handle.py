@@ -19,6 +19,10 @@ class Lookup(Protocol):
         """The job once it has ended, or as it is after `timeout` seconds."""
         ...
 
+    async def cancel(self, job_id: str) -> State:
+        """Cancel the job; returns the state that it is in now."""
+        ...
+
 
 class JobHandle(Generic[R]):
     """An enqueued job. `created` is False when a job with this id was there already."""
@@ -37,6 +41,10 @@ class JobHandle(Generic[R]):
             JobNotFound: it ended and its result is no longer kept.
         """
         return await self._lookup.find(self.id)
+
+    async def cancel(self) -> State:
+        """Cancel the job; see `Client.cancel`."""
+        return await self._lookup.cancel(self.id)
 
     async def result(self, timeout: float | None = None) -> R:
         """Wait for the end and return what the job returned, as JSON gave it back.

@@ -74,6 +74,18 @@ class JobError:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """One start of a job. `outcome` is a final state, `retry`, or `lost`: its worker fell silent."""
+
+    number: int
+    outcome: str
+    started_at: datetime
+    finished_at: datetime | None
+    worker: str | None
+    error: JobError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as one look-up saw it. Times are aware UTC."""
 
@@ -94,6 +106,7 @@ class Job:
     error: JobError | None = None
     worker: str | None = None
     tags: tuple[str, ...] = ()
+    history: tuple[Try, ...] = ()
 
 
 def from_ms(milliseconds: float) -> datetime:

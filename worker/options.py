@@ -27,7 +27,7 @@ class EnqueueOptions(TypedDict, total=False):
     id: the job's id; a second call with the same id makes no second job.
     delay / run_at: when it is due, from now or as an aware time; not both.
     expires_in: not started within this time, it ends as `expired`.
-    timeout: the hard limit of a try.
+    soft_timeout / timeout: the limits of a try; at the first the job is told, at the second it is stopped.
     result_ttl: how long the result is kept; None for ever, 0 drops it (its end stays visible for a minute).
     """
 
@@ -37,6 +37,7 @@ class EnqueueOptions(TypedDict, total=False):
     delay: Annotated[float, Field(ge=0, le=10 * _YEAR)]
     run_at: AwareDatetime
     expires_in: Annotated[float, Field(gt=0, le=10 * _YEAR)]
+    soft_timeout: Annotated[float, Field(gt=0, le=_YEAR)]
     timeout: Annotated[float, Field(gt=0, le=_YEAR)]
     max_tries: Annotated[int, Field(ge=1, le=1000)]
     result_ttl: Annotated[float, Field(ge=0, le=10 * _YEAR)] | None

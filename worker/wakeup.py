@@ -15,9 +15,7 @@ RECONNECT_DELAY = 0.5
 class Listener:
     """Takes values from lists and hands each to a callback; keeps at it through lost connections."""
 
-    def __init__(
-        self, pool: BlockingConnectionPool, key_names: Sequence[str], heard: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, pool: BlockingConnectionPool, key_names: Sequence[str], heard: Callable[[str], bool]) -> None:
         """`heard` returns False to put the value back for another listener."""
         self._pool = pool
         self._keys = list(key_names)

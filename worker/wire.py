@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from worker.errors import MalformedPayload, NotSerializable
+from worker.job import Progress
 
 T = TypeVar("T")
 
@@ -16,6 +17,7 @@ class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     queue: str | None = msgspec.field(default=None, name="z")
     timeout_ms: int | None = msgspec.field(default=None, name="to")
+    soft_timeout_ms: int | None = msgspec.field(default=None, name="so")
     max_tries: int | None = msgspec.field(default=None, name="mt")
     result_ttl_ms: int | None = msgspec.field(default=None, name="rt")
     expires_in_ms: int | None = msgspec.field(default=None, name="x")
@@ -64,6 +66,22 @@ class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     current: int = msgspec.field(name="c")
     total: int | None = msgspec.field(default=None, name="t")
     message: str | None = msgspec.field(default=None, name="m")
+
+
+class TryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A try before the last: an entry of `embarq:tries:<id>`. The claim script writes those whose lease was lost."""
+
+    number: int = msgspec.field(name="n")
+    worker: str = msgspec.field(name="w")
+    started_ms: int = msgspec.field(name="st")
+    outcome: str = msgspec.field(name="o")
+    finished_ms: int | None = msgspec.field(default=None, name="ft")
+    error: dict[str, Any] | None = msgspec.field(default=None, name="e")
+
+
+def progress_record(progress: Progress | None) -> ProgressRecord | None:
+    """Progress as it is stored."""
+    return None if progress is None else ProgressRecord(progress.current, progress.total, progress.message)
 
 
 def _plain(value: Any) -> Any:

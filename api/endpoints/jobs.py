@@ -79,6 +79,14 @@ async def show_result(request: Request) -> Response:
     return JsonResponse(record | {"result": job.result, "error": error_record(job.error)})
 
 
+async def cancel_job(request: Request) -> Response:
+    """`POST /jobs/{id}/cancel`: 200 when it is cancelled, 202 when it runs and was told, 409 when it has ended."""
+    job_id = request.path_params["id"]
+    state = await shared(request).client.cancel(job_id)
+    record = {"id": job_id, "state": state, "links": links(job_id)}
+    return JsonResponse(record, 200 if state.ended else 202, headers=_location(job_id))
+
+
 async def _find(request: Request) -> Job:
     client, job_id = shared(request).client, request.path_params["id"]
     wait = _wait(request)

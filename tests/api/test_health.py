@@ -27,9 +27,7 @@ async def test_workers_are_named_while_they_live(http: httpx.AsyncClient, jobs: 
         await eventually(listed)
 
 
-async def test_without_redis_503_and_recovery_by_itself(
-    settings_for: Callable[..., Settings], tmp_path: Path
-) -> None:
+async def test_without_redis_503_and_recovery_by_itself(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
     folder = tmp_path / "redis"
     with private_redis(folder) as url:
         port = int(url.rsplit(":", 1)[1].split("/")[0])

@@ -190,10 +190,33 @@ async def test_request_ids_are_kept_or_made(http: httpx.AsyncClient) -> None:
 async def test_a_hundred_waiters_share_one_subscription(http: httpx.AsyncClient, jobs: Kit) -> None:
     posted = await asyncio.gather(*(http.post("/api/v1/jobs", json=body(jobs.queue)) for _ in range(100)))
     waiting = [
-        asyncio.create_task(http.get(answer.headers["Location"], params={"wait": 30}, timeout=40))
-        for answer in posted
+        asyncio.create_task(http.get(answer.headers["Location"], params={"wait": 30}, timeout=40)) for answer in posted
     ]
     await asyncio.sleep(0.2)
     async with jobs.worker():
         ended = await asyncio.gather(*waiting)
     assert {answer.json()["state"] for answer in ended} == {"succeeded"}
+
+
+async def test_cancel(http: httpx.AsyncClient, jobs: Kit) -> None:
+    where = (await http.post("/api/v1/jobs", json=body(jobs.queue, delay=60))).headers["Location"]
+    answer = await http.post(f"{where}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert (await http.get(where)).json()["state"] == "cancelled"
+    again = await http.post(f"{where}/cancel")
+    assert again.status_code == 409
+    assert "cancelled" in again.json()["detail"]
+    assert (await http.post("/api/v1/jobs/nobody/cancel")).status_code == 404
+
+
+async def test_cancel_of_a_running_job_is_202(http: httpx.AsyncClient, jobs: Kit) -> None:
+    where = (await http.post("/api/v1/jobs", json=body(jobs.queue, "sleep", {"seconds": 60}))).headers["Location"]
+
+    async def running() -> bool:
+        return bool((await http.get(where)).json()["state"] == "running")
+
+    async with jobs.worker():
+        await eventually(running)
+        assert (await http.post(f"{where}/cancel")).status_code == 202
+        job = (await http.get(where, params={"wait": 10})).json()
+    assert (job["state"], job["tries"][0]["outcome"]) == ("cancelled", "cancelled")

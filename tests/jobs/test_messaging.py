@@ -42,9 +42,7 @@ async def test_each_number_gets_its_message_under_a_key_of_its_own() -> None:
 
 async def test_refused_numbers_are_reported_and_others_sent() -> None:
     def refuse_first(request: httpx.Request) -> httpx.Response:
-        return (
-            httpx.Response(422, text="unknown number") if b"+15550100" in request.content else httpx.Response(201)
-        )
+        return httpx.Response(422, text="unknown number") if b"+15550100" in request.content else httpx.Response(201)
 
     report = await run(context(provider(refuse_first)), ["+15550100", "+15550101"])
     assert report == {"sent": 1, "refused": [{"number": "+15550100", "reason": "422: unknown number"}]}

@@ -53,9 +53,7 @@ def test_declared_options_are_checked(registry: Registry) -> None:
         ({"count": 1, "when": {"at": 1}}, "/args/when", "valid datetime"),
     ],
 )
-def test_wrong_arguments_are_named(
-    registry: Registry, arguments: dict[str, Any], pointer: str, message: str
-) -> None:
+def test_wrong_arguments_are_named(registry: Registry, arguments: dict[str, Any], pointer: str, message: str) -> None:
     @registry.job()
     async def work(ctx: Context, count: int, when: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from redis.asyncio import Redis
@@ -72,10 +73,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """The job waits again. `released`: the try does not count."""
+    """The job waits again. `released`: the try does not count. `record`: of a try that does, as JSON."""
 
     delay_ms: int
     released: bool
+    record: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,15 @@ class Renewal:
 
     claimed: Claimed
     progress: bytes = b""
+
+
+class Cancelled(StrEnum):
+    """What a request to cancel found: `CANCELLING` is a job that runs and has been told."""
+
+    CANCELLED = "cancelled"
+    CANCELLING = "cancelling"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +156,12 @@ class Broker:
             lost, aborted = await scripts.run(self._redis, scripts.RENEW, (), arguments)
         return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
 
+    async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
+        """Cancel a job; `ttl_ms` is how long the result of one that waits is kept (None: for ever)."""
+        with unavailable_when_away():
+            answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, _life(ttl_ms)))
+        return Cancelled(answer.decode())
+
     async def heartbeat(self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str]) -> list[str]:
         """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye.
 
@@ -163,7 +180,7 @@ def _finish(settlements: Sequence[Settlement]) -> scripts.Request:
         if isinstance(outcome, Ended):
             arguments += (outcome.state.value, outcome.result, _life(outcome.ttl_ms))
         else:
-            arguments += ("release" if outcome.released else "retry", b"", outcome.delay_ms)
+            arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
         arguments.append(settlement.worker)
     return scripts.Request(scripts.FINISH, (), arguments)
 

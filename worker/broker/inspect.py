@@ -10,7 +10,7 @@ from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.pool import unavailable_when_away
 from worker.errors import JobNotFound, MalformedPayload
-from worker.job import Job, JobError, Priority, Progress, State, from_ms
+from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
@@ -36,6 +36,7 @@ class _Waiting:
     due_ms: int
     queue_key: str
     run: dict[str, str]
+    history: tuple[Try, ...]
 
     @property
     def state(self) -> State:
@@ -60,13 +61,14 @@ class Inspector:
         """
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
-        now, result, payload, lease, tries, due, queue, run = answer
+        now, result, payload, lease, tries, due, queue, run, history = answer
+        past = tuple(_try(wire.loads(record, wire.TryRecord)) for record in history)
         if result:
-            return _ended(job_id, result)
+            return _ended(job_id, result, past)
         if not payload:
             raise JobNotFound(job_id)
         fields = dict(zip((f.decode() for f in run[::2]), (v.decode() for v in run[1::2]), strict=True))
-        seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode() or keys.QUEUE, fields)
+        seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode(), fields, past)
         return _waiting(job_id, payload, seen)
 
     async def workers(self) -> list[WorkerRecord]:
@@ -84,6 +86,17 @@ class Inspector:
 def _arguments(record: wire.Payload | wire.Result) -> dict[str, Any]:
     """Arguments by name; positional ones, as plain arq clients send them, by their place."""
     return {str(place): value for place, value in enumerate(record.args)} | record.kwargs
+
+
+def _try(record: wire.TryRecord) -> Try:
+    return Try(
+        number=record.number,
+        outcome=record.outcome,
+        started_at=from_ms(record.started_ms),
+        finished_at=None if record.finished_ms is None else from_ms(record.finished_ms),
+        worker=record.worker,
+        error=_error(record.error),
+    )
 
 
 def _progress(record: wire.ProgressRecord | None) -> Progress | None:
@@ -119,16 +132,21 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
         error=problem,
         worker=run.get("worker") if running else None,
         tags=record.options.tags,
+        history=seen.history,
     )
 
 
-def _ended(job_id: str, data: bytes) -> Job:
+def _ended(job_id: str, data: bytes, past: tuple[Try, ...]) -> Job:
     try:
         record = wire.loads(data, wire.Result)
-    except MalformedPayload as error:
-        return _unreadable(job_id, str(error))
+    except MalformedPayload as problem:
+        return _unreadable(job_id, str(problem))
     queue, priority = keys.parse_queue_key(record.queue)
     state = State(record.state) if record.state else (State.SUCCEEDED if record.success else State.FAILED)
+    error = _error(record.notice if record.success else record.result)
+    started = from_ms(record.started_ms) if record.started_ms else None
+    finished = from_ms(record.finished_ms)
+    last = (Try(record.tries, state, started, finished, record.worker, error),) if started else ()
     return Job(
         id=job_id,
         job=record.job,
@@ -139,13 +157,14 @@ def _ended(job_id: str, data: bytes) -> Job:
         tries=record.tries,
         max_tries=record.options.max_tries,
         enqueued_at=from_ms(record.enqueued_ms),
-        started_at=from_ms(record.started_ms) if record.started_ms else None,
-        finished_at=from_ms(record.finished_ms),
+        started_at=started,
+        finished_at=finished,
         progress=_progress(record.progress),
         result=record.result if record.success else None,
-        error=_error(record.notice if record.success else record.result),
+        error=error,
         worker=record.worker,
         tags=record.options.tags,
+        history=past + last,
     )
 
 

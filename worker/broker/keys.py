@@ -10,6 +10,7 @@ RESULT = "arq:result:"
 ABORT = "arq:abort"
 
 RUN = "embarq:run:"
+HISTORY = "embarq:tries:"
 WAKE = "embarq:wake:"
 CONTROL = "embarq:control:"
 DONE = "embarq:done:"
@@ -20,6 +21,7 @@ WORKERS = "embarq:workers"
 TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secret
 
 EVENTS_KEPT = 10_000
+TRIES_KEPT = 20
 TOMBSTONE_MS = 60_000
 
 LUA_CONSTANTS = {

@@ -1,6 +1,7 @@
 """Our Lua scripts: read from their files once, run by their digest, loaded again when a server forgot them."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -12,6 +13,11 @@ from redis.exceptions import NoScriptError
 from worker.broker import keys
 
 Argument = str | bytes | int
+
+
+# A server that is out of memory refuses new jobs before they write anything, and still lets jobs run and end, which
+# frees memory.
+HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(("claim", "finish", "renew", "cancel"), "#!lua flags=allow-oom"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ def _literal(value: str | int) -> str:
 def _read(name: str) -> Script:
     folder = resources.files("worker.broker") / "lua"
     constants = "".join(f"local {key} = {_literal(value)}\n" for key, value in keys.LUA_CONSTANTS.items())
-    parts = (constants, (folder / "prelude.lua").read_text(), (folder / f"{name}.lua").read_text())
+    parts = (HEADERS[name], constants, (folder / "prelude.lua").read_text(), (folder / f"{name}.lua").read_text())
     source = "\n".join(parts).encode()
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
@@ -39,14 +45,13 @@ ENQUEUE = _read("enqueue")
 CLAIM = _read("claim")
 FINISH = _read("finish")
 RENEW = _read("renew")
+CANCEL = _read("cancel")
 LOOKUP = _read("lookup")
 HEARTBEAT = _read("heartbeat")
 WORKERS = _read("workers")
 
 
-async def run(
-    redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()
-) -> Any:
+async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()) -> Any:
     """Run a script, loading it first where the server does not know it."""
     try:
         return await redis.execute_command("EVALSHA", script.sha, len(key_names), *key_names, *arguments)

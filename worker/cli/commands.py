@@ -51,9 +51,7 @@ def api_command(
 
 @app.command("worker")
 def worker_command(
-    queues: Annotated[
-        str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c, or * for all.")
-    ] = None,
+    queues: Annotated[str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c, or * for all.")] = None,
     concurrency: Annotated[int | None, typer.Option("-c", "--concurrency", min=1, help="Jobs at once.")] = None,
     burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
 ) -> None:
@@ -76,7 +74,10 @@ async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int, b
         unknown_job_deadline=settings.unknown_job_deadline,
         burst=burst,
         max_tries=settings.max_tries,
+        soft_timeout=settings.soft_timeout,
         timeout=settings.timeout,
+        cancel_grace=settings.cancel_grace,
+        leases_lost_limit=settings.leases_lost_limit,
         result_ttl=settings.result_ttl,
     )
     async with client_for(settings) as client:
@@ -122,6 +123,18 @@ def job_command(
 async def _find(settings: Settings, job_id: str, wait: float) -> Job:
     async with client_for(settings) as client:
         return await client.wait_for(job_id, wait)
+
+
+@app.command("cancel")
+def cancel_command(job_id: Annotated[str, typer.Argument(help="The job's id.")], as_json: AsJson = False) -> None:
+    """Cancel a job that waits or runs."""
+    show.job(run(_cancel(start(), job_id)), as_json=as_json)
+
+
+async def _cancel(settings: Settings, job_id: str) -> Job:
+    async with client_for(settings) as client:
+        await client.cancel(job_id)
+        return await client.wait_for(job_id, settings.cancel_grace + 1)
 
 
 @app.command("doctor")

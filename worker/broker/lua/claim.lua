@@ -14,10 +14,13 @@ local claimed = {0, -1, 0}
 local taken = 0
 
 local function take(id, queue)
-  local run = redis.call('HMGET', RUN .. id, 'state', 'lost')
+  local run = redis.call('HMGET', RUN .. id, 'state', 'lost', 'worker', 'started')
   local lost = tonumber(run[2] or 0) or 0
-  if run[1] == 'running' then lost = lost + 1 end
   local try = (tonumber(text(TRIES .. id) or 0) or 0) + 1
+  if run[1] == 'running' then
+    lost = lost + 1
+    remember_try(id, string.format('{"n":%d,"w":%s,"st":%s,"o":"lost"}', try - 1, cjson.encode(run[3]), run[4]))
+  end
   redis.call('SET', LEASE .. id, token, 'PX', whole(lease_ms))
   redis.call('ZADD', queue, lease_end, id)
   redis.call('SET', TRIES .. id, whole(try))

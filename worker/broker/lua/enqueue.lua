@@ -19,7 +19,7 @@ for i = 1, #ARGV, 6 do
     redis.call('SET', JOB .. id, payload)
     redis.call('ZADD', queue, whole(due), id)
     redis.call('ZREM', ABORT, id)
-    redis.call('DEL', TRIES .. id, RUN .. id)
+    redis.call('DEL', TRIES .. id, RUN .. id, HISTORY .. id)
     redis.call('SADD', QUEUES, queue)
     event(due > now and 'deferred' or 'queued', id, queue, '', 0)
     wake(queue)

@@ -1,14 +1,17 @@
 -- Settle tries of jobs, each only while its lease is held.
 -- ARGV  7 per try: id, queue, token, action, value, milliseconds, worker
---       action 'retry' or 'release': value '', milliseconds until due; a release gives the try back
+--       action 'retry' or 'release': milliseconds until due; value is the record of the try for a retry, '' for a
+--       release, which gives the try back. A job that is to be cancelled is due at once, to be ended by its claim.
 --       any other action is the final state: value is the result, milliseconds its life (-1 for ever)
 -- returns  per try: 1 stored, 0 refused because the lease was lost
 -- Run twice, the second run recognises what the first one stored by the token, and returns 1 again.
 local now = now_ms()
 local answers = {}
 
-local function put_back(id, queue, token, action, delay)
+local function put_back(id, queue, token, action, record, delay)
   redis.call('DEL', LEASE .. id)
+  if record ~= '' then remember_try(id, record) end
+  if redis.call('ZSCORE', ABORT, id) then delay = 0 end
   redis.call('HSET', RUN .. id, 'state', action, 'settled', token, 'lost', 0)
   if action == 'release' then
     local tries = tonumber(text(TRIES .. id) or 1) or 1
@@ -16,18 +19,6 @@ local function put_back(id, queue, token, action, delay)
   end
   redis.call('ZADD', queue, whole(now + delay), id)
   wake(queue)
-end
-
-local function close(id, queue, state, result, life)
-  if life < 0 then
-    redis.call('SET', RESULT .. id, result)
-  else
-    redis.call('SET', RESULT .. id, result, 'PX', whole(life))
-  end
-  redis.call('DEL', JOB .. id, LEASE .. id, TRIES .. id, RUN .. id)
-  redis.call('ZREM', queue, id)
-  redis.call('ZREM', ABORT, id)
-  redis.call('PUBLISH', DONE .. id, state)
 end
 
 local function stored_before(id, token, action)
@@ -43,7 +34,7 @@ for i = 1, #ARGV, 7 do
   if text(LEASE .. id) == token then
     local try = text(TRIES .. id) or 0
     if action == 'retry' or action == 'release' then
-      put_back(id, queue, token, action, ms)
+      put_back(id, queue, token, action, value, ms)
     else
       close(id, queue, action, value, ms)
     end

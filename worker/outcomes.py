@@ -1,0 +1,142 @@
+"""What a try becomes: pure functions from how it went to what is stored."""
+
+import asyncio
+import contextlib
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from worker import wire
+from worker.broker.broker import Ended, PutBack
+from worker.config import WorkerConfig
+from worker.definitions import Registry
+from worker.errors import NotSerializable, TimeLimitExceeded, UnknownJob
+from worker.job import State
+from worker.retries import NEVER, next_try_in
+from worker.run import Run, Stop
+
+Outcome = Ended | PutBack
+logger = structlog.stdlib.get_logger("embarq.job")
+
+LONGEST_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Turns the ends of tries into outcomes, by the rules of the worker and of each job."""
+
+    registry: Registry
+    config: WorkerConfig
+    worker: str
+
+    def succeeded(self, run: Run, result: object) -> Outcome:
+        """The function returned."""
+        logger.info("succeeded", duration=run.duration)
+        try:
+            return self.end(run, State.SUCCEEDED, result)
+        except NotSerializable as error:
+            # The job did its work: calling it failed would be wrong, and would make others repeat it.
+            logger.error("result is not JSON and was dropped", reason=str(error))
+            return self.end(run, State.SUCCEEDED, None, failure(type(error).__name__, str(error)))
+
+    def raised(self, run: Run, error: BaseException) -> Outcome:
+        """The function raised: another try, or failed for good."""
+        payload, number = _payload(run), run.context.try_number
+        declared: dict[str, Any] = {}
+        with contextlib.suppress(UnknownJob):
+            declared = dict(self.registry.get(payload.job).declared)
+        most = payload.options.max_tries or declared.get("max_tries", self.config.max_tries)
+        delay = next_try_in(error, declared.get("retry", NEVER), number, most)
+        if delay is None:
+            return self.failed(run, error)
+        logger.info("retrying", delay=round(delay, 3), duration=run.duration, error=_summary(error))
+        record = wire.TryRecord(
+            number=number,
+            worker=self.worker,
+            started_ms=run.claimed.claimed_ms,
+            finished_ms=_finished_ms(run),
+            outcome="retry",
+            error=failure(type(error).__name__, str(error)),
+        )
+        return PutBack(int(delay * 1000), released=False, record=wire.dumps(record))
+
+    def failed(self, run: Run, error: BaseException) -> Outcome:
+        """The job has failed for good."""
+        trace = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+        logger.error("failed", error=_summary(error), duration=run.duration, exc_info=error)
+        return self.end(run, State.FAILED, failure(type(error).__name__, str(error), trace))
+
+    def stopped(self, run: Run, error: BaseException | None) -> Outcome | None:
+        """The job was cancelled. What follows depends on who did it; None when the lease is lost."""
+        if run.stop is Stop.LEASE_LOST:
+            logger.warning("lease lost, the job was stopped here", job_id=run.claimed.id)
+            return None
+        if run.stop is Stop.HANDED_BACK:
+            logger.info("handed back", job_id=run.claimed.id, duration=run.duration)
+            return PutBack(0, released=True)
+        if run.stop is Stop.CANCELLED:
+            logger.info("cancelled", duration=run.duration)
+            return self.end(run, State.CANCELLED, failure("CancelledError", "cancelled while it ran"))
+        if run.stop is Stop.TIME_LIMIT:
+            late = TimeLimitExceeded(run.hard_limit or 0)
+            return self.raised(run, late.with_traceback(error.__traceback__ if error else None))
+        return self.failed(run, error or asyncio.CancelledError("the job cancelled itself"))
+
+    def end(self, run: Run, state: State, result: object, notice: dict[str, Any] | None = None) -> Ended:
+        """The job's final record.
+
+        Raises:
+            NotSerializable: the result has no JSON form.
+        """
+        claimed, progress, payload = run.claimed, run.context.last_progress, _payload(run)
+        record = wire.Result(
+            tries=run.context.try_number,
+            job=payload.job,
+            args=payload.args,
+            kwargs=payload.kwargs,
+            enqueued_ms=payload.enqueued_ms,
+            success=state is State.SUCCEEDED,
+            result=result,
+            started_ms=claimed.claimed_ms,
+            finished_ms=_finished_ms(run),
+            queue=claimed.queue_key,
+            id=claimed.id,
+            state=state.value,
+            lease=claimed.token,
+            nonce=payload.nonce,
+            options=payload.options,
+            progress=wire.progress_record(progress),
+            worker=self.worker,
+            notice=notice,
+        )
+        return Ended(state, wire.dumps(record), self._result_ttl_ms(payload))
+
+    def _result_ttl_ms(self, payload: wire.Payload) -> int | None:
+        asked = payload.options.result_ttl_ms
+        if asked is not None:
+            return None if asked == wire.FOREVER_MS else asked
+        ttl = self.config.result_ttl
+        with contextlib.suppress(UnknownJob):  # whose failure is kept like any other result
+            ttl = self.registry.get(payload.job).declared.get("result_ttl", ttl)
+        return None if ttl is None else int(ttl * 1000)
+
+
+def failure(kind: str, message: str, trace: str | None = None) -> dict[str, Any]:
+    """A failure as the wire promises it."""
+    return {"type": kind, "message": message, "traceback": trace}
+
+
+def _payload(run: Run) -> wire.Payload:
+    """The run's payload, or a stand-in for one that cannot be read."""
+    return run.payload or wire.Payload(job="?", enqueued_ms=run.claimed.claimed_ms)
+
+
+def _finished_ms(run: Run) -> int:
+    """Redis' clock at the claim, and the time since by ours."""
+    return run.claimed.claimed_ms + int(run.duration * 1000)
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,52 @@
+"""Whether, and when, a failed try is followed by another: pure decisions."""
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from worker.errors import Permanent, Retry
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Which exceptions are tried again, and after how long. Times are seconds.
+
+    on: exception types. delay: before the first retry. backoff: `fixed` waits as long each time, `exponential` doubles.
+    cap: never longer than this. jitter: the share of the delay that is random, 0 to 1, so that many jobs that failed
+    together do not come back together.
+    """
+
+    on: tuple[type[BaseException], ...] = ()
+    delay: float = 1.0
+    backoff: Literal["fixed", "exponential"] = "exponential"
+    cap: float = 600.0
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.delay < 0 or self.cap <= 0 or not 0 <= self.jitter <= 1:
+            raise ValueError(f"{self}: delay from 0, cap above 0, jitter from 0 to 1")
+
+    def delay_after(self, tries: int, chance: float) -> float:
+        """Seconds to wait after the given number of tries; `chance`, from 0 to 1, picks within the jitter."""
+        doublings = min(tries - 1, 32) if self.backoff == "exponential" else 0
+        longest = min(self.cap, self.delay * 2.0**doublings)
+        return longest * (1 - self.jitter * chance)
+
+
+NEVER = RetryPolicy()
+
+
+def next_try_in(
+    error: BaseException, policy: RetryPolicy, tries: int, max_tries: int, chance: float | None = None
+) -> float | None:
+    """Seconds until the next try, or None when `error` is final.
+
+    `raise Retry` always asks for another, `Permanent` never; others are up to the policy. No try follows `max_tries`.
+    """
+    if tries >= max_tries or isinstance(error, Permanent):
+        return None
+    if isinstance(error, Retry) and error.delay is not None:
+        return error.delay
+    if isinstance(error, (Retry, *policy.on)):
+        return policy.delay_after(tries, random.random() if chance is None else chance)  # noqa: S311  # not a secret
+    return None

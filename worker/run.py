@@ -1,0 +1,74 @@
+"""A try that is under way in this worker."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from worker import wire
+from worker.broker.broker import Claimed
+from worker.context import Context
+
+
+class Stop(Enum):
+    """Why the engine stops a running job."""
+
+    CANCELLED = "cancelled"
+    TIME_LIMIT = "time limit"
+    LEASE_LOST = "lease lost"
+    HANDED_BACK = "handed back"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One try of a claimed job: its task, its limits, and why it is being stopped, if it is.
+
+    Limits and other times are of the monotonic clock; None means that there is no such limit (any more).
+    `interrupt` raises `SoftTimeLimitExceeded` inside the job, `stack` tells where the job is.
+    """
+
+    claimed: Claimed
+    context: Context
+    payload: wire.Payload | None = None
+    task: "asyncio.Task[None] | None" = None
+    started: float = field(default_factory=time.monotonic)
+    soft_limit: float | None = None
+    hard_limit: float | None = None
+    soft_at: float | None = None
+    hard_at: float | None = None
+    interrupt: Callable[[], None] | None = None
+    stack: Callable[[], str] | None = None
+    stop: Stop | None = None
+    stopped_at: float | None = None
+
+    def limit(self, soft: float | None, hard: float) -> None:
+        """Start the clocks of the job's function, in seconds from now."""
+        now = time.monotonic()
+        self.soft_limit, self.hard_limit = soft, hard
+        self.soft_at = None if soft is None else now + soft
+        self.hard_at = now + hard
+
+    def cancel(self, reason: Stop) -> None:
+        """Cancel the job. The first reason counts, but a lost lease overrules all: nothing may be settled then."""
+        if self.stop is None or reason is Stop.LEASE_LOST:
+            self.stop = reason
+        if self.stopped_at is None:
+            self.stopped_at = time.monotonic()
+            if self.task is not None:
+                self.task.cancel()
+
+    def keep_limits(self, now: float) -> None:
+        """Interrupt or cancel the job where a limit has passed."""
+        if self.soft_at is not None and now >= self.soft_at:
+            self.soft_at = None
+            if self.interrupt is not None and self.stop is None:
+                self.interrupt()
+        if self.hard_at is not None and now >= self.hard_at:
+            self.hard_at = None
+            self.cancel(Stop.TIME_LIMIT)
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the claim."""
+        return round(time.monotonic() - self.started, 3)
