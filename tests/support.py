@@ -136,6 +136,7 @@ class CuttingProxy:
         self.seen = [0, 0]
         self.port = 0
         self._connections = 0
+        self._pumps: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["CuttingProxy"]:
@@ -147,6 +148,11 @@ class CuttingProxy:
             server.close()
             await server.wait_closed()
 
+    def cut_all(self) -> None:
+        """Cut every connection that is open now."""
+        for pump in list(self._pumps):
+            pump.cancel()
+
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         first = self._connections == 1
@@ -156,7 +162,9 @@ class CuttingProxy:
             asyncio.create_task(self._pump(reader, up_writer, 0, limits[0], count=first)),
             asyncio.create_task(self._pump(up_reader, writer, 1, limits[1], count=first)),
         ]
+        self._pumps.update(pumps)
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        self._pumps.difference_update(pumps)
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)

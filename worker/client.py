@@ -8,18 +8,18 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
-from redis.asyncio import BlockingConnectionPool
 
 from worker import wire
 from worker.broker import keys
 from worker.broker.broker import Broker, Cancelled, NewJob
 from worker.broker.ends import Ends
 from worker.broker.inspect import Inspector, WorkerRecord
-from worker.broker.pool import make_pool
+from worker.broker.pool import make_pool, thread_client
 from worker.definitions import Call
 from worker.errors import BrokerUnavailable, JobEnded, JobNotFound
 from worker.handle import JobHandle
@@ -62,18 +62,20 @@ class Client(ArqRedis):
     under the same id first, so a job is queued once however often the connection is cut.
     """
 
-    def __init__(self, pool: BlockingConnectionPool) -> None:
+    def __init__(self, url: str, *, size: int = 50, verify_tls: bool = True) -> None:
+        pool = make_pool(url, size=size, verify_tls=verify_tls)
         super().__init__(pool_or_conn=pool, job_serializer=arq_serializer, job_deserializer=arq_deserializer)
         self.broker = Broker(self)
         self.inspector = Inspector(self)
         self.connections = pool
+        self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
         self._ends = Ends(pool)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, *, size: int = 50, verify_tls: bool = True) -> AsyncIterator[Self]:
         """A client that connects when it is first used, and closes its connections on leaving."""
-        client = cls(make_pool(url, size=size, verify_tls=verify_tls))
+        client = cls(url, size=size, verify_tls=verify_tls)
         try:
             yield client
         finally:

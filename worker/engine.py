@@ -19,11 +19,13 @@ from worker import wire
 from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, PutBack, Renewal, Settlement
 from worker.broker.inspect import WorkerRecord
+from worker.broker.lease import LeaseKeeper
 from worker.client import Client, new_id
 from worker.config import WorkerConfig
 from worker.definitions import JobDefinition, Registry
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
+from worker.guardian import Guardian, Watch
 from worker.job import Priority, Progress, State
 from worker.loops import Duty, keep_doing
 from worker.outcomes import Outcome
@@ -117,19 +119,42 @@ class Worker(ArqWorker):
             async with asyncio.TaskGroup() as group:
                 background = [group.create_task(keep_doing(duty), name=duty.name) for duty in self._duties()]
                 background += [group.create_task(each.listen()) for each in (self._wake, self._control)]
+                guardian = self._guardian()
+                guardian.start()
                 with contextlib.suppress(BrokerUnavailable):
                     await self._heartbeat()
+                    for warning in (await self.client.inspector.server()).warnings:
+                        logger.warning("redis may lose jobs", reason=warning)
                 try:
                     await self._pump()
                 finally:
                     for task in background:
                         task.cancel()
+                    await guardian.stop()
         await self._say_goodbye()
         logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
+    def _guardian(self) -> Guardian:
+        keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))
+        return Guardian(
+            keeper,
+            self.config.lease,
+            Watch(
+                runs=lambda: list(self.runs.values()),
+                lost=self._lose,
+                aborted=lambda job_ids: self._cancel(job_ids, Stop.CANCELLED),
+            ),
+        )
+
+    def _lose(self, runs: list[Run]) -> None:
+        """Stop jobs whose leases are gone, but for those that have settled meanwhile."""
+        settling = {id(settlement.claimed) for settlement in self._settlements}
+        for run in runs:
+            if self.runs.get(run.claimed.id) is run and id(run.claimed) not in settling:
+                run.cancel(Stop.LEASE_LOST)
+
     def _duties(self) -> list[Duty]:
         return [
-            Duty("lease keeper", self.config.lease / 3, self._renew_all),
             Duty("progress writer", PROGRESS_INTERVAL, self._write_progress),
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
@@ -143,7 +168,7 @@ class Worker(ArqWorker):
             if request is None and not settlements:
                 await self._sleep()
                 continue
-            self._settlements = []
+            self._settlements, asked_at = [], time.monotonic()
             try:
                 stored, claim = await self.client.broker.exchange(settlements, request)
             except BrokerUnavailable as error:
@@ -155,7 +180,7 @@ class Worker(ArqWorker):
             failures = 0
             self._settled(settlements, stored)
             if claim is not None:
-                self._begin(claim)
+                self._begin(claim, asked_at + self.config.lease)
 
     def _done(self) -> bool:
         if self._leave_at is not None and time.monotonic() > self._leave_at:
@@ -183,9 +208,13 @@ class Worker(ArqWorker):
                 await self._signal.wait()
         self._signal.clear()
 
-    def _begin(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim, leased_until: float) -> None:
         for claimed in claim.jobs:
+            earlier = self.runs.get(claimed.id)
+            if earlier is not None:  # its lease was lost, and the job came back to this very worker
+                earlier.cancel(Stop.LEASE_LOST)
             run = self.executor.prepare(claimed)
+            run.leased_until = leased_until
             self.runs[claimed.id] = run
             run.task = self.tasks[claimed.id] = self.loop.create_task(self._run(run), name=f"job {claimed.id}")
         self._nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
@@ -274,9 +303,6 @@ class Worker(ArqWorker):
             if run is not None:
                 run.cancel(reason)
 
-    async def _renew_all(self) -> None:
-        await self._renew(list(self.runs.values()))
-
     async def _write_progress(self) -> None:
         news = [run for run in self.runs.values() if self._news(run) is not None]
         if news:
@@ -296,10 +322,7 @@ class Worker(ArqWorker):
         if not renewals:
             return
         renewed = await self.client.broker.renew(self.config.lease_ms, renewals)
-        settling = {settlement.claimed.id for settlement in self._settlements}
-        tokens = {renewal.claimed.id: renewal.claimed.token for renewal in renewals}
-        lost = [i for i in renewed.lost if i in self.runs and self.runs[i].claimed.token == tokens[i]]
-        self._cancel([i for i in lost if i not in settling], Stop.LEASE_LOST)
+        self._lose([run for run in runs if run.claimed.id in renewed.lost])
         self._cancel(renewed.aborted, Stop.CANCELLED)
 
     async def _heartbeat(self) -> None:

@@ -33,6 +33,7 @@ class Run:
     payload: wire.Payload | None = None
     task: "asyncio.Task[None] | None" = None
     started: float = field(default_factory=time.monotonic)
+    leased_until: float = 0.0
     soft_limit: float | None = None
     hard_limit: float | None = None
     soft_at: float | None = None

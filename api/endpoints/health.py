@@ -15,11 +15,15 @@ async def live(_request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """`GET /health/ready`: Redis answers, and the database where one is set; 503 otherwise, naming each."""
+    """`GET /health/ready`: Redis answers, and the database where one is set; 503 otherwise, naming each.
+
+    `warnings` tell why Redis may lose jobs.
+    """
     here = shared(request)
     found = {"redis": "ok", "database": "not set"}
+    warnings: list[str] = []
     try:
-        await here.client.inspector.ping()
+        warnings = (await here.client.inspector.server()).warnings
     except BrokerUnavailable as error:
         found["redis"] = str(error)
     if here.database is not None:
@@ -29,7 +33,8 @@ async def ready(request: Request) -> Response:
         except DatabaseUnavailable as error:
             found["database"] = str(error)
     serves = all(finding in ("ok", "not set") for finding in found.values())
-    return JsonResponse({"status": "ok" if serves else "unavailable", **found}, 200 if serves else 503)
+    record = {"status": "ok" if serves else "unavailable", **found, "warnings": warnings}
+    return JsonResponse(record, 200 if serves else 503)
 
 
 async def workers(request: Request) -> Response:

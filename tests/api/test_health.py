@@ -7,13 +7,17 @@ import pytest
 from settings import Settings
 from tests.api.conftest import serving
 from tests.support import Kit, eventually
+from worker import Client
 from worker.embedded import private_redis
 
 
 async def test_live_and_ready(http: httpx.AsyncClient) -> None:
     assert (await http.get("/health/live")).json() == {"status": "ok"}
     ready = await http.get("/health/ready")
-    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": "ok", "database": "ok"})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "ok", "redis": "ok", "database": "ok", "warnings": []},
+    )
 
 
 async def test_workers_are_named_while_they_live(http: httpx.AsyncClient, jobs: Kit) -> None:
@@ -55,3 +59,18 @@ async def test_ready_names_a_database_that_is_away(
     assert ready.status_code == 503
     assert ready.json()["redis"] == "ok"
     assert "Postgres is not available" in ready.json()["database"]
+
+
+async def test_ready_warns_of_a_redis_that_may_lose_jobs(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
+    with private_redis(tmp_path / "redis") as url:
+        async with Client.open(url) as client:
+            await client.config_set("appendonly", "no")
+            await client.config_set("maxmemory", "100mb")
+            await client.config_set("maxmemory-policy", "allkeys-lru")
+        async with serving(settings_for(REDIS_URL=url)) as http:
+            ready = await http.get("/health/ready")
+    assert ready.status_code == 200
+    assert [warning.split(":")[0] for warning in ready.json()["warnings"]] == [
+        "maxmemory-policy is allkeys-lru",
+        "the append-only file is off",
+    ]

@@ -148,13 +148,9 @@ class Broker:
 
     async def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
         """Push on the leases of running jobs and store their progress."""
-        arguments: list[scripts.Argument] = [lease_ms]
-        for renewal in renewals:
-            claimed = renewal.claimed
-            arguments += (claimed.id, claimed.queue_key, claimed.token, renewal.progress)
         with unavailable_when_away():
-            lost, aborted = await scripts.run(self._redis, scripts.RENEW, (), arguments)
-        return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
+            answer = await scripts.run(self._redis, scripts.RENEW, (), renewal_arguments(lease_ms, renewals))
+        return read_renewed(answer)
 
     async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
         """Cancel a job; `ttl_ms` is how long the result of one that waits is kept (None: for ever)."""
@@ -170,6 +166,21 @@ class Broker:
         with unavailable_when_away():
             known = await scripts.run(self._redis, scripts.HEARTBEAT, (), (worker, record, ttl_ms, *queue_keys))
         return [key.decode() for key in known]
+
+
+def renewal_arguments(lease_ms: int, renewals: Sequence[Renewal]) -> list[scripts.Argument]:
+    """What the renew script takes."""
+    arguments: list[scripts.Argument] = [lease_ms]
+    for renewal in renewals:
+        claimed = renewal.claimed
+        arguments += (claimed.id, claimed.queue_key, claimed.token, renewal.progress)
+    return arguments
+
+
+def read_renewed(answer: Any) -> Renewed:
+    """What the renew script returns."""
+    lost, aborted = answer
+    return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
 
 
 def _finish(settlements: Sequence[Settlement]) -> scripts.Request:

@@ -27,6 +27,27 @@ class WorkerRecord(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """A Redis server, as far as jobs are concerned. `memory` is for people."""
+
+    version: str
+    memory: str
+    evicts: bool
+    policy: str
+    persists: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why jobs may be lost there."""
+        found = []
+        if self.evicts:
+            found.append(f"maxmemory-policy is {self.policy}: jobs may be evicted; set noeviction")
+        if not self.persists:
+            found.append("the append-only file is off: a restart may lose jobs; set appendonly yes")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """The answer of the look-up script for a job that has not ended."""
 
@@ -77,10 +98,18 @@ class Inspector:
             records = await scripts.run(self._redis, scripts.WORKERS)
         return [msgspec.json.decode(record, type=WorkerRecord) for record in records]
 
-    async def ping(self) -> None:
-        """Ask Redis for a sign of life."""
+    async def server(self) -> ServerFacts:
+        """What the server says of itself."""
         with unavailable_when_away():
-            await self._redis.execute_command("PING")
+            info = await self._redis.info()
+        policy = str(info.get("maxmemory_policy", "noeviction"))
+        return ServerFacts(
+            version=str(info.get("valkey_version", info.get("redis_version", "?"))),
+            memory=str(info.get("used_memory_human", "?")),
+            evicts=bool(info.get("maxmemory")) and policy != "noeviction",
+            policy=policy,
+            persists=bool(info.get("aof_enabled")),
+        )
 
 
 def _arguments(record: wire.Payload | wire.Result) -> dict[str, Any]:

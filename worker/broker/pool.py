@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import redis
 import redis.exceptions as errors
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from worker.errors import BrokerUnavailable
+
+# Answers of a server that lives but cannot do its work: its disk is full, it has too few replicas, a script runs.
+AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "READONLY", "LOADING")
 
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
@@ -30,20 +34,26 @@ def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> BlockingC
 
     `verify_tls=False` accepts the self-signed certificates of Heroku's `rediss://` servers.
     """
-    options: dict[str, Any] = {
-        "max_connections": size,
-        "timeout": COMMAND_TIMEOUT,
-        "socket_timeout": COMMAND_TIMEOUT,
-        "socket_connect_timeout": CONNECT_TIMEOUT,
-        "socket_keepalive": True,
-    }
-    if url.startswith("unix:"):
-        for name in ("socket_connect_timeout", "socket_keepalive"):
-            del options[name]
+    options = _options(url, COMMAND_TIMEOUT, verify_tls)
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        url, max_connections=size, timeout=COMMAND_TIMEOUT, **options
+    )
+    return pool
+
+
+def thread_client(url: str, *, timeout: float, verify_tls: bool = True) -> redis.Redis:
+    """A client for one thread; `timeout`, in seconds, bounds every command."""
+    client: redis.Redis = redis.Redis.from_url(url, max_connections=1, **_options(url, timeout, verify_tls))
+    return client
+
+
+def _options(url: str, timeout: float, verify_tls: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"socket_timeout": timeout}
+    if not url.startswith("unix:"):
+        options |= {"socket_connect_timeout": min(timeout, CONNECT_TIMEOUT), "socket_keepalive": True}
     if url.startswith("rediss:") and not verify_tls:
         options |= {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(url, **options)
-    return pool
+    return options
 
 
 def blocking_connection(pool: BlockingConnectionPool) -> "Redis":
@@ -60,3 +70,7 @@ def unavailable_when_away() -> Iterator[None]:
         yield
     except AWAY as error:
         raise BrokerUnavailable(f"Redis is not available: {error or type(error).__name__}") from error
+    except errors.ResponseError as error:
+        if not str(error).startswith(AWAY_CODES):
+            raise
+        raise BrokerUnavailable(f"Redis cannot serve this now: {error}") from error

@@ -1,6 +1,5 @@
 """Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from settings import Settings
@@ -27,23 +26,17 @@ async def examine(settings: Settings) -> list[Check]:
         names = sorted(definition.name for definition in registry)
         checks = [Check("jobs", bool(names), ", ".join(names) or "none found in EMBARQ_JOBS")]
         try:
-            checks += [check async for check in _redis(client)]
+            checks += await _redis(client)
         except BrokerUnavailable as error:
             checks.append(Check("redis", False, str(error)))
     checks.append(await _database(settings))
     return checks
 
 
-async def _redis(client: Client) -> AsyncIterator[Check]:
-    await client.inspector.ping()
-    server = await client.info()
-    yield Check("redis", True, f"version {server['redis_version']}, {server['used_memory_human']} used")
-    policy = str(server.get("maxmemory_policy", "noeviction"))
-    evicts = bool(server.get("maxmemory")) and policy != "noeviction"
-    yield Check("eviction", True, f"maxmemory-policy is {policy}" + (": jobs may be evicted" * evicts), evicts)
-    keeps = bool(server.get("aof_enabled"))
-    finding = "append-only file is on" if keeps else "append-only file is off: a restart may lose jobs"
-    yield Check("persistence", True, finding, not keeps)
+async def _redis(client: Client) -> list[Check]:
+    server = await client.inspector.server()
+    answers = Check("redis", True, f"version {server.version}, {server.memory} used")
+    return [answers, *(Check("redis", True, warning, warning=True) for warning in server.warnings)]
 
 
 async def _database(settings: Settings) -> Check:
