@@ -19,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-NOT_OF_A_CALL = frozenset({"name", "aliases", "retry"})
+NOT_OF_A_CALL = frozenset({"name", "aliases", "retry", "process"})
 
 
 class JobOptions(TypedDict, total=False):
@@ -29,6 +29,7 @@ class JobOptions(TypedDict, total=False):
     max_tries: starts at most. retry: which exceptions are tried again, and when.
     soft_timeout: after it the job sees `SoftTimeLimitExceeded`. timeout: after it the try is stopped.
     result_ttl: how long results are kept; None for ever, 0 not.
+    process: run a plain function in a process of its own, which a hard limit or a cancellation kills.
     """
 
     name: str
@@ -37,6 +38,7 @@ class JobOptions(TypedDict, total=False):
     priority: Priority
     max_tries: int
     retry: RetryPolicy
+    process: bool
     soft_timeout: float
     timeout: float
     result_ttl: float | None
@@ -69,7 +71,10 @@ class JobDefinition(Generic[P, R]):
         self.declared = declared
         self.registry = registry
         self.is_async = inspect.iscoroutinefunction(function)
+        self.in_process = declared.get("process", False)
         self.__doc__ = function.__doc__
+        if self.in_process and (self.is_async or "<locals>" in self.path):
+            raise DefinitionError(f"job {self.name!r}: process=True needs a plain function of a module")
 
     @cached_property
     def schema(self) -> ArgumentSchema:

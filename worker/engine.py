@@ -131,6 +131,7 @@ class Worker(ArqWorker):
                     for task in background:
                         task.cancel()
                     await guardian.stop()
+        await self.executor.close()
         await self._say_goodbye()
         logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 

@@ -74,6 +74,29 @@ class NotSerializable(EmbarqError):
     """A value cannot be written as JSON."""
 
 
+class ResultNotSerializable(NotSerializable):
+    """What a job returned cannot be written as JSON."""
+
+
+class ProcessDied(EmbarqError):
+    """The process of a job ended by itself: a crash in C code, `os._exit`, or the system took its memory."""
+
+
+def type_name(kind: type) -> str:
+    """A type's module and name."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class ErrorInProcess(EmbarqError):
+    """Stands for an exception of a job in a process of its own: its types are names, its traceback is text."""
+
+    def __init__(self, kind: str, message: str, trace: str, type_names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.trace = trace
+        self.type_names = frozenset(type_names)
+
+
 class UnknownResource(EmbarqError):
     """A job asks for a resource that nothing provides."""
 

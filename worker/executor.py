@@ -1,7 +1,9 @@
 """One try of one job, as named steps: read, admit, resolve, validate, run."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, cast
 
 import structlog
@@ -12,17 +14,23 @@ from worker.broker.broker import Claimed, PutBack
 from worker.config import WorkerConfig
 from worker.context import Context, Stopping, enter_context
 from worker.definitions import JobDefinition, Registry
-from worker.errors import InvalidArguments, MalformedPayload, SoftTimeLimitExceeded, UnknownJob
+from worker.errors import (
+    InvalidArguments,
+    MalformedPayload,
+    SoftTimeLimitExceeded,
+    UnknownJob,
+)
 from worker.interrupt import Interruptible
 from worker.job import State
 from worker.outcomes import Outcome, Outcomes, failure
-from worker.run import Run, Stop
+from worker.processes import Processes
+from worker.run import Run
 from worker.threads import JobThread
 
 logger = structlog.stdlib.get_logger("embarq.job")
 
 UNKNOWN_JOB_PAUSE = (1.0, 30.0)
-FROM_JOBS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+FROM_JOBS = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class _Refused(Exception):  # it is a step's answer, not an error
@@ -39,6 +47,7 @@ class Executor:
         self._registry = registry
         self._config = config
         self.outcomes = Outcomes(registry, config, worker)
+        self._processes = Processes(os.cpu_count() or 1)
         self.resources: Mapping[type, object] = {}
         self.stopping = Stopping()
 
@@ -127,30 +136,33 @@ class Executor:
         self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], arguments: dict[str, Any]
     ) -> Outcome | None:
         enter_context(run.context)
-        logger.info("started", waited=round((run.claimed.claimed_ms - payload.enqueued_ms) / 1000, 3))
-        run.limit(*self._limits(payload, definition))
         try:
-            result = await self._call(run, definition, arguments)
-        except SoftTimeLimitExceeded as error:
-            return self.outcomes.raised(run, error)
-        except asyncio.CancelledError as error:
-            return self.outcomes.stopped(run, error)
+            async with self._room(definition):
+                logger.info("started", waited=round((run.claimed.claimed_ms - payload.enqueued_ms) / 1000, 3))
+                run.limit(*self._limits(payload, definition))
+                result = await self._call(run, definition, arguments)
         except FROM_JOBS as error:
-            if run.stop is None or run.stop is Stop.HANDED_BACK:
-                return self.outcomes.raised(run, error)
-            return self.outcomes.stopped(run, error)
-        if run.stop is None or run.stop is Stop.HANDED_BACK:
-            return self.outcomes.succeeded(run, result)
-        return self.outcomes.stopped(run, None)
+            return self.outcomes.after(run, error)
+        return self.outcomes.returned(run, result)
+
+    def _room(self, definition: JobDefinition[..., Any]) -> AbstractAsyncContextManager[None]:
+        """A job for a process waits until one is free; its clocks start then."""
+        return self._processes.slots if definition.in_process else nullcontext()
+
+    async def close(self) -> None:
+        """End the processes of jobs."""
+        await self._processes.close()
 
     async def _call(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
-        """A coroutine runs in this loop, a plain function in a thread that sees the same context variables."""
+        """A coroutine runs in this loop, a plain function in a thread or process with the same context variables."""
         if definition.is_async:
             coroutine = cast(Coroutine[Any, Any, object], definition.invoke(run.context, (), arguments))
             job = Interruptible(coroutine)
             run.interrupt = lambda: job.interrupt(SoftTimeLimitExceeded(run.soft_limit))
             run.stack = job.stack
             return await job
+        if definition.in_process:
+            return await self._processes.run(definition.function, arguments, run)
         thread = JobThread(f"job {run.claimed.id}", lambda: definition.invoke(run.context, (), arguments))
         run.interrupt = lambda: thread.interrupt(SoftTimeLimitExceeded)
         run.stack = thread.stack

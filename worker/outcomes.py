@@ -12,7 +12,14 @@ from worker import wire
 from worker.broker.broker import Ended, PutBack
 from worker.config import WorkerConfig
 from worker.definitions import Registry
-from worker.errors import NotSerializable, TimeLimitExceeded, UnknownJob
+from worker.errors import (
+    ErrorInProcess,
+    NotSerializable,
+    ResultNotSerializable,
+    SoftTimeLimitExceeded,
+    TimeLimitExceeded,
+    UnknownJob,
+)
 from worker.job import State
 from worker.retries import NEVER, next_try_in
 from worker.run import Run, Stop
@@ -31,15 +38,36 @@ class Outcomes:
     config: WorkerConfig
     worker: str
 
+    def after(self, run: Run, error: BaseException) -> Outcome | None:
+        """The function ended with an exception, its own or one that the engine threw in."""
+        if isinstance(error, ResultNotSerializable):
+            return self.result_dropped(run, error)
+        if isinstance(error, SoftTimeLimitExceeded):
+            return self.raised(run, error)
+        if isinstance(error, asyncio.CancelledError) or run.must_stop:
+            return self.stopped(run, error)
+        return self.raised(run, error)
+
+    def returned(self, run: Run, result: object) -> Outcome | None:
+        """The function returned, which may be too late to count."""
+        return self.stopped(run, None) if run.must_stop else self.succeeded(run, result)
+
     def succeeded(self, run: Run, result: object) -> Outcome:
-        """The function returned."""
-        logger.info("succeeded", duration=run.duration)
+        """The function returned in time."""
         try:
-            return self.end(run, State.SUCCEEDED, result)
+            outcome = self.end(run, State.SUCCEEDED, result)
         except NotSerializable as error:
-            # The job did its work: calling it failed would be wrong, and would make others repeat it.
-            logger.error("result is not JSON and was dropped", reason=str(error))
-            return self.end(run, State.SUCCEEDED, None, failure(type(error).__name__, str(error)))
+            return self.result_dropped(run, error)
+        logger.info("succeeded", duration=run.duration)
+        return outcome
+
+    def result_dropped(self, run: Run, error: NotSerializable) -> Outcome:
+        """The function returned something with no JSON form.
+
+        The job did its work: calling it failed would be wrong, and would make others repeat it.
+        """
+        logger.error("succeeded, but its result is not JSON and was dropped", reason=str(error))
+        return self.end(run, State.SUCCEEDED, None, failure("NotSerializable", str(error)))
 
     def raised(self, run: Run, error: BaseException) -> Outcome:
         """The function raised: another try, or failed for good."""
@@ -58,15 +86,14 @@ class Outcomes:
             started_ms=run.claimed.claimed_ms,
             finished_ms=_finished_ms(run),
             outcome="retry",
-            error=failure(type(error).__name__, str(error)),
+            error=_describe(error) | {"traceback": None},
         )
         return PutBack(int(delay * 1000), released=False, record=wire.dumps(record))
 
     def failed(self, run: Run, error: BaseException) -> Outcome:
         """The job has failed for good."""
-        trace = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
         logger.error("failed", error=_summary(error), duration=run.duration, exc_info=error)
-        return self.end(run, State.FAILED, failure(type(error).__name__, str(error), trace))
+        return self.end(run, State.FAILED, _describe(error))
 
     def stopped(self, run: Run, error: BaseException | None) -> Outcome | None:
         """The job was cancelled. What follows depends on who did it; None when the lease is lost."""
@@ -138,5 +165,12 @@ def _finished_ms(run: Run) -> int:
     return run.claimed.claimed_ms + int(run.duration * 1000)
 
 
+def _describe(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, ErrorInProcess):
+        return failure(error.kind, str(error), error.trace[-LONGEST_TRACEBACK:])
+    trace = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+    return failure(type(error).__name__, str(error), trace)
+
+
 def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{error.kind if isinstance(error, ErrorInProcess) else type(error).__name__}: {error}"

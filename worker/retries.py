@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.errors import Permanent, Retry
+from worker.errors import ErrorInProcess, Permanent, Retry, type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,13 @@ class RetryPolicy:
 NEVER = RetryPolicy()
 
 
+def is_one_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether `error` is of one of these types, also where it happened in another process."""
+    if isinstance(error, ErrorInProcess):
+        return any(type_name(kind) in error.type_names for kind in kinds)
+    return isinstance(error, kinds)
+
+
 def next_try_in(
     error: BaseException, policy: RetryPolicy, tries: int, max_tries: int, chance: float | None = None
 ) -> float | None:
@@ -43,10 +50,10 @@ def next_try_in(
 
     `raise Retry` always asks for another, `Permanent` never; others are up to the policy. No try follows `max_tries`.
     """
-    if tries >= max_tries or isinstance(error, Permanent):
+    if tries >= max_tries or is_one_of(error, (Permanent,)):
         return None
     if isinstance(error, Retry) and error.delay is not None:
         return error.delay
-    if isinstance(error, (Retry, *policy.on)):
+    if isinstance(error, Retry) or is_one_of(error, policy.on):
         return policy.delay_after(tries, random.random() if chance is None else chance)  # noqa: S311  # not a secret
     return None

@@ -70,6 +70,11 @@ class Run:
             self.cancel(Stop.TIME_LIMIT)
 
     @property
+    def must_stop(self) -> bool:
+        """Whether the job is stopped for good, so that what it returns does not count any more."""
+        return self.stop is not None and self.stop is not Stop.HANDED_BACK
+
+    @property
     def duration(self) -> float:
         """Seconds since the claim."""
         return round(time.monotonic() - self.started, 3)

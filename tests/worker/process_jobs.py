@@ -1,0 +1,61 @@
+"""Jobs that run in processes of their own; a child finds them by this module's name."""
+
+import ctypes
+import logging
+import os
+import time
+
+from worker import Context, Permanent, Registry, Retry, RetryPolicy, SoftTimeLimitExceeded, current_context
+
+registry = Registry()
+
+
+@registry.job(process=True)
+def whereabouts(ctx: Context, word: str) -> dict[str, object]:
+    ctx.progress(1, 2, word)
+    logging.getLogger("child").warning("hello from the child")
+    current = current_context()
+    return {"pid": os.getpid(), "job_id": current.job_id if current else None, "try": ctx.try_number}
+
+
+@registry.job(process=True)
+def spin(pid_file: str) -> None:
+    with open(pid_file, "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        try:
+            time.sleep(0.01)
+        except BaseException:  # noqa: S112  # a stubborn one
+            continue
+
+
+@registry.job(process=True, soft_timeout=1.0, timeout=30)
+def partial() -> str:
+    try:
+        while True:
+            time.sleep(0.01)
+    except SoftTimeLimitExceeded:
+        return "partial"
+
+
+@registry.job(process=True)
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+@registry.job(process=True, max_tries=3, retry=RetryPolicy(on=(LookupError,), delay=0))
+def fail(ctx: Context, how: str) -> int:
+    if how == "retry" and ctx.try_number == 1:
+        raise Retry(delay=0)
+    if how == "key":
+        raise KeyError("missing")
+    if how == "permanent":
+        raise Permanent("no")
+    if how == "exit":
+        raise SystemExit(3)
+    return ctx.try_number
+
+
+@registry.job(process=True)
+def odd() -> object:
+    return object()

@@ -1,0 +1,87 @@
+import asyncio
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import Kit, eventually, logged
+from tests.worker import process_jobs
+from worker import Client, Progress, Registry, State
+from worker.errors import DefinitionError
+
+
+@pytest.fixture
+def kit(client: Client, queue: str) -> Kit:
+    return Kit(client, process_jobs.registry, queue)
+
+
+async def test_runs_elsewhere_with_context_progress_and_logs(kit: Kit) -> None:
+    handle = await kit.enqueue(process_jobs.whereabouts, {"word": "half"})
+    with logged("child") as lines:
+        await kit.drain()
+    result = await handle.result(timeout=1)
+    assert result["pid"] != os.getpid()
+    assert (result["job_id"], result["try"]) == (handle.id, 1)
+    assert (await handle.job()).progress == Progress(1, 2, "half")
+    assert [line["event"] for line in lines] == ["hello from the child"]
+
+
+@pytest.mark.parametrize("by", ["limit", "cancel"])
+async def test_limit_or_cancel_kills_the_process(kit: Kit, tmp_path: Path, by: str) -> None:
+    pid_file = tmp_path / "pid"
+    limit = {"timeout": 2.0} if by == "limit" else {}
+    handle = await kit.enqueue(process_jobs.spin, {"pid_file": str(pid_file)}, **limit)
+    async with kit.worker():
+
+        async def started() -> int:
+            return int(pid_file.read_text() or 0) if pid_file.exists() else 0
+
+        pid = await eventually(started)
+        if by == "cancel":
+            await handle.cancel()
+        job = await kit.ended(handle.id)
+
+        async def gone() -> bool:
+            return not psutil.pid_exists(pid)
+
+        await eventually(gone)
+    assert job.state is (State.FAILED if by == "limit" else State.CANCELLED)
+
+
+async def test_soft_limit_reaches_into_the_process(kit: Kit) -> None:
+    handle = await kit.enqueue(process_jobs.partial)
+    await kit.drain()
+    assert await handle.result(timeout=1) == "partial"
+
+
+async def test_crash_fails_the_job_and_not_the_worker(kit: Kit) -> None:
+    handle = await kit.enqueue(process_jobs.crash)
+    async with kit.worker():
+        job = await kit.ended(handle.id, 30)
+        after = await kit.enqueue(process_jobs.fail, {"how": "not"})
+        assert await after.result(timeout=30) == 1
+    assert job.error is not None
+    assert (job.state, job.error.type) == (State.FAILED, "ProcessDied")
+
+
+async def test_errors_keep_type_and_traceback_and_follow_the_policy(kit: Kit) -> None:
+    handles = {how: await kit.enqueue(process_jobs.fail, {"how": how}) for how in ("retry", "key", "permanent", "exit")}
+    odd = await kit.enqueue(process_jobs.odd)
+    await kit.drain()
+    jobs = {how: await handle.job() for how, handle in handles.items()}
+    assert (jobs["retry"].state, jobs["retry"].result) == (State.SUCCEEDED, 2)
+    errors = {how: (job.error.type, job.tries) for how, job in jobs.items() if job.error}
+    assert errors == {"key": ("KeyError", 3), "permanent": ("Permanent", 1), "exit": ("SystemExit", 1)}
+    assert 'raise KeyError("missing")' in ((jobs["key"].error and jobs["key"].error.traceback) or "")
+    job = await odd.job()
+    assert (job.state, job.error.type if job.error else None) == (State.SUCCEEDED, "NotSerializable")
+
+
+def test_process_jobs_must_be_plain_functions_of_a_module() -> None:
+    registry = Registry()
+    with pytest.raises(DefinitionError, match="plain function"):
+
+        @registry.job(process=True)
+        async def coroutine() -> None:
+            await asyncio.sleep(0)

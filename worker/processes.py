@@ -1,0 +1,256 @@
+"""CPU-heavy functions in processes of their own, which a hard limit or a cancellation really kills.
+
+A child gets its job as JSON and answers with a `Verdict`. What it has to say meanwhile (its process id, progress, log
+lines) comes as datagrams, which need no lock that a killed child could leave behind.
+"""
+
+import asyncio
+import contextvars
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pebble
+import structlog
+
+from worker import wire
+from worker.context import Context, Stopping, enter_context
+from worker.errors import (
+    ErrorInProcess,
+    NotSerializable,
+    ProcessDied,
+    ResultNotSerializable,
+    Retry,
+    SoftTimeLimitExceeded,
+    type_name,
+)
+from worker.run import Run
+
+LARGEST_DATAGRAM = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job for a child. `function` is the job's place: module and name; `arguments` are JSON."""
+
+    module: str
+    function: str
+    arguments: str
+    job_id: str
+    job: str
+    try_number: int
+    queue: str
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a job in a child ended. `value` is the result as JSON, or the delay of a retry."""
+
+    kind: Literal["returned", "not json", "retry", "soft limit", "raised"]
+    value: str = "null"
+    type: str = ""
+    message: str = ""
+    trace: str = ""
+    types: tuple[str, ...] = ()
+
+
+class Processes:
+    """A pool of child processes, started with the first job that needs one."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: pebble.ProcessPool | None = None
+        self._mailbox: socket.socket | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._listeners: dict[str, Callable[[dict[str, Any]], None]] = {}
+        self.slots = asyncio.Semaphore(count)
+
+    async def run(self, function: Callable[..., object], arguments: dict[str, Any], run: Run) -> object:
+        """Run a job's function in a child. A cancellation kills it.
+
+        Raises:
+            ProcessDied: the child ended by itself.
+            Retry, SoftTimeLimitExceeded, ErrorInProcess: the job raised.
+            ResultNotSerializable: the job returned something with no JSON form.
+        """
+        pool, mailbox = self._open()
+        context = run.context
+        order = Order(
+            module=function.__module__,
+            function=function.__qualname__,
+            arguments=wire.dumps(arguments).decode(),
+            job_id=context.job_id,
+            job=context.job,
+            try_number=context.try_number,
+            queue=context.queue,
+            mailbox=mailbox,
+        )
+        inside = contextvars.copy_context()
+        self._listeners[order.job_id] = lambda letter: inside.run(_heard, run, letter)
+        future = pool.schedule(run_order, args=(order,))
+        try:
+            verdict: Verdict = await asyncio.wrap_future(future)
+        except pebble.ProcessExpired as error:
+            raise ProcessDied(f"the job's process ended with exit code {error.exitcode}") from None
+        finally:
+            self._listeners.pop(order.job_id, None)
+            run.interrupt = None
+        return _unfold(verdict)
+
+    def _open(self) -> tuple[pebble.ProcessPool, str]:
+        if self._pool is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="embarq-")
+            path = str(Path(self._folder.name) / "mailbox")
+            self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._mailbox.setblocking(False)
+            self._mailbox.bind(path)
+            asyncio.get_running_loop().add_reader(self._mailbox, self._receive)
+            context = multiprocessing.get_context("spawn")
+            self._pool = pebble.ProcessPool(self._count, initializer=_start_child, context=context)
+        assert self._mailbox is not None  # noqa: S101  # opened with the pool
+        return self._pool, self._mailbox.getsockname()
+
+    def _receive(self) -> None:
+        while self._mailbox is not None:
+            try:
+                letter = json.loads(self._mailbox.recv(2 * LARGEST_DATAGRAM))
+            except BlockingIOError:
+                return
+            heard = self._listeners.get(letter["job_id"])
+            if heard is not None:
+                heard(letter)
+
+    async def close(self) -> None:
+        """Kill what still runs."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.stop()
+            await asyncio.to_thread(pool.join)
+        if self._mailbox is not None:
+            asyncio.get_running_loop().remove_reader(self._mailbox)
+            self._mailbox.close()
+            self._mailbox = None
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def _heard(run: Run, letter: dict[str, Any]) -> None:
+    """In the worker, within the job's context variables: take in what a child says."""
+    if letter["kind"] == "started":
+        pid = letter["pid"]
+        run.interrupt = lambda: os.kill(pid, signal.SIGUSR1)
+    elif letter["kind"] == "progress":
+        run.context.progress(letter["current"], letter["total"], letter["message"])
+    else:
+        logging.getLogger(letter["logger"]).log(letter["level"], "%s", letter["text"])
+
+
+def _unfold(verdict: Verdict) -> object:
+    if verdict.kind == "returned":
+        return json.loads(verdict.value)
+    if verdict.kind == "retry":
+        raise Retry(json.loads(verdict.value))
+    if verdict.kind == "not json":
+        raise ResultNotSerializable(verdict.message)
+    if verdict.kind == "soft limit":
+        raise SoftTimeLimitExceeded
+    raise ErrorInProcess(verdict.type, verdict.message, verdict.trace, verdict.types)
+
+
+def _start_child() -> None:
+    """Children leave the worker's signals to the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+class _Mail:
+    """What a child says while it runs."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def send(self, **letter: Any) -> None:
+        data = json.dumps({"job_id": self._order.job_id, **letter}, default=str).encode()
+        if len(data) <= LARGEST_DATAGRAM:
+            self._socket.sendto(data, self._order.mailbox)
+
+
+class _ChildContext(Context):
+    """A context whose progress goes to the worker."""
+
+    mail: _Mail
+
+    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+        """Say how far the job is."""
+        self.mail.send(kind="progress", current=current, total=total, message=message)
+
+
+class _LogToWorker(logging.Handler):
+    """Sends log lines to the worker, which writes them with the job's fields."""
+
+    def __init__(self, mail: _Mail) -> None:
+        super().__init__()
+        self._mail = mail
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one line."""
+        text = record.msg.get("event") if isinstance(record.msg, dict) else record.getMessage()
+        self._mail.send(kind="log", logger=record.name, level=record.levelno, text=str(text))
+
+
+def run_order(order: Order) -> Verdict:
+    """In the child: run the job and say how it ended."""
+    mail = _Mail(order)
+    handler = _LogToWorker(mail)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    signal.signal(signal.SIGUSR1, _raise_soft_limit)
+    mail.send(kind="started", pid=os.getpid())
+    try:
+        return _call(order, mail)
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _call(order: Order, mail: _Mail) -> Verdict:
+    try:
+        definition = getattr(importlib.import_module(order.module), order.function)
+        context = _ChildContext(
+            job_id=order.job_id, job=order.job, try_number=order.try_number, queue=order.queue, stopping=Stopping()
+        )
+        context.mail = mail
+        enter_context(context)
+        structlog.contextvars.bind_contextvars(job=order.job, job_id=order.job_id, **{"try": order.try_number})
+        arguments = definition.schema.validate(json.loads(order.arguments))
+        return _returned(definition.invoke(context, (), arguments))
+    except Retry as retry:
+        return Verdict("retry", json.dumps(retry.delay))
+    except SoftTimeLimitExceeded:
+        return Verdict("soft limit")
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        names = tuple(type_name(kind) for kind in type(error).__mro__)
+        return Verdict("raised", "null", type(error).__name__, str(error), traceback.format_exc(), names)
+
+
+def _returned(result: object) -> Verdict:
+    try:
+        return Verdict("returned", wire.dumps(result).decode())
+    except NotSerializable as error:
+        return Verdict("not json", message=str(error))
+
+
+def _raise_soft_limit(_signum: int, _frame: object) -> None:
+    raise SoftTimeLimitExceeded
