@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     grace: float = Field(25.0, ge=0, le=3600)
     cancel_grace: float = Field(5.0, ge=0.1, le=3600)
     leases_lost_limit: int = Field(3, ge=1)
+    processes: int = Field(1, ge=1, le=256)
+    recycle_jobs: int | None = Field(None, ge=1)
+    recycle_megabytes: int | None = Field(None, ge=16)
     unknown_job_deadline: float = Field(600.0, ge=0)
 
     max_tries: int = Field(5, ge=1)

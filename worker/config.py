@@ -12,6 +12,8 @@ class WorkerConfig:
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
     burst: end when the queues are empty. max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none.
+    recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
+    to, for its supervisor to start another.
     leases_lost_limit: leases lost in a row that end a job as poisoned. cancel_grace: what a cancelled job gets to end.
     """
 
@@ -26,6 +28,8 @@ class WorkerConfig:
     soft_timeout: float = 600.0
     timeout: float = 900.0
     result_ttl: float | None = 3600.0
+    recycle_jobs: int | None = None
+    recycle_megabytes: int | None = None
     leases_lost_limit: int = 3
     cancel_grace: float = 5.0
 

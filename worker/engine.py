@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from worker.executor import Executor
 from worker.guardian import Guardian, Watch
 from worker.job import Priority, Progress, State
 from worker.loops import Duty, keep_doing
+from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
 from worker.resources import open_resources
 from worker.run import Run, Stop
@@ -37,6 +39,7 @@ logger = structlog.stdlib.get_logger("embarq.worker")
 
 PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
+RECYCLE_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 3.0
 LONGEST_BACKOFF = 2.0
 LOW_FIRST_EVERY = 10
@@ -158,6 +161,7 @@ class Worker(ArqWorker):
         return [
             Duty("progress writer", PROGRESS_INTERVAL, self._write_progress),
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
+            Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
         ]
 
@@ -325,6 +329,17 @@ class Worker(ArqWorker):
         renewed = await self.client.broker.renew(self.config.lease_ms, renewals)
         self._lose([run for run in runs if run.claimed.id in renewed.lost])
         self._cancel(renewed.aborted, Stop.CANCELLED)
+
+    async def _recycle(self) -> None:
+        """Stop when this process has done, or taken, as much as it may: its supervisor starts a fresh one."""
+        config, done = self.config, self.jobs_complete + self.jobs_failed + self.jobs_retried
+        used = resident_megabytes() if config.recycle_megabytes else 0
+        if self._stopping or (
+            done < (config.recycle_jobs or math.inf) and used < (config.recycle_megabytes or math.inf)
+        ):
+            return
+        logger.info("worker is recycled", worker=self.id, jobs=done, megabytes=used)
+        self.handle_sig(signal.SIGTERM)
 
     async def _heartbeat(self) -> None:
         ttl_ms = int(HEARTBEAT_INTERVAL * 3500)

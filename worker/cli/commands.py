@@ -15,6 +15,7 @@ from worker.engine import ALL_QUEUES, Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
 from worker.options import check_options
+from worker.supervisor import supervise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -54,9 +55,15 @@ def worker_command(
     queues: Annotated[str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c, or * for all.")] = None,
     concurrency: Annotated[int | None, typer.Option("-c", "--concurrency", min=1, help="Jobs at once.")] = None,
     burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
 ) -> None:
     """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
     settings = start()
+    if (processes or settings.processes) > 1:
+        own = ["-Q", queues] if queues else []
+        own += ["-c", str(concurrency)] if concurrency else []
+        own += ["--burst"] if burst else []
+        sys.exit(supervise([*own, "--processes", "1"], processes or settings.processes))
     names = tuple(queues.split(",")) if queues else settings.queues
     for name in names:
         if name != ALL_QUEUES:
@@ -78,6 +85,8 @@ async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int, b
         timeout=settings.timeout,
         cancel_grace=settings.cancel_grace,
         leases_lost_limit=settings.leases_lost_limit,
+        recycle_jobs=settings.recycle_jobs,
+        recycle_megabytes=settings.recycle_megabytes,
         result_ttl=settings.result_ttl,
     )
     async with client_for(settings) as client:
