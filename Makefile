@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench lock clean
+.PHONY: run test check chaos bench lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
@@ -15,6 +15,9 @@ check: .venv/ready
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+chaos: .venv/ready
+	@CHAOS_JOBS=20000 CHAOS_SECONDS=90 CHAOS_RESTARTS=3 $(BIN)/pytest -q tests/chaos
 
 bench: .venv/ready
 	@$(BIN)/python -m benchmarks

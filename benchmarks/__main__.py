@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from arq.jobs import Job as ArqJob
 
 from worker import Client
@@ -34,12 +35,13 @@ Figures = dict[str, float]
 
 
 @contextmanager
-def worker_process(system: str, url: str, log: Path) -> Iterator[None]:
+def worker_process(system: str, url: str, log: Path) -> Iterator[int]:
+    """A worker, by its process id."""
     environment = {**os.environ, "REDIS_URL": url, "EMBARQ_JOBS": "benchmarks.jobs"}
     with log.open("ab") as output:
         process = subprocess.Popen([sys.executable, *COMMANDS[system]], env=environment, stdout=output, stderr=output)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)
@@ -116,6 +118,18 @@ async def measure(system: str, url: str, log: Path) -> Figures:
     }
 
 
+async def memory(url: str, log: Path) -> tuple[float, float]:
+    """Megabytes of one worker after 20,000 and after 200,000 jobs."""
+    resident = []
+    async with Client.open(url, size=150) as client:
+        with worker_process("embarq", url, log) as pid:
+            for count in (20_000, 180_000):
+                await fill(client, count)
+                await drain(client, count)
+                resident.append(psutil.Process(pid).memory_info().rss / 2**20)
+    return resident[0], resident[1]
+
+
 def main() -> None:
     rounds: dict[str, list[Figures]] = {"embarq": [], "arq": []}
     with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
@@ -125,10 +139,13 @@ def main() -> None:
                 with private_redis(place) as url:
                     figures.append(asyncio.run(measure(system, url, place / "worker.log")))
                 sys.stderr.write(f"round {number + 1} of {ROUNDS}: {system} done\n")
+        with private_redis(Path(folder) / "memory") as url:
+            early, late = asyncio.run(memory(url, Path(folder) / "memory.log"))
     sys.stdout.write(f"{'':22}{'embarq':>12}{'arq':>12}\n")
     for name in rounds["embarq"][0]:
         ours, theirs = (statistics.median(f[name] for f in rounds[system]) for system in ("embarq", "arq"))
         sys.stdout.write(f"{name:22}{ours:12,.1f}{theirs:12,.1f}\n")
+    sys.stdout.write(f"a worker's memory after 20,000 jobs {early:.1f} MB, after 200,000 jobs {late:.1f} MB\n")
 
 
 main()

@@ -1,16 +1,22 @@
 """Real servers for all tests: a private Redis and a private Postgres, each in a folder of its own."""
 
+import asyncio
 import contextlib
 import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import Kit
 from worker import Client, Registry
+from worker.cli.migrate import migrate
+from worker.database import make_engine
 from worker.embedded import EmbeddedError, private_postgres, private_redis, redis_program, wheel_redis_program
 from worker.observability.logs import configure_logs
 
@@ -46,6 +52,34 @@ def redis_url(request: pytest.FixtureRequest, servers: Path) -> Iterator[str]:
 def database_url(servers: Path) -> Iterator[str]:
     with private_postgres(servers / "postgres") as url:
         yield url
+
+
+@asynccontextmanager
+async def new_database(server_url: str) -> AsyncIterator[AsyncEngine]:
+    """An empty database on the server, with a pool."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    server = make_engine(server_url).execution_options(isolation_level="AUTOCOMMIT")
+    async with server.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await server.dispose()
+    engine = make_engine(make_url(server_url).set(database=name).render_as_string(hide_password=False))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def fresh_database(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """A database without tables."""
+    async with new_database(database_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def migrated(fresh_database: AsyncEngine) -> AsyncEngine:
+    """A database with all our tables."""
+    url = str(fresh_database.url)
+    await asyncio.to_thread(migrate, url)
+    return fresh_database
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ class CuttingProxy:
         self.port = 0
         self._connections = 0
         self._pumps: set[asyncio.Task[None]] = set()
+        self._links: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["CuttingProxy"]:
@@ -146,7 +147,8 @@ class CuttingProxy:
             yield self
         finally:
             server.close()
-            await server.wait_closed()
+            self.cut_all()
+            await asyncio.gather(*self._links)
 
     def cut_all(self) -> None:
         """Cut every connection that is open now."""
@@ -154,10 +156,19 @@ class CuttingProxy:
             pump.cancel()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.current_task()
+        if link is None:
+            return
+        self._links.add(link)
+        link.add_done_callback(self._links.discard)
         self._connections += 1
         first = self._connections == 1
         limits = self._limits if first else (None, None)
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.close()
+            return
         pumps = [
             asyncio.create_task(self._pump(reader, up_writer, 0, limits[0], count=first)),
             asyncio.create_task(self._pump(up_reader, writer, 1, limits[1], count=first)),

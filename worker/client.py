@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from operator import attrgetter
 from typing import Any, Self, TypeVar
 
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
+from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
 
 from worker import wire
 from worker.broker import keys
@@ -117,6 +119,35 @@ class Client(ArqRedis):
         due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
         created = await self._enqueue(_pack(job_id, queue, payload, _milliseconds(_defer_by) or 0, due_ms))
         return ArqJob(job_id, self, queue, self.job_deserializer) if created else None
+
+    async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:
+        """Arq's own call: what waits or runs in a queue, all of it. Jobs that end meanwhile are left out."""
+        entries = await self.zrange(queue_name or self.default_queue_name, 0, -1, withscores=True)
+        payloads = await self.mget([keys.JOB + job_id.decode() for job_id, _ in entries]) if entries else []
+        found = []
+        for (job_id, score), payload in zip(entries, payloads, strict=True):
+            if payload is not None:
+                job = deserialize_job(payload, deserializer=self.job_deserializer)
+                job.score, job.job_id = int(score), job_id.decode()
+                found.append(job)
+        return found
+
+    async def all_job_results(self) -> list[JobResult]:
+        """Arq's own call: every result that is kept, oldest job first. For few results; the history is for many."""
+        found = []
+        async for page in self._pages(f"{keys.RESULT}*"):
+            for key, result in zip(page, await self.mget(page), strict=True):
+                if result is not None:
+                    found.append(deserialize_result(result, deserializer=self.job_deserializer))
+                    found[-1].job_id = key.decode().removeprefix(keys.RESULT)
+        return sorted(found, key=attrgetter("enqueue_time"))
+
+    async def _pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        cursor = None
+        while cursor != 0:
+            cursor, page = await self.scan(cursor or 0, match=pattern, count=1000)
+            if page:
+                yield page
 
     async def _enqueue(self, job: NewJob) -> bool:
         for pause in ENQUEUE_PAUSES:

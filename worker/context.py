@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -45,6 +45,14 @@ class Stopping:
             self._waiters.discard(waiter)
 
 
+class Steps(Protocol):
+    """Where steps that ran are recorded."""
+
+    async def once(self, key: str, step: Callable[[], Awaitable[T]], keep: float) -> T:
+        """See `Context.once`."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:
     """One try of one job. A job asks for it by annotating its first parameter with `Context`.
@@ -60,6 +68,7 @@ class Context:
     stopping: Stopping = field(default_factory=Stopping)
     last_progress: Progress | None = None
     resources: Mapping[type, object] = field(default_factory=dict)
+    steps: Steps | None = None
 
     @property
     def logger(self) -> structlog.stdlib.BoundLogger:
@@ -70,6 +79,23 @@ class Context:
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         """Say how far the job is. Cheap, never waits, works from threads; readers see it within 0.1 s."""
         self.last_progress = Progress(current, total, message)
+
+    async def once(self, key: str, step: Callable[[], Awaitable[T]], *, keep: float = 7 * 86400) -> T:
+        """Run `step` unless a run under this key is on record; return what it gave, then or now.
+
+        The record is made in Redis after the step, so what it promises is this: a step on record never runs again for
+        `keep` seconds, and no two jobs are inside it at once while their leases hold; a worker that is killed between
+        the step's effect and the record runs it again. For money, use `once_in` within the effect's own database
+        transaction, or hand `key` to the provider as its idempotency key. Keys are shared by all jobs. The value must
+        be JSON and comes back as JSON reads it. A step that raises is not on record. A job that is called directly,
+        without a worker, just runs the step.
+
+        Raises:
+            LeaseLost: this try may not act for the job any more.
+            NotSerializable: the step gave something that is not JSON; it ran, and is not on record.
+            BrokerUnavailable: Redis did not answer; if the step ran, that is not on record.
+        """
+        return await (step() if self.steps is None else self.steps.once(key, step, keep))
 
     def resource(self, kind: type[T]) -> T:
         """The worker's one open `kind`, as a function marked `@resource` provides it.

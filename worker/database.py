@@ -1,10 +1,12 @@
 """The database's engine: one pool a process, from any of the URLs that hosts give out."""
 
-from sqlalchemy import text
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from worker.errors import EmbarqError
+
+metadata = MetaData()
 
 
 class DatabaseUnavailable(EmbarqError):

@@ -10,8 +10,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from worker.errors import EmbarqError
@@ -26,27 +25,26 @@ class EmbeddedError(EmbarqError):
     """A private server cannot be started here; the message says what to do instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Where Redis and Postgres are. `database_url` is None when it was not asked for."""
-
-    redis_url: str
-    database_url: str | None
-
-
 @contextmanager
-def services(data: Path, redis_url: str | None, database_url: str | None, *, database: bool) -> Iterator[Services]:
-    """Redis, and Postgres if `database`, for as long as the block runs; a given URL is taken as it is.
+def redis_for(data: Path, url: str | None) -> Iterator[str]:
+    """The Redis of the given URL, or a private one below `data` for as long as the block runs; yields its URL.
 
     Raises:
         EmbeddedError: there is no program to start, or it does not come up.
     """
-    with ExitStack() as stack:
-        redis = redis_url or stack.enter_context(private_redis(data / "redis"))
-        postgres = database_url
-        if postgres is None and database:
-            postgres = stack.enter_context(private_postgres(data / "postgres"))
-        yield Services(redis, postgres)
+    with nullcontext(url) if url else private_redis(data / "redis") as found:
+        yield found
+
+
+@contextmanager
+def postgres_for(data: Path, url: str | None) -> Iterator[str]:
+    """The Postgres of the given URL, or a private one below `data` for as long as the block runs; yields its URL.
+
+    Raises:
+        EmbeddedError: none is bundled for this platform, or it does not come up.
+    """
+    with nullcontext(url) if url else private_postgres(data / "postgres") as found:
+        yield found
 
 
 def redis_program() -> Path:
@@ -77,10 +75,13 @@ def wheel_redis_program() -> Path:
 
 
 @contextmanager
-def private_redis(folder: Path, *, program: Path | None = None, port: int | None = None) -> Iterator[str]:
+def private_redis(
+    folder: Path, *, program: Path | None = None, port: int | None = None, fsync: str = "everysec"
+) -> Iterator[str]:
     """A Redis on 127.0.0.1 with its append-only file in `folder`; yields its URL.
 
-    Without a `port`, a free one is found. A server that another process started there is shared and left running.
+    Without a `port`, a free one is found. `fsync` is when the file is forced to disk, `everysec` or `always`. A server
+    that another process started there is shared and left running.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def private_redis(folder: Path, *, program: Path | None = None, port: int | None
     with _locked(folder / "lock"):
         url = _running_redis(folder)
         if url is None:
-            process, url = _start_redis(program or redis_program(), folder, port or _free_port())
+            process, url = _start_redis(program or redis_program(), folder, port or _free_port(), fsync)
     try:
         yield url
     finally:
@@ -112,13 +113,13 @@ def _free_port() -> int:
         return port
 
 
-def _start_redis(program: Path, folder: Path, port: int) -> tuple["subprocess.Popen[bytes]", str]:
+def _start_redis(program: Path, folder: Path, port: int, fsync: str) -> tuple["subprocess.Popen[bytes]", str]:
     options = {
         "bind": "127.0.0.1",
         "port": str(port),
         "dir": str(folder),
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": fsync,
         "save": "",
         "maxmemory-policy": "noeviction",
         "logfile": str(folder / "server.log"),

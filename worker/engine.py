@@ -91,7 +91,7 @@ class Worker(ArqWorker):
         self.id = f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
         self.client = client
         self.config = config
-        self.executor = Executor(registry, config, self.id)
+        self.executor = Executor(registry, config, self.id, client.broker)
         self.runs: dict[str, Run] = {}
         self._registry = registry
         self._settlements: list[Settlement] = []

@@ -66,6 +66,13 @@ class BrokerUnavailable(EmbarqError):
     """Redis cannot be reached or does not answer; what was asked may be tried again."""
 
 
+class LeaseLost(EmbarqError):
+    """This try may not act for its job any more: another worker may have started it again."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the lease of job {job_id} is lost")
+
+
 class MalformedPayload(EmbarqError):
     """What lies in Redis for a job is not the JSON object that the wire promises."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, cast
@@ -10,7 +11,7 @@ import structlog
 
 from worker import wire
 from worker.broker import keys
-from worker.broker.broker import Claimed, PutBack
+from worker.broker.broker import Broker, Claimed, PutBack
 from worker.config import WorkerConfig
 from worker.context import Context, Stopping, enter_context
 from worker.definitions import JobDefinition, Registry
@@ -22,9 +23,10 @@ from worker.errors import (
 )
 from worker.interrupt import Interruptible
 from worker.job import State
+from worker.once import LeasedSteps
 from worker.outcomes import Outcome, Outcomes, failure
 from worker.processes import Processes
-from worker.run import Run
+from worker.run import Run, Stop
 from worker.threads import JobThread
 
 logger = structlog.stdlib.get_logger("embarq.job")
@@ -43,8 +45,9 @@ class _Refused(Exception):  # it is a step's answer, not an error
 class Executor:
     """Runs claimed jobs. `execute` never raises: whatever happens becomes an outcome."""
 
-    def __init__(self, registry: Registry, config: WorkerConfig, worker: str) -> None:
+    def __init__(self, registry: Registry, config: WorkerConfig, worker: str, broker: Broker) -> None:
         self._registry = registry
+        self._broker = broker
         self._config = config
         self.outcomes = Outcomes(registry, config, worker)
         self._processes = Processes(os.cpu_count() or 1)
@@ -61,11 +64,15 @@ class Executor:
             queue=queue,
             stopping=self.stopping,
             resources=self.resources,
+            steps=LeasedSteps(self._broker, claimed),
         )
         return Run(claimed, context)
 
     async def execute(self, run: Run) -> Outcome | None:
         """Run one try to its outcome; None when its lease is lost, and with it the right to settle."""
+        if time.monotonic() > run.leased_until:  # the process was frozen between the claim and now
+            run.stop = Stop.LEASE_LOST
+            return self.outcomes.stopped(run, None)
         try:
             payload = self._read(run)
             self._admit(run, payload)

@@ -27,6 +27,7 @@ async def sizes(kit: Kit, port: int) -> list[int]:
 
 
 @pytest.mark.parametrize("way", ["sent", "received"])
+@pytest.mark.arq_defect(4)
 async def test_enqueue_cut_at_every_byte_is_queued_once(kit: Kit, redis_url: str, way: str) -> None:
     @kit.registry.job()
     async def work(n: int) -> None: ...

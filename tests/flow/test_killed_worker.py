@@ -54,6 +54,7 @@ async def enqueue_hold(kit: Kit, where: str, seconds: float) -> str:
     return job.job_id
 
 
+@pytest.mark.arq_defect(2)
 async def test_killed_workers_job_starts_again_within_the_lease(
     kit: Kit, workers: list["subprocess.Popen[bytes]"]
 ) -> None:

@@ -217,8 +217,8 @@ async def test_plain_abort_of_a_waiting_job(kit: Kit, plain: ArqRedis) -> None:
     assert (await handle.job()).state is State.CANCELLED
 
 
+@pytest.mark.arq_defect(7)
 async def test_old_abort_does_not_stop_a_later_job_of_that_id(kit: Kit) -> None:
-    """Regression for arq's defect 7."""
 
     @kit.registry.job()
     async def work() -> int:

@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from redis.exceptions import RedisError, ResponseError
 
 from tests.support import CuttingProxy, Kit, eventually
 from worker import Client, Registry, State
-from worker.embedded import private_redis
+from worker.embedded import private_redis, redis_program
 from worker.errors import BrokerUnavailable
 
 
@@ -41,8 +42,8 @@ def add_jobs(kit: Kit, starts: list[int]) -> None:
         return len(starts)
 
 
+@pytest.mark.arq_defect(4)
 async def test_restart_in_the_middle_of_jobs(tmp_path: Path) -> None:
-    """Regression for arq's defect 4: a second without Redis ended the worker."""
     starts: list[int] = []
     with ExitStack() as first, ExitStack() as second:
         url = first.enter_context(private_redis(tmp_path))
@@ -105,6 +106,40 @@ async def test_enqueue_without_memory_is_refused_whole(tmp_path: Path) -> None:
             with pytest.raises(BrokerUnavailable, match="maxmemory"):
                 await kit.enqueue(kit.registry.get("quick"))
             assert await kit.client.dbsize() == 0
+
+
+async def test_full_disk_is_waited_out(tmp_path: Path) -> None:
+    """The server may write so much to a file; then it starts again with room."""
+    starts: list[int] = []
+    program = tmp_path / "server-with-quota"
+    program.write_text(f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 1000\nexec {redis_program()} \"$@\"\n")
+    program.chmod(0o755)
+    with ExitStack() as first, ExitStack() as second:
+        url = first.enter_context(private_redis(tmp_path / "redis", program=program, fsync="always"))
+        async with kit_on(url) as kit:
+            add_jobs(kit, starts)
+
+            async def full() -> bool:
+                try:
+                    await kit.client.set("filler", b"x" * 10_000)
+                except ResponseError as error:
+                    return "MISCONF" in str(error)
+                except RedisError:  # with fsync at each write, a server that cannot write ends
+                    return True
+                return False
+
+            handle = await kit.enqueue(kit.registry.get("long"), {"seconds": 1.0})
+            async with kit.worker(lease=10):
+                await kit.reaches(handle.id, State.RUNNING)
+                await eventually(full)
+                with pytest.raises(BrokerUnavailable):
+                    await kit.enqueue(kit.registry.get("quick"))
+                await asyncio.sleep(1)
+                await asyncio.to_thread(first.close)
+                again = private_redis(tmp_path / "redis", port=urlsplit(url).port)
+                await asyncio.to_thread(second.enter_context, again)
+                assert (await kit.ended(handle.id)).result == 1
+                await finishes(kit)
 
 
 async def test_lease_that_runs_out_while_redis_is_away_stops_the_job(tmp_path: Path) -> None:

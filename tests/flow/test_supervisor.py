@@ -109,8 +109,8 @@ async def test_fifty_running_jobs_end_well_at_sigterm(kit: Kit, start: Start) ->
     assert {(job.state, job.tries) for job in jobs} == {(State.SUCCEEDED, 1)}
 
 
+@pytest.mark.arq_defect(8)
 async def test_second_signal_hands_back_at_once_and_uses_no_try(kit: Kit, start: Start) -> None:
-    """Regression for arq's defect 8: SIGTERM used up a try."""
     for _ in range(2):
         worker = start(EMBARQ_GRACE="60")
         job_id = await enqueue_hold(kit, 300)

@@ -6,7 +6,7 @@ import pytest
 import redis as sync_redis
 
 from worker.database import make_engine, ping
-from worker.embedded import EmbeddedError, private_redis, services
+from worker.embedded import EmbeddedError, postgres_for, private_redis, redis_for
 
 
 def test_data_is_kept_between_runs(tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ def test_program_that_does_not_start_is_an_error(tmp_path: Path) -> None:
 
 
 def test_given_urls_are_taken_as_they_are(tmp_path: Path) -> None:
-    with services(tmp_path, "redis://a.test", "postgres://b.test", database=True) as found:
-        assert (found.redis_url, found.database_url) == ("redis://a.test", "postgres://b.test")
+    with redis_for(tmp_path, "redis://a.test") as redis, postgres_for(tmp_path, "postgres://b.test") as postgres:
+        assert (redis, postgres) == ("redis://a.test", "postgres://b.test")
     assert list(tmp_path.iterdir()) == []
 
 

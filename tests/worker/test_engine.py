@@ -14,6 +14,7 @@ import structlog
 from tests.support import Kit, eventually
 from worker import Context, Retry, State, Worker, WorkerConfig, current_context
 from worker.broker import keys
+from worker.broker.broker import ClaimRequest
 from worker.errors import JobFailed, JobNotFound
 
 
@@ -52,6 +53,7 @@ async def test_failure_keeps_type_message_and_traceback(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+@pytest.mark.arq_defect(5)
 async def test_job_cannot_end_its_worker(kit: Kit, error: BaseException) -> None:
     @kit.registry.job()
     async def leave() -> None:
@@ -263,8 +265,8 @@ async def test_ended_job_leaves_only_its_result(kit: Kit) -> None:
     assert await kit.client.zcard(kit.queue_key) == 0
 
 
+@pytest.mark.arq_defect(10)
 async def test_unserializable_result_is_success_with_a_notice(kit: Kit) -> None:
-    """Regression for arq's defect: a job that did its work is not called failed for its return value."""
 
     @kit.registry.job()
     async def odd() -> object:
@@ -279,6 +281,7 @@ async def test_unserializable_result_is_success_with_a_notice(kit: Kit) -> None:
     assert "object" in job.error.message
 
 
+@pytest.mark.arq_defect(5)
 async def test_bad_payloads_fail_clearly_and_nothing_else_is_lost(kit: Kit) -> None:
     @kit.registry.job()
     async def fine(value: int) -> int:
@@ -312,6 +315,7 @@ async def test_bad_payloads_fail_clearly_and_nothing_else_is_lost(kit: Kit) -> N
     assert await kit.client.zcard(kit.queue_key) == 0
 
 
+@pytest.mark.arq_defect(10)
 async def test_unknown_job_waits_for_a_worker_that_knows_it(kit: Kit) -> None:
     arq_job = await kit.client.enqueue_job("newer", 1, _queue_name=kit.queue_key)
     assert arq_job is not None
@@ -342,6 +346,23 @@ async def test_unknown_job_fails_after_the_deadline(kit: Kit) -> None:
     assert job.error is not None
     assert (job.state, job.error.type) == (State.FAILED, "UnknownJob")
     assert "nobody_knows" in job.error.message
+
+
+async def test_job_that_loses_its_worker_each_time_is_poisoned(kit: Kit) -> None:
+    @kit.registry.job()
+    async def kills() -> None: ...
+
+    handle = await kit.enqueue(kills)
+    for number in range(3):
+        request = ClaimRequest("killed", number, [kit.queue_key], 1, lease_ms=20)
+        await kit.client.broker.exchange([], request)
+        await asyncio.sleep(0.03)
+    await kit.drain(leases_lost_limit=3)
+    job = await kit.client.find(handle.id)
+    assert job.error is not None
+    assert (job.state, job.error.type) == (State.FAILED, "PoisonedJob")
+    assert "lost 3 times in a row" in job.error.message
+    assert [t.outcome for t in job.history] == ["lost", "lost", "lost", "failed"]
 
 
 async def test_expired_result_is_not_found(kit: Kit) -> None:

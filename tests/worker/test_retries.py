@@ -46,6 +46,7 @@ def test_policies_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         RetryPolicy(**wrong)  # type: ignore[arg-type]  # that is what is tested
 
 
+@pytest.mark.arq_defect(11)
 async def test_named_exceptions_are_tried_again_and_every_try_is_kept(kit: Kit) -> None:
     runs = 0
 

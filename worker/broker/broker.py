@@ -97,6 +97,23 @@ class Renewal:
     progress: bytes = b""
 
 
+class Step(StrEnum):
+    """What became of a step that is to run once, or what its caller may do now."""
+
+    DONE = "done"
+    YOURS = "yours"
+    HELD = "held"
+    LOST = "lost"
+
+
+class StepAction(StrEnum):
+    """What the caller of a step that is to run once asks for."""
+
+    BEGIN = "begin"
+    DONE = "done"
+    UNDONE = "undone"
+
+
 class Cancelled(StrEnum):
     """What a request to cancel found: `CANCELLING` is a job that runs and has been told."""
 
@@ -157,6 +174,15 @@ class Broker:
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, _life(ttl_ms)))
         return Cancelled(answer.decode())
+
+    async def once(
+        self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
+    ) -> tuple[Step, bytes]:
+        """Begin or end a step that is to run once; with `Step.DONE` comes the value that it gave."""
+        arguments = (key, claimed.id, claimed.token, action.value, value, keep_ms)
+        with unavailable_when_away():
+            answer, kept = await scripts.run(self._redis, scripts.ONCE, (), arguments)
+        return Step(answer.decode()), kept
 
     async def heartbeat(self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str]) -> list[str]:
         """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye.

@@ -11,6 +11,7 @@ ABORT = "arq:abort"
 
 RUN = "embarq:run:"
 HISTORY = "embarq:tries:"
+ONCE = "embarq:once:"
 WAKE = "embarq:wake:"
 CONTROL = "embarq:control:"
 DONE = "embarq:done:"

@@ -17,7 +17,8 @@ Argument = str | bytes | int
 
 # A server that is out of memory refuses new jobs before they write anything, and still lets jobs run and end, which
 # frees memory.
-HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(("claim", "finish", "renew", "cancel"), "#!lua flags=allow-oom"))
+ALWAYS = ("claim", "finish", "renew", "cancel", "once")
+HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-oom"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ CLAIM = _read("claim")
 FINISH = _read("finish")
 RENEW = _read("renew")
 CANCEL = _read("cancel")
+ONCE = _read("once")
 LOOKUP = _read("lookup")
 HEARTBEAT = _read("heartbeat")
 WORKERS = _read("workers")

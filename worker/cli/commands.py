@@ -8,9 +8,11 @@ import typer
 
 from settings import Settings
 from worker.cli import dev, doctor, show
+from worker.cli.migrate import migrate
 from worker.cli.run import client_for, run, start
 from worker.config import WorkerConfig
 from worker.definitions import registry
+from worker.embedded import postgres_for
 from worker.engine import ALL_QUEUES, Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
@@ -144,6 +146,16 @@ async def _cancel(settings: Settings, job_id: str) -> Job:
     async with client_for(settings) as client:
         await client.cancel(job_id)
         return await client.wait_for(job_id, settings.cancel_grace + 1)
+
+
+@app.command("migrate")
+def migrate_command(
+    back_to: Annotated[str | None, typer.Option(help="Undo all after this revision; `base` undoes all.")] = None,
+) -> None:
+    """Bring the database's tables up to date, one process at a time."""
+    settings = start()
+    with postgres_for(settings.data_dir, settings.database_url) as url:
+        migrate(url, back_to=back_to)
 
 
 @app.command("doctor")

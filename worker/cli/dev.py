@@ -7,7 +7,8 @@ import sys
 import honcho.manager
 
 from settings import Settings
-from worker.embedded import services
+from worker.cli.migrate import migrate
+from worker.embedded import postgres_for, redis_for
 
 # A worker may use all of its grace period to end its jobs.
 SPARE_SECONDS = 10
@@ -15,11 +16,15 @@ SPARE_SECONDS = 10
 
 def run_all(settings: Settings) -> int:
     """Run until Ctrl-C or until a child ends; the exit code is that of the child that ended by itself."""
-    with services(settings.data_dir, settings.redis_url, settings.database_url, database=True) as found:
+    with (
+        redis_for(settings.data_dir, settings.redis_url) as redis_url,
+        postgres_for(settings.data_dir, settings.database_url) as database_url,
+    ):
+        migrate(database_url)
         environment = {
             **os.environ,
-            "REDIS_URL": found.redis_url,
-            "DATABASE_URL": found.database_url or "",
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": database_url,
             "PYTHONUNBUFFERED": "1",
         }
         honcho.manager.KILL_WAIT = settings.grace + SPARE_SECONDS

@@ -10,7 +10,7 @@ from settings import Environment, LogFormat, Settings, load_settings
 from worker.client import Client
 from worker.definitions import registry
 from worker.discovery import discover
-from worker.embedded import services
+from worker.embedded import redis_for
 from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
 
@@ -40,11 +40,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def client_for(settings: Settings) -> AsyncIterator[Client]:
     """A client of the settings' Redis, bound to all discovered jobs; without REDIS_URL, of the private server."""
     discover(settings.jobs, registry)
-    stack = services(settings.data_dir, settings.redis_url, None, database=False)
-    found = await asyncio.to_thread(stack.__enter__)
+    stack = redis_for(settings.data_dir, settings.redis_url)
+    url = await asyncio.to_thread(stack.__enter__)
     try:
         verify = settings.redis_tls_verify
-        async with Client.open(found.redis_url, size=settings.concurrency + 10, verify_tls=verify) as client:
+        async with Client.open(url, size=settings.concurrency + 10, verify_tls=verify) as client:
             registry.bind(client)
             yield client
     finally:

@@ -114,6 +114,7 @@ async def test_putting_back_twice_counts_once(kit: Kit, released: bool) -> None:
     assert again.leases_lost == 0
 
 
+@pytest.mark.arq_defect(3)
 async def test_late_result_of_a_lost_lease_is_refused(kit: Kit) -> None:
     await kit.client.broker.enqueue([new_job(kit)])
     late = await claim_one(kit, lease_ms=30)
@@ -136,8 +137,8 @@ async def test_renewal_extends_and_reports_losses(kit: Kit) -> None:
     assert await kit.client.zscore(kit.queue_key, held.id) > held.claimed_ms + 55_000
 
 
+@pytest.mark.arq_defect(6)
 async def test_ids_held_by_plain_arq_do_not_fill_the_batch(kit: Kit) -> None:
-    """Regression for arq's defect 6: 150 jobs in progress elsewhere hid the free ones behind them."""
     for n in range(150):
         await kit.client.set(f"{keys.LEASE}{kit.queue}-{n}", b"1", px=5000)
         await kit.client.zadd(kit.queue_key, {f"{kit.queue}-{n}": n + 1})
@@ -162,3 +163,14 @@ async def test_wake_list_stays_bounded(kit: Kit) -> None:
     for _ in range(50):
         await kit.client.broker.enqueue([new_job(kit)])
     assert await kit.client.execute_command("LLEN", keys.wake_key(kit.queue)) == 1
+
+
+async def test_claim_ends_at_a_lease_in_its_last_millisecond(kit: Kit) -> None:
+    """A key lives through the millisecond in which it expires, with no time left."""
+    job = new_job(kit)
+    await kit.client.broker.enqueue([job])
+    for _ in range(300):
+        await kit.client.set(keys.LEASE + job.id, f"{keys.TOKEN}gone:1", px=1)
+        await kit.client.zadd(kit.queue_key, {job.id: 1})
+        for claimed in (await claim(kit, lease_ms=1)).jobs:
+            assert claimed.id == job.id

@@ -39,6 +39,7 @@ end
 local function restore(id, queue, holder)
   local left = redis.call('PTTL', LEASE .. id)
   if left < 0 then left = lease_ms end
+  left = math.max(1, left) -- in its last millisecond: never due again within this call
   if aborting and redis.call('ZSCORE', ABORT, id) then
     local control = CONTROL .. string.match(holder, '^' .. TOKEN .. '([^:]*)')
     redis.call('RPUSH', control, 'abort ' .. id)

@@ -1,0 +1,1 @@
+"""Breaking everything, and an independent check that nothing was lost."""
