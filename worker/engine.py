@@ -115,8 +115,17 @@ class Worker(ArqWorker):
         self._wake.listen_to([keys.wake_key(queue) for queue in queues])
 
     async def main(self) -> None:
-        """Open resources, start the duties, and pump until the end."""
+        """Work until told to stop, and say goodbye."""
         logger.info("worker starts", worker=self.id, queues=self.config.queues, jobs=sorted(self.functions))
+        try:
+            await self._work()
+        finally:
+            await self.executor.close()
+        await self._say_goodbye()
+        logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
+
+    async def _work(self) -> None:
+        """Open resources, start the duties, and pump until the end."""
         async with open_resources(self._registry.providers) as resources:
             self.executor.resources = resources
             async with asyncio.TaskGroup() as group:
@@ -134,9 +143,6 @@ class Worker(ArqWorker):
                     for task in background:
                         task.cancel()
                     await guardian.stop()
-        await self.executor.close()
-        await self._say_goodbye()
-        logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
     def _guardian(self) -> Guardian:
         keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))

@@ -150,6 +150,8 @@ def _heard(run: Run, letter: dict[str, Any]) -> None:
     if letter["kind"] == "started":
         pid = letter["pid"]
         run.interrupt = lambda: os.kill(pid, signal.SIGUSR1)
+        if run.hard_limit is not None:
+            run.limit(run.soft_limit, run.hard_limit)  # starting the process took none of the job's time
     elif letter["kind"] == "progress":
         run.context.progress(letter["current"], letter["total"], letter["message"])
     else:
@@ -218,7 +220,6 @@ def run_order(order: Order) -> Verdict:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     signal.signal(signal.SIGUSR1, _raise_soft_limit)
-    mail.send(kind="started", pid=os.getpid())
     try:
         return _call(order, mail)
     finally:
@@ -235,6 +236,7 @@ def _call(order: Order, mail: _Mail) -> Verdict:
         enter_context(context)
         structlog.contextvars.bind_contextvars(job=order.job, job_id=order.job_id, **{"try": order.try_number})
         arguments = definition.schema.validate(json.loads(order.arguments))
+        mail.send(kind="started", pid=os.getpid())
         return _returned(definition.invoke(context, (), arguments))
     except Retry as retry:
         return Verdict("retry", json.dumps(retry.delay))

@@ -61,9 +61,9 @@ class Run:
 
     def keep_limits(self, now: float) -> None:
         """Interrupt or cancel the job where a limit has passed."""
-        if self.soft_at is not None and now >= self.soft_at:
+        if self.soft_at is not None and now >= self.soft_at and self.interrupt is not None:
             self.soft_at = None
-            if self.interrupt is not None and self.stop is None:
+            if self.stop is None:
                 self.interrupt()
         if self.hard_at is not None and now >= self.hard_at:
             self.hard_at = None
