@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from worker import Client, Job, JobDefinition, JobHandle, Registry, State, Worker, WorkerConfig
 from worker.broker import keys
+from worker.observability.logs import fields_of
 from worker.options import check_options
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ def logged(name: str) -> Iterator[list[dict[str, Any]]]:
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()})
+            lines.append({"event": record.getMessage(), **fields_of(record)})
 
     handler = Keep()
     logging.getLogger(name).addHandler(handler)

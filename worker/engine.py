@@ -18,7 +18,7 @@ from arq.worker import Worker as ArqWorker
 
 from worker import wire
 from worker.broker import keys
-from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, PutBack, Renewal, Settlement
+from worker.broker.broker import Claim, Claimed, Ended, PutBack, Renewal, Settlement
 from worker.broker.inspect import WorkerRecord
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client, new_id
@@ -31,6 +31,7 @@ from worker.job import Priority, Progress, State
 from worker.loops import Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
+from worker.pump import Pump
 from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.wakeup import Listener
@@ -41,8 +42,6 @@ PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
 RECYCLE_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 3.0
-LONGEST_BACKOFF = 2.0
-LOW_FIRST_EVERY = 10
 ALL_QUEUES = "*"
 LEAVE_AFTER_HAND_BACK = 3.0
 
@@ -94,11 +93,7 @@ class Worker(ArqWorker):
         self.executor = Executor(registry, config, self.id, client.broker)
         self.runs: dict[str, Run] = {}
         self._registry = registry
-        self._settlements: list[Settlement] = []
-        self._signal = asyncio.Event()
-        self._claim_at = 0.0
-        self._claims = 0
-        self._nothing_waits = False
+        self._pump = Pump(client.broker, config, self)
         self._abandoned: set[Run] = set()
         self._stopping = False
         self._leave_at: float | None = None
@@ -111,7 +106,7 @@ class Worker(ArqWorker):
 
     def _serve(self, queues: Sequence[str]) -> None:
         self._queues = tuple(queues)
-        self._queue_keys = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
+        self._pump.queue_keys = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
         self._wake.listen_to([keys.wake_key(queue) for queue in queues])
 
     async def main(self) -> None:
@@ -138,7 +133,7 @@ class Worker(ArqWorker):
                     for warning in (await self.client.inspector.server()).warnings:
                         logger.warning("redis may lose jobs", reason=warning)
                 try:
-                    await self._pump()
+                    await self._pump.run()
                 finally:
                     for task in background:
                         task.cancel()
@@ -158,7 +153,7 @@ class Worker(ArqWorker):
 
     def _lose(self, runs: list[Run]) -> None:
         """Stop jobs whose leases are gone, but for those that have settled meanwhile."""
-        settling = {id(settlement.claimed) for settlement in self._settlements}
+        settling = {id(settlement.claimed) for settlement in self._pump.waiting()}
         for run in runs:
             if self.runs.get(run.claimed.id) is run and id(run.claimed) not in settling:
                 run.cancel(Stop.LEASE_LOST)
@@ -171,55 +166,18 @@ class Worker(ArqWorker):
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
         ]
 
-    async def _pump(self) -> None:
-        """Claim, run, settle, until there is nothing to do and no reason to stay."""
-        failures = 0
-        while not self._done():
-            request, settlements = self._claim_request(), self._settlements
-            if request is None and not settlements:
-                await self._sleep()
-                continue
-            self._settlements, asked_at = [], time.monotonic()
-            try:
-                stored, claim = await self.client.broker.exchange(settlements, request)
-            except BrokerUnavailable as error:
-                self._settlements = settlements + self._settlements
-                failures += 1
-                logger.warning("worker waits for redis", reason=str(error), failures=failures)
-                await asyncio.sleep(min(LONGEST_BACKOFF, 0.1 * 2**failures))
-                continue
-            failures = 0
-            self._settled(settlements, stored)
-            if claim is not None:
-                self._begin(claim, asked_at + self.config.lease)
+    def room(self, leaving: int) -> int:
+        """How many jobs could start once `leaving` more have left."""
+        return 0 if self._stopping else self.config.concurrency - len(self.runs) + leaving
 
-    def _done(self) -> bool:
+    def done(self, *, idle: bool) -> bool:
+        """Whether there is nothing to do and no reason to stay, or no time left."""
         if self._leave_at is not None and time.monotonic() > self._leave_at:
             return True
-        idle = not self.runs and not self._settlements
-        return idle and (self._stopping or (self.burst and self._nothing_waits))
+        return idle and not self.runs and (self._stopping or (self.burst and self._pump.nothing_waits))
 
-    def _claim_request(self) -> ClaimRequest | None:
-        free = self.config.concurrency - len(self.runs)
-        if self._stopping or free <= 0 or time.monotonic() < self._claim_at:
-            return None
-        self._claims += 1
-        # Low levels keep moving under constant urgent load: now and then they are asked first.
-        in_turn = self._claims % LOW_FIRST_EVERY or len(self._queue_keys) == 1
-        order = self._queue_keys if in_turn else self._queue_keys[::-1]
-        return ClaimRequest(self.id, self._claims, order, free, self.config.lease_ms)
-
-    async def _sleep(self) -> None:
-        """Wait for a wake-up, an outcome, or the time of the next claim."""
-        limit = self.config.poll
-        if len(self.runs) < self.config.concurrency and not self._stopping:
-            limit = max(0.0, self._claim_at - time.monotonic())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit):
-                await self._signal.wait()
-        self._signal.clear()
-
-    def _begin(self, claim: Claim, leased_until: float) -> None:
+    def begin(self, claim: Claim, leased_until: float) -> None:
+        """Start the jobs of a claim."""
         for claimed in claim.jobs:
             earlier = self.runs.get(claimed.id)
             if earlier is not None:  # its lease was lost, and the job came back to this very worker
@@ -228,9 +186,6 @@ class Worker(ArqWorker):
             run.leased_until = leased_until
             self.runs[claimed.id] = run
             run.task = self.tasks[claimed.id] = self.loop.create_task(self._run(run), name=f"job {claimed.id}")
-        self._nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
-        wait = self.config.poll if claim.next_due_in is None else min(self.config.poll, claim.next_due_in)
-        self._claim_at = 0.0 if claim.more or self._stopping else time.monotonic() + wait
         self._note_room()
 
     async def _run(self, run: Run) -> None:
@@ -245,9 +200,9 @@ class Worker(ArqWorker):
         self.tasks.pop(run.claimed.id, None)
         if outcome is None:
             self._free(run.claimed)
+            self._pump.stir()
         else:
-            self._settlements.append(Settlement(run.claimed, self.id, outcome))
-        self._signal.set()
+            self._pump.send(Settlement(run.claimed, outcome))
 
     async def _keep_limits(self) -> None:
         """Enforce time limits, and leave behind what does not end although it was cancelled."""
@@ -266,7 +221,8 @@ class Worker(ArqWorker):
         self._abandoned.add(run)
         self._conclude(run, None if run.stop is Stop.HANDED_BACK else self.executor.outcomes.stopped(run, None))
 
-    def _settled(self, settlements: list[Settlement], stored: list[bool]) -> None:
+    def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
+        """Free the slots of jobs whose outcomes were stored, or refused."""
         for settlement, accepted in zip(settlements, stored, strict=True):
             self._free(settlement.claimed)
             outcome = settlement.outcome
@@ -286,20 +242,19 @@ class Worker(ArqWorker):
             del self.runs[claimed.id]
         self._sent_progress.pop(claimed.id, None)
         if was_full or self.burst:
-            self._claim_at = 0.0
+            self._pump.look()
         self._note_room()
 
     def _note_room(self) -> None:
-        if len(self.runs) < self.config.concurrency and not self._stopping:
+        if self.room(0) > 0 and not self._pump.backlog:
             self._wake.ready.set()
         else:
             self._wake.ready.clear()
 
     def _woken(self, _token: str) -> bool:
-        if self._stopping or len(self.runs) >= self.config.concurrency:
+        if self.room(0) <= 0:
             return False
-        self._claim_at = 0.0
-        self._signal.set()
+        self._pump.look()
         return True
 
     def _controlled(self, message: str) -> bool:
@@ -359,7 +314,7 @@ class Worker(ArqWorker):
             started_at=self._started_at,
             jobs=sorted(self.functions),
         )
-        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._queue_keys)
+        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._pump.queue_keys)
         if self._serves_all:
             self._serve(sorted({keys.parse_queue_key(key)[0] for key in known}))
 
@@ -376,14 +331,14 @@ class Worker(ArqWorker):
         self._stopping = True
         self.executor.stopping.set()
         self._note_room()
-        self._signal.set()
+        self._pump.stir()
         self.loop.call_later(self.config.grace, self._hand_back)
 
     def _hand_back(self) -> None:
         if self._leave_at is None:
             self._leave_at = time.monotonic() + LEAVE_AFTER_HAND_BACK
             self._cancel(list(self.runs), Stop.HANDED_BACK)
-            self._signal.set()
+            self._pump.stir()
 
     def handle_signals(self) -> None:
         """Stop on SIGINT and SIGTERM."""

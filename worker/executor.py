@@ -23,6 +23,7 @@ from worker.errors import (
 )
 from worker.interrupt import Interruptible
 from worker.job import State
+from worker.observability.lines import LineLogger
 from worker.once import LeasedSteps
 from worker.outcomes import Outcome, Outcomes, failure
 from worker.processes import Processes
@@ -30,6 +31,7 @@ from worker.run import Run, Stop
 from worker.threads import JobThread
 
 logger = structlog.stdlib.get_logger("embarq.job")
+lines = LineLogger("embarq.job")
 
 UNKNOWN_JOB_PAUSE = (1.0, 30.0)
 FROM_JOBS = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -70,6 +72,7 @@ class Executor:
 
     async def execute(self, run: Run) -> Outcome | None:
         """Run one try to its outcome; None when its lease is lost, and with it the right to settle."""
+        enter_context(run.context)
         if time.monotonic() > run.leased_until:  # the process was frozen between the claim and now
             run.stop = Stop.LEASE_LOST
             return self.outcomes.stopped(run, None)
@@ -89,7 +92,6 @@ class Executor:
 
     def _read(self, run: Run) -> wire.Payload:
         claimed = run.claimed
-        structlog.contextvars.bind_contextvars(job_id=claimed.id)
         try:
             if not claimed.payload:
                 raise MalformedPayload("the payload is gone from Redis: it was deleted, or arq's expiry took it")
@@ -100,7 +102,6 @@ class Executor:
         context = run.context
         context.job = payload.job
         context.try_number = claimed.tries + max(0, (payload.first_try or 1) - 1)
-        structlog.contextvars.bind_contextvars(job=payload.job, **{"try": context.try_number})
         return payload
 
     def _admit(self, run: Run, payload: wire.Payload) -> None:
@@ -142,10 +143,9 @@ class Executor:
     async def _run(
         self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], arguments: dict[str, Any]
     ) -> Outcome | None:
-        enter_context(run.context)
         try:
             async with self._room(definition):
-                logger.info("started", waited=round((run.claimed.claimed_ms - payload.enqueued_ms) / 1000, 3))
+                lines.info("started", waited=round((run.claimed.claimed_ms - payload.enqueued_ms) / 1000, 3))
                 run.limit(*self._limits(payload, definition))
                 result = await self._call(run, definition, arguments)
         except FROM_JOBS as error:

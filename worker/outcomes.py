@@ -21,11 +21,13 @@ from worker.errors import (
     UnknownJob,
 )
 from worker.job import State
+from worker.observability.lines import LineLogger
 from worker.retries import NEVER, next_try_in
 from worker.run import Run, Stop
 
 Outcome = Ended | PutBack
 logger = structlog.stdlib.get_logger("embarq.job")
+lines = LineLogger("embarq.job")
 
 LONGEST_TRACEBACK = 20_000
 
@@ -58,7 +60,7 @@ class Outcomes:
             outcome = self.end(run, State.SUCCEEDED, result)
         except NotSerializable as error:
             return self.result_dropped(run, error)
-        logger.info("succeeded", duration=run.duration)
+        lines.info("succeeded", duration=run.duration)
         return outcome
 
     def result_dropped(self, run: Run, error: NotSerializable) -> Outcome:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pebble
-import structlog
 
 from worker import wire
 from worker.context import Context, Stopping, enter_context
@@ -234,7 +233,6 @@ def _call(order: Order, mail: _Mail) -> Verdict:
         )
         context.mail = mail
         enter_context(context)
-        structlog.contextvars.bind_contextvars(job=order.job, job_id=order.job_id, **{"try": order.try_number})
         arguments = definition.schema.validate(json.loads(order.arguments))
         mail.send(kind="started", pid=os.getpid())
         return _returned(definition.invoke(context, (), arguments))

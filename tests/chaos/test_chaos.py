@@ -23,6 +23,7 @@ from tests.chaos.checker import leftovers, problems_of, read_effects
 from tests.support import CuttingProxy, eventually, free_port, start_embarq
 from worker import Client, Job, registry
 from worker.broker import keys
+from worker.broker.events import latest
 from worker.embedded import private_redis
 from worker.errors import BrokerUnavailable
 
@@ -181,7 +182,7 @@ async def test_nothing_is_lost(arena: Arena, capsys: pytest.CaptureFixture[str])
         ended = await all_ended(arena, client)
         await queues_empty(client)
         left = leftovers([key.decode() for key in await client.keys("*")])
-        refused = [event async for event in refusals(client)]
+        refused = [event for event in await latest(client, 100_000) if event.name == "refused"]
     effects = read_effects(arena.folder / "effects")
     wrong = {
         job_id: problems_of(job, arena.acknowledged[job_id], effects[job_id], arena.told_to_stop, arena.frozen)
@@ -194,9 +195,3 @@ async def test_nothing_is_lost(arena: Arena, capsys: pytest.CaptureFixture[str])
     assert {job_id: found for job_id, found in wrong.items() if found} == {}
     assert left == []
     assert arena.counts["redis restarts"] == RESTARTS
-
-
-async def refusals(client: Client):  # type: ignore[no-untyped-def]  # ids of refused settlements
-    for _, fields in await client.xrange(keys.EVENTS):
-        if fields[b"event"] == b"refused":
-            yield fields[b"id"].decode()

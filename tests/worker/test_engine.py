@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import structlog
 
-from tests.support import Kit, eventually
+from tests.support import Kit, eventually, logged
 from worker import Context, Retry, State, Worker, WorkerConfig, current_context
 from worker.broker import keys
 from worker.broker.broker import ClaimRequest
+from worker.broker.events import latest
 from worker.errors import JobFailed, JobNotFound
 
 
@@ -450,25 +450,14 @@ async def test_many_jobs_each_run_once_over_three_workers(kit: Kit) -> None:
 
 
 async def test_log_lines_inside_a_job_carry_its_name_id_and_try(kit: Kit) -> None:
-    records: list[dict[str, object]] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            merged = structlog.contextvars.merge_contextvars(None, "", {"event": record.getMessage()})
-            records.append(dict(merged))
-
     @kit.registry.job()
     async def talk() -> None:
         logging.getLogger("plain").warning("hello from inside")
 
-    handler = Keep()
-    logging.getLogger("plain").addHandler(handler)
-    try:
+    with logged("plain") as lines:
         handle = await kit.enqueue(talk)
         await kit.drain()
-    finally:
-        logging.getLogger("plain").removeHandler(handler)
-    assert records == [{"event": "hello from inside", "job": "talk", "job_id": handle.id, "try": 1}]
+    assert lines == [{"event": "hello from inside", "job": "talk", "job_id": handle.id, "try": 1}]
 
 
 async def test_events_of_a_life(kit: Kit) -> None:
@@ -479,8 +468,7 @@ async def test_events_of_a_life(kit: Kit) -> None:
 
     handle = await kit.enqueue(twice)
     await kit.drain()
-    events = await kit.client.xrevrange(keys.EVENTS, count=1000)
-    own = [fields[b"event"].decode() for _, fields in reversed(events) if fields[b"id"].decode() == handle.id]
+    own = [event.name for event in await latest(kit.client) if event.job_id == handle.id]
     assert own == ["queued", "started", "retry", "started", "succeeded"]
 
 

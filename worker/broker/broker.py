@@ -41,6 +41,11 @@ class Claimed:
     aborted: bool
     claimed_ms: int
 
+    @property
+    def worker(self) -> str:
+        """The id of the worker that holds the lease."""
+        return self.token.removeprefix(keys.TOKEN).rpartition(":")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -85,7 +90,6 @@ class Settlement:
     """What becomes of a claimed job."""
 
     claimed: Claimed
-    worker: str
     outcome: Ended | PutBack
 
 
@@ -210,15 +214,14 @@ def read_renewed(answer: Any) -> Renewed:
 
 
 def _finish(settlements: Sequence[Settlement]) -> scripts.Request:
-    arguments: list[scripts.Argument] = []
+    arguments: list[scripts.Argument] = [settlements[0].claimed.worker]
     for settlement in settlements:
         claimed, outcome = settlement.claimed, settlement.outcome
-        arguments += (claimed.id, claimed.queue_key, claimed.token)
+        arguments += (claimed.id, claimed.queue_key, claimed.token, claimed.tries)
         if isinstance(outcome, Ended):
             arguments += (outcome.state.value, outcome.result, _life(outcome.ttl_ms))
         else:
             arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
-        arguments.append(settlement.worker)
     return scripts.Request(scripts.FINISH, (), arguments)
 
 

@@ -48,6 +48,22 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class _RunRecord:
+    """What `embarq:run:<id>` says; `worker` is who runs it, or the token of the settlement that put it back."""
+
+    state: str = ""
+    worker: str = ""
+    started_ms: int = 0
+
+    @classmethod
+    def read(cls, record: bytes) -> "_RunRecord":
+        if not record:
+            return cls()
+        state, worker, started, _lost = record.decode().split(" ")
+        return cls(state, worker, int(started))
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """The answer of the look-up script for a job that has not ended."""
 
@@ -56,14 +72,15 @@ class _Waiting:
     tries: int
     due_ms: int
     queue_key: str
-    run: dict[str, str]
+    run: "_RunRecord"
+    progress: Progress | None
     history: tuple[Try, ...]
 
     @property
     def state(self) -> State:
         if self.leased:
             return State.RUNNING
-        if self.run.get("state") == "retry":
+        if self.run.state == "retry":
             return State.RETRYING
         return State.DEFERRED if self.due_ms > self.now_ms else State.QUEUED
 
@@ -82,14 +99,14 @@ class Inspector:
         """
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
-        now, result, payload, lease, tries, due, queue, run, history = answer
+        now, result, payload, lease, tries, due, queue, run, progress, history = answer
         past = tuple(_try(wire.loads(record, wire.TryRecord)) for record in history)
         if result:
             return _ended(job_id, result, past)
         if not payload:
             raise JobNotFound(job_id)
-        fields = dict(zip((f.decode() for f in run[::2]), (v.decode() for v in run[1::2]), strict=True))
-        seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode(), fields, past)
+        latest = _progress(wire.loads(progress, wire.ProgressRecord)) if progress else None
+        seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode(), _RunRecord.read(run), latest, past)
         return _waiting(job_id, payload, seen)
 
     async def workers(self) -> list[WorkerRecord]:
@@ -143,7 +160,6 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
     else:
         problem = None
     waits = seen.state in (State.DEFERRED, State.RETRYING)
-    progress = wire.loads(run["progress"].encode(), wire.ProgressRecord) if "progress" in run else None
     running = seen.state is State.RUNNING
     return Job(
         id=job_id,
@@ -156,10 +172,10 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
         max_tries=record.options.max_tries,
         enqueued_at=from_ms(record.enqueued_ms),
         scheduled_for=from_ms(seen.due_ms) if waits else None,
-        started_at=from_ms(int(run["started"])) if "started" in run and seen.tries else None,
-        progress=_progress(progress),
+        started_at=from_ms(run.started_ms) if run.started_ms and seen.tries else None,
+        progress=seen.progress,
         error=problem,
-        worker=run.get("worker") if running else None,
+        worker=run.worker if running else None,
         tags=record.options.tags,
         history=seen.history,
     )

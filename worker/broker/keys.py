@@ -1,5 +1,7 @@
 """The names of all keys in Redis, in one place: arq's, which are a promise, and our own under `embarq:`."""
 
+from functools import lru_cache
+
 from worker.job import Priority
 
 QUEUE = "arq:queue"
@@ -10,6 +12,7 @@ RESULT = "arq:result:"
 ABORT = "arq:abort"
 
 RUN = "embarq:run:"
+PROGRESS = "embarq:progress:"
 HISTORY = "embarq:tries:"
 ONCE = "embarq:once:"
 WAKE = "embarq:wake:"
@@ -21,7 +24,7 @@ WORKER = "embarq:worker:"
 WORKERS = "embarq:workers"
 TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secret
 
-EVENTS_KEPT = 10_000
+EVENTS_KEPT = 5_000  # entries, each with the events of one script
 TRIES_KEPT = 20
 TOMBSTONE_MS = 60_000
 
@@ -38,6 +41,7 @@ def queue_key(name: str, priority: Priority = Priority.NORMAL) -> str:
     return key if priority is Priority.NORMAL else f"{key}!{priority}"
 
 
+@lru_cache(maxsize=10_000)
 def parse_queue_key(key: str) -> tuple[str, Priority]:
     """Queue name and level of a sorted set; a key of a plain arq queue outside our scheme is its own name."""
     base, _, level = key.partition("!")

@@ -8,6 +8,7 @@ import pytest
 from tests.support import Kit
 from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, NewJob, PutBack, Renewal, Settlement
+from worker.broker.events import latest
 from worker.client import new_id
 from worker.job import State
 
@@ -32,7 +33,7 @@ async def claim_one(kit: Kit, **options: Any) -> Claimed:
 
 
 async def settle(kit: Kit, claimed: Claimed, outcome: Ended | PutBack) -> bool:
-    stored, _ = await kit.client.broker.exchange([Settlement(claimed, "w1", outcome)], None)
+    stored, _ = await kit.client.broker.exchange([Settlement(claimed, outcome)], None)
     return stored[0]
 
 
@@ -99,8 +100,8 @@ async def test_settling_twice_is_stored_once_and_said_twice(kit: Kit) -> None:
     claimed = await claim_one(kit)
     assert await settle(kit, claimed, success(claimed))
     assert await settle(kit, claimed, success(claimed))
-    events = [fields for _, fields in await kit.client.xrevrange(keys.EVENTS, count=100)]
-    assert sum(f[b"id"].decode() == claimed.id and f[b"event"] == b"succeeded" for f in events) == 1
+    events = await latest(kit.client)
+    assert sum(event.job_id == claimed.id and event.name == "succeeded" for event in events) == 1
 
 
 @pytest.mark.parametrize("released", [True, False])
@@ -153,7 +154,7 @@ async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
     await kit.client.broker.enqueue([new_job(kit)])
     await kit.client.script_flush()
     request = ClaimRequest("w1", 2, [kit.queue_key], 10, LEASE_MS)
-    stored, claim = await kit.client.broker.exchange([Settlement(claimed, "w1", success(claimed))], request)
+    stored, claim = await kit.client.broker.exchange([Settlement(claimed, success(claimed))], request)
     assert stored == [True]
     assert claim is not None
     assert len(claim.jobs) == 1

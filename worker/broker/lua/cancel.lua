@@ -27,6 +27,8 @@ local kept = string.gsub(string.gsub(payload, '^%s*{%s*"t"%s*:%s*%w+%s*,', '{', 
 local result = kept .. ',"t":' .. whole(tries) .. ',"s":false,"st":0,"ft":' .. whole(now)
   .. ',"r":{"type":"CancelledError","message":"cancelled before it started","traceback":null}'
   .. ',"state":"cancelled","id":' .. cjson.encode(id) .. ',"q":' .. cjson.encode(queue) .. '}'
-close(id, queue, 'cancelled', result, life)
+close(id, queue, 'cancelled', result, life, 0)
+sweep()
 event('cancelled', id, queue, '', tries)
+tell()
 return 'cancelled'

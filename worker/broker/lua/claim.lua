@@ -8,29 +8,33 @@ local now = now_ms()
 local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
 local limit, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
 local token = TOKEN .. worker .. ':' .. ARGV[2]
-local lease_end = whole(now + lease_ms)
+local lease_end, lease_life = whole(now + lease_ms), whole(lease_ms)
 local aborting = redis.call('EXISTS', ABORT) == 1
 local claimed = {0, -1, 0}
 local taken = 0
+local scores, records = {}, {}
 
-local function take(id, queue)
-  local run = redis.call('HMGET', RUN .. id, 'state', 'lost', 'worker', 'started')
-  local lost = tonumber(run[2] or 0) or 0
-  local try = (tonumber(text(TRIES .. id) or 0) or 0) + 1
-  if run[1] == 'running' then
-    lost = lost + 1
-    remember_try(id, string.format('{"n":%d,"w":%s,"st":%s,"o":"lost"}', try - 1, cjson.encode(run[3]), run[4]))
+local function take(id, queue, tries, payload)
+  local try, lost, name = (tonumber(tries or 0) or 0) + 1, 0, 'started'
+  if try > 1 then
+    local state, before, started, lost_before = read_run(id)
+    if state == 'running' then
+      name, lost = 'restarted', lost_before + 1
+      remember_try(id, '{"n":' .. try - 1 .. ',"w":' .. cjson.encode(before) .. ',"st":' .. started .. ',"o":"lost"}')
+    end
   end
-  redis.call('SET', LEASE .. id, token, 'PX', whole(lease_ms))
-  redis.call('ZADD', queue, lease_end, id)
-  redis.call('SET', TRIES .. id, whole(try))
-  redis.call('HSET', RUN .. id, 'state', 'running', 'worker', worker, 'started', whole(now), 'lost', lost,
-    'queue', queue)
-  event(lost > 0 and run[1] == 'running' and 'restarted' or 'started', id, queue, worker, try)
+  redis.call('SET', LEASE .. id, token, 'PX', lease_life)
+  scores[#scores + 1] = lease_end
+  scores[#scores + 1] = id
+  records[#records + 1] = TRIES .. id
+  records[#records + 1] = try
+  records[#records + 1] = RUN .. id
+  records[#records + 1] = run_record('running', worker, whole(now), lost)
+  event(name, id, queue, worker, try)
   local aborted = aborting and redis.call('ZSCORE', ABORT, id) and 1 or 0
-  for _, value in ipairs({id, queue, text(JOB .. id) or '', try, lost, aborted}) do
-    claimed[#claimed + 1] = value
-  end
+  local n = #claimed
+  claimed[n + 1], claimed[n + 2], claimed[n + 3] = id, queue, payload or ''
+  claimed[n + 4], claimed[n + 5], claimed[n + 6] = try, lost, aborted
   taken = taken + 1
 end
 
@@ -50,21 +54,36 @@ local function restore(id, queue, holder)
   redis.call('ZADD', queue, whole(now + left), id)
 end
 
+-- Take what is free among these ids; returns how many are held by plain arq workers and stay where they are.
+local function take_free(ids, queue)
+  local names, held = {}, 0
+  for i, id in ipairs(ids) do
+    names[3 * i - 2], names[3 * i - 1], names[3 * i] = LEASE .. id, TRIES .. id, JOB .. id
+  end
+  local values = redis.call('MGET', unpack(names))
+  scores, records = {}, {}
+  for i, id in ipairs(ids) do
+    local holder = values[3 * i - 2]
+    if not holder then
+      take(id, queue, values[3 * i - 1], values[3 * i])
+    elseif string.sub(holder, 1, #TOKEN) == TOKEN then
+      restore(id, queue, holder)
+    else
+      held = held + 1
+    end
+  end
+  call_with(scores, 2, 'ZADD', queue)
+  call_with(records, 4, 'MSET')
+  return held
+end
+
 for _, queue in ipairs(KEYS) do
   local skipped = 0
   while taken < limit and skipped <= steps do
-    local ids = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, limit - taken)
+    local most = math.min(limit - taken, SLICE)
+    local ids = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, most)
     if #ids == 0 then break end
-    for _, id in ipairs(ids) do
-      local holder = text(LEASE .. id)
-      if not holder then
-        take(id, queue)
-      elseif string.sub(holder, 1, #TOKEN) == TOKEN then
-        restore(id, queue, holder)
-      else
-        skipped = skipped + 1 -- a plain arq worker runs it; its score is not ours to change
-      end
-    end
+    skipped = skipped + take_free(ids, queue)
   end
   if taken >= limit and #redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, 1) > 0 then
     claimed[3] = 1
@@ -74,6 +93,7 @@ for _, queue in ipairs(KEYS) do
   local due = tonumber(after[2] or -1)
   if due > 0 and (claimed[2] < 0 or due < claimed[2]) then claimed[2] = due end
 end
+tell()
 claimed[1] = whole(now)
 claimed[2] = whole(claimed[2])
 return claimed

@@ -5,25 +5,33 @@
 -- Run twice with the same nonces, it changes nothing and returns the same: a client whose connection was cut asks
 -- again. The nonce is in the payload, and in the result once the job has ended.
 local now = now_ms()
-local created = {}
+local created, stale, queues, ids = {}, {}, {}, {}
 for i = 1, #ARGV, 6 do
   local id, queue, nonce = ARGV[i], ARGV[i + 1], ARGV[i + 4]
-  local present = redis.call('EXISTS', JOB .. id, RESULT .. id) > 0
-  if present then
+  if redis.call('EXISTS', JOB .. id, RESULT .. id) > 0 then
     local kept = text(JOB .. id) or text(RESULT .. id) or ''
     created[#created + 1] = string.find(kept, '"n":"' .. nonce .. '"', 1, true) and 1 or 0
   else
     local due = now + tonumber(ARGV[i + 2])
     if ARGV[i + 3] ~= '' then due = math.max(now, tonumber(ARGV[i + 3])) end
-    local payload = string.sub(ARGV[i + 5], 1, -2) .. ',"du":' .. whole(due) .. ',"et":' .. whole(now) .. '}'
+    local at = whole(due)
+    local payload = string.sub(ARGV[i + 5], 1, -2) .. ',"du":' .. at .. ',"et":' .. whole(now) .. '}'
     redis.call('SET', JOB .. id, payload)
-    redis.call('ZADD', queue, whole(due), id)
-    redis.call('ZREM', ABORT, id)
-    redis.call('DEL', TRIES .. id, RUN .. id, HISTORY .. id)
-    redis.call('SADD', QUEUES, queue)
+    for _, kind in ipairs({TRIES, RUN, HISTORY, PROGRESS}) do stale[#stale + 1] = kind .. id end
+    queues[queue] = queues[queue] or {}
+    table.insert(queues[queue], at)
+    table.insert(queues[queue], id)
+    ids[#ids + 1] = id
     event(due > now and 'deferred' or 'queued', id, queue, '', 0)
-    wake(queue)
     created[#created + 1] = 1
   end
 end
+call_with(stale, 4, 'DEL')
+if redis.call('EXISTS', ABORT) == 1 then call_with(ids, 1, 'ZREM', ABORT) end
+for queue, entries in pairs(queues) do
+  call_with(entries, 2, 'ZADD', queue)
+  redis.call('SADD', QUEUES, queue)
+  wake(queue)
+end
+tell()
 return created

@@ -1,5 +1,7 @@
 -- Put in front of every script, after the constants of keys.py. Keys are made from ids here, so a script does not
--- run on Redis Cluster; see docs/decisions.
+-- run on Redis Cluster; see docs/decisions. Calls are dear: what can be said of many jobs at once, is.
+
+local SLICE = 500 -- most jobs in one call; Lua passes at most some thousand arguments
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -17,9 +19,27 @@ local function text(key)
   return value
 end
 
+-- A command with a list of arguments behind its first ones, in slices of whole groups.
+local function call_with(list, group, ...)
+  local head, size = {...}, SLICE * group
+  for from = 1, #list, size do
+    local arguments = {unpack(head)}
+    for i = from, math.min(from + size - 1, #list) do arguments[#arguments + 1] = list[i] end
+    redis.call(unpack(arguments))
+  end
+end
+
+-- What happened in this script, told to the stream in one entry by `tell`.
+local happened = {}
+
 local function event(name, id, queue, worker, try)
-  redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_KEPT, '*',
-    'event', name, 'id', id, 'queue', queue, 'worker', worker, 'try', try)
+  happened[#happened + 1] = {name, id, queue, worker, tonumber(try) or 0}
+end
+
+local function tell()
+  if #happened > 0 then
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', cjson.encode(happened))
+  end
 end
 
 -- Leave one token for an idle worker of the queue; one is enough, since whoever takes it claims all it can and
@@ -35,20 +55,42 @@ local function remember_try(id, record)
   redis.call('LTRIM', HISTORY .. id, -TRIES_KEPT, -1)
 end
 
--- End a job: its result stays, for `life` ms or for ever (-1), and with it its earlier tries; the rest goes.
-local function close(id, queue, state, result, life)
+-- What is written of a job between its first claim and its end: its state, who runs it or the token that was
+-- settled last, the start of its last try, and how many leases were lost in a row.
+local function read_run(id)
+  local state, who, started, lost = string.match(text(RUN .. id) or '', '^(%a+) (%S+) (%d+) (%d+)$')
+  return state, who, started, tonumber(lost) or 0
+end
+
+local function run_record(state, who, started, lost)
+  return state .. ' ' .. who .. ' ' .. started .. ' ' .. lost
+end
+
+-- End a job: its result stays, for `life` ms or for ever (-1), and with it its earlier tries. `sweep` must follow.
+local ended, ended_in = {}, {}
+
+local function close(id, queue, state, result, life, try)
   if life < 0 then
     redis.call('SET', RESULT .. id, result)
+    if try ~= 1 then redis.call('PERSIST', HISTORY .. id) end
   else
     redis.call('SET', RESULT .. id, result, 'PX', whole(life))
+    if try ~= 1 then redis.call('PEXPIRE', HISTORY .. id, whole(life)) end
   end
-  if redis.call('EXISTS', HISTORY .. id) == 1 then
-    if life < 0 then redis.call('PERSIST', HISTORY .. id) else redis.call('PEXPIRE', HISTORY .. id, whole(life)) end
-  end
-  redis.call('DEL', JOB .. id, LEASE .. id, TRIES .. id, RUN .. id)
-  redis.call('ZREM', queue, id)
-  redis.call('ZREM', ABORT, id)
+  for _, kind in ipairs({JOB, LEASE, TRIES, RUN, PROGRESS}) do ended[#ended + 1] = kind .. id end
+  ended_in[queue] = ended_in[queue] or {}
+  table.insert(ended_in[queue], id)
   redis.call('PUBLISH', DONE .. id, state)
+end
+
+-- Remove what is left of the jobs that were closed.
+local function sweep()
+  call_with(ended, 5, 'DEL')
+  local aborting = redis.call('EXISTS', ABORT) == 1
+  for queue, ids in pairs(ended_in) do
+    call_with(ids, 1, 'ZREM', queue)
+    if aborting then call_with(ids, 1, 'ZREM', ABORT) end
+  end
 end
 
 -- The sorted set that holds a waiting job. A plain client does not write it into the payload; there are few queues.

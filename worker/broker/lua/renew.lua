@@ -12,7 +12,7 @@ for i = 2, #ARGV, 4 do
     redis.call('PEXPIRE', LEASE .. id, lease_ms)
     redis.call('ZADD', queue, whole(now + lease_ms), id)
     if progress ~= '' then
-      redis.call('HSET', RUN .. id, 'progress', progress)
+      redis.call('SET', PROGRESS .. id, progress)
       event('progress', id, queue, '', 0)
     end
     if aborting and redis.call('ZSCORE', ABORT, id) then aborted[#aborted + 1] = id end
@@ -20,4 +20,5 @@ for i = 2, #ARGV, 4 do
     lost[#lost + 1] = id
   end
 end
+tell()
 return {lost, aborted}

@@ -1,0 +1,158 @@
+"""The traffic between a worker and Redis: outcomes go and jobs come in the same round trips."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from worker.broker.broker import Broker, Claim, ClaimRequest, Settlement
+from worker.config import WorkerConfig
+from worker.errors import BrokerUnavailable
+
+logger = structlog.stdlib.get_logger("embarq.worker")
+
+LONGEST_BACKOFF = 2.0
+LOW_FIRST_EVERY = 10
+
+
+class Slots(Protocol):
+    """The worker, as the pump sees it."""
+
+    @property
+    def id(self) -> str:
+        """The worker's id."""
+        ...
+
+    def room(self, leaving: int) -> int:
+        """How many jobs it could start once `leaving` more have left; 0 when it is told to stop."""
+        ...
+
+    def done(self, *, idle: bool) -> bool:
+        """Whether the worker should end. `idle`: nothing is under way, nothing runs that the pump knows of."""
+        ...
+
+    def begin(self, claim: Claim, leased_until: float) -> None:
+        """Start the jobs of a claim."""
+        ...
+
+    def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
+        """Free the slots of jobs whose outcomes were stored, or refused."""
+        ...
+
+
+class Pump:
+    """Sends what has ended and claims what is due, until its worker is done.
+
+    While more is due than there is room for, two round trips are under way, each for half of the slots: Redis works on
+    one batch while the worker runs the other.
+    """
+
+    def __init__(self, broker: Broker, config: WorkerConfig, slots: Slots) -> None:
+        self._broker = broker
+        self._config = config
+        self._slots = slots
+        self._outbox: list[Settlement] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._asked_for = 0
+        self._signal = asyncio.Event()
+        self._claim_at = 0.0
+        self._resume_at = 0.0
+        self._failures = 0
+        self._claims = 0
+        self.backlog = False
+        self.nothing_waits = False
+        self.queue_keys: Sequence[str] = ()
+
+    def send(self, settlement: Settlement) -> None:
+        """Take an outcome to Redis with the next round trip."""
+        self._outbox.append(settlement)
+        self._signal.set()
+
+    def waiting(self) -> list[Settlement]:
+        """The outcomes that are not on their way yet."""
+        return self._outbox
+
+    def look(self) -> None:
+        """Claim as soon as there is room: something is due."""
+        self._claim_at = 0.0
+        self._signal.set()
+
+    def stir(self) -> None:
+        """Look again whether the worker is done."""
+        self._signal.set()
+
+    async def run(self) -> None:
+        """Work until the worker is done."""
+        async with asyncio.TaskGroup() as group:
+            while not self._slots.done(idle=not self._under_way and not self._outbox):
+                if not self._start(group):
+                    await self._sleep()
+            for exchange in self._under_way:
+                exchange.cancel()
+
+    def _start(self, group: asyncio.TaskGroup) -> bool:
+        """Begin a round trip, if there is something to say and nothing to wait for."""
+        now = time.monotonic()
+        if now < self._resume_at or len(self._under_way) > self.backlog:
+            return False
+        settlements = self._outbox
+        request = self._request(now, len(settlements))
+        if request is None and not settlements:
+            return False
+        self._outbox = []
+        exchange = group.create_task(self._exchange(settlements, request))
+        self._under_way.add(exchange)
+        exchange.add_done_callback(self._under_way.discard)
+        return True
+
+    def _request(self, now: float, leaving: int) -> ClaimRequest | None:
+        limit = self._slots.room(leaving) - self._asked_for
+        if self.backlog:
+            limit = min(limit, -(-self._config.concurrency // 2))
+        if limit <= 0 or now < self._claim_at:
+            return None
+        self._claims += 1
+        self._asked_for += limit
+        # Low levels keep moving under constant urgent load: now and then they are asked first.
+        in_turn = self._claims % LOW_FIRST_EVERY or len(self.queue_keys) == 1
+        order = self.queue_keys if in_turn else self.queue_keys[::-1]
+        return ClaimRequest(self._slots.id, self._claims, order, limit, self._config.lease_ms)
+
+    async def _exchange(self, settlements: list[Settlement], request: ClaimRequest | None) -> None:
+        asked_at = time.monotonic()
+        try:
+            stored, claim = await self._broker.exchange(settlements, request)
+        except BrokerUnavailable as error:
+            self._outbox = settlements + self._outbox
+            self._back_off(error)
+            return
+        finally:
+            self._asked_for -= request.limit if request else 0
+            self._signal.set()
+        self._failures = 0
+        self._slots.settled(settlements, stored)
+        if claim is not None:
+            self.backlog = claim.more
+            self.nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
+            wait = self._config.poll if claim.next_due_in is None else min(self._config.poll, claim.next_due_in)
+            self._claim_at = 0.0 if claim.more else time.monotonic() + wait
+            self._slots.begin(claim, asked_at + self._config.lease)
+
+    def _back_off(self, error: BrokerUnavailable) -> None:
+        self._failures += 1
+        self._resume_at = time.monotonic() + min(LONGEST_BACKOFF, 0.1 * 2**self._failures)
+        logger.warning("worker waits for redis", reason=str(error), failures=self._failures)
+
+    async def _sleep(self) -> None:
+        """Wait for an outcome, a wake-up, or the time of the next claim."""
+        now, until = time.monotonic(), self._resume_at
+        if until <= now:
+            may_claim = not self._under_way and self._slots.room(0) > self._asked_for
+            until = self._claim_at if may_claim else now + self._config.poll
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(until - now, self._config.poll))):
+                await self._signal.wait()
+        self._signal.clear()
