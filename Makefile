@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check chaos bench lock clean
+.PHONY: run test check chaos bench bench-quick bench-growth lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
@@ -21,6 +21,12 @@ chaos: .venv/ready
 
 bench: .venv/ready
 	@$(BIN)/python -m benchmarks
+
+bench-quick: .venv/ready
+	@$(BIN)/python -m benchmarks --quick
+
+bench-growth: .venv/ready
+	@$(BIN)/python -m benchmarks --growth
 
 .venv/ready: requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

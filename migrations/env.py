@@ -5,6 +5,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, text
 
+import worker.ledger  # noqa: F401  # declares a table
 from worker.database import make_engine, metadata
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database

@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import worker  # noqa: F401  # declares the tables
+import worker.ledger  # noqa: F401  # declares a table
 from worker.cli.migrate import migrate
 from worker.database import metadata
 

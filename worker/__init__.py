@@ -9,7 +9,6 @@ from worker.engine import Worker
 from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle
 from worker.job import Job, JobError, Priority, Progress, State, Try
-from worker.ledger import once_in
 from worker.retries import RetryPolicy
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "current_context",
     "discover",
     "job",
-    "once_in",
     "registry",
     "resource",
 ]

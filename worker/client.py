@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from worker.job import Job, Priority, State
 R = TypeVar("R")
 
 ENQUEUE_PAUSES = (0.05, 0.25)
+BULK = 1000
 CANCELLED_KEPT_MS = 3_600_000
 RECHECK = 1.0  # plain arq workers announce no end
 _sequence = itertools.count(int.from_bytes(os.urandom(4)))
@@ -86,9 +87,33 @@ class Client(ArqRedis):
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call; the handle's `created` is False when a job with the given id was there already."""
-        job_id = call.options.get("id") or new_id()
-        created = await self._enqueue(_new_job(job_id, call))
-        return JobHandle(job_id, self, created=created)
+        job = _new_job(call.options.get("id"), call)
+        (created,) = await self._enqueue([job])
+        return JobHandle(job.id, self, created=created)
+
+    async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+        """Queue many calls, a thousand a round trip; handles in the order of the calls.
+
+        Each thousand is queued whole or not at all. Calls with ids of their own may be given again after an error.
+
+        Raises:
+            BrokerUnavailable: Redis did not answer; what came before that thousand is queued.
+        """
+        handles: list[JobHandle[R]] = []
+        sent: asyncio.Task[list[bool]] | None = None
+        ids: list[str] = []
+        remaining = iter(calls)
+        while jobs := [_new_job(call.options.get("id"), call) for call in itertools.islice(remaining, BULK)]:
+            if sent is not None:  # one thousand is packed while the one before is on its way
+                handles += self._handles(ids, await sent)
+            sent, ids = asyncio.create_task(self._enqueue(jobs)), [job.id for job in jobs]
+            await asyncio.sleep(0)
+        if sent is not None:
+            handles += self._handles(ids, await sent)
+        return handles
+
+    def _handles(self, ids: Iterable[str], created: Iterable[bool]) -> list[JobHandle[Any]]:
+        return [JobHandle(job_id, self, created=new) for job_id, new in zip(ids, created, strict=True)]
 
     async def enqueue_job(
         self,
@@ -117,7 +142,7 @@ class Client(ArqRedis):
         )
         job_id = _job_id or new_id()
         due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
-        created = await self._enqueue(_pack(job_id, queue, payload, _milliseconds(_defer_by) or 0, due_ms))
+        (created,) = await self._enqueue([_pack(job_id, queue, payload, _milliseconds(_defer_by) or 0, due_ms)])
         return ArqJob(job_id, self, queue, self.job_deserializer) if created else None
 
     async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:
@@ -149,13 +174,13 @@ class Client(ArqRedis):
             if page:
                 yield page
 
-    async def _enqueue(self, job: NewJob) -> bool:
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[bool]:
         for pause in ENQUEUE_PAUSES:
             try:
-                return (await self.broker.enqueue([job]))[0]
+                return await self.broker.enqueue(jobs)
             except BrokerUnavailable:
                 await asyncio.sleep(pause)
-        return (await self.broker.enqueue([job]))[0]
+        return await self.broker.enqueue(jobs)
 
     async def find(self, job_id: str) -> Job:
         """The job as it is now.
@@ -212,7 +237,8 @@ def _milliseconds(value: float | timedelta | None) -> int | None:
     return int((value.total_seconds() if isinstance(value, timedelta) else value) * 1000)
 
 
-def _new_job(job_id: str, call: Call[Any]) -> NewJob:
+def _new_job(asked_id: str | None, call: Call[Any]) -> NewJob:
+    nonce = new_id()
     declared, asked = call.definition.declared, call.options
     priority = Priority(asked.get("priority", declared.get("priority", Priority.NORMAL)))
     queue = keys.queue_key(asked.get("queue", declared.get("queue", "default")), priority)
@@ -227,11 +253,11 @@ def _new_job(job_id: str, call: Call[Any]) -> NewJob:
         tags=tuple(asked.get("tags", ())),
     )
     payload = wire.Payload(
-        job=call.definition.name, kwargs=dict(call.arguments), options=options, nonce=new_id(), enqueued_ms=0
+        job=call.definition.name, kwargs=dict(call.arguments), options=options, nonce=nonce, enqueued_ms=0
     )
     run_at = asked.get("run_at")
     due_ms = None if run_at is None else int(run_at.timestamp() * 1000)
-    return _pack(job_id, queue, payload, _milliseconds(asked.get("delay")) or 0, due_ms)
+    return _pack(asked_id or nonce, queue, payload, _milliseconds(asked.get("delay")) or 0, due_ms)
 
 
 def _pack(job_id: str, queue: str, payload: wire.Payload, delay_ms: int, due_ms: int | None) -> NewJob:

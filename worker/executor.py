@@ -145,7 +145,8 @@ class Executor:
     ) -> Outcome | None:
         try:
             async with self._room(definition):
-                lines.info("started", waited=round((run.claimed.claimed_ms - payload.enqueued_ms) / 1000, 3))
+                waited = (run.claimed.claimed_ms - payload.enqueued_ms) / 1000
+                lines.info(run.context, "started", waited=waited)
                 run.limit(*self._limits(payload, definition))
                 result = await self._call(run, definition, arguments)
         except FROM_JOBS as error:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -57,11 +57,13 @@ class Pump:
         self._outbox: list[Settlement] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._asked_for = 0
+        self._leaving = 0
         self._signal = asyncio.Event()
         self._claim_at = 0.0
         self._resume_at = 0.0
         self._failures = 0
         self._claims = 0
+        self._looks = 0
         self.backlog = False
         self.nothing_waits = False
         self.queue_keys: Sequence[str] = ()
@@ -77,6 +79,7 @@ class Pump:
 
     def look(self) -> None:
         """Claim as soon as there is room: something is due."""
+        self._looks += 1
         self._claim_at = 0.0
         self._signal.set()
 
@@ -98,20 +101,18 @@ class Pump:
         now = time.monotonic()
         if now < self._resume_at or len(self._under_way) > self.backlog:
             return False
-        settlements = self._outbox
-        request = self._request(now, len(settlements))
+        most = -(-self._config.concurrency // 2) if self.backlog else self._config.concurrency
+        settlements = self._outbox[:most]
+        request = self._request(now, self._leaving + len(settlements), most)
         if request is None and not settlements:
             return False
-        self._outbox = []
-        exchange = group.create_task(self._exchange(settlements, request))
-        self._under_way.add(exchange)
-        exchange.add_done_callback(self._under_way.discard)
+        self._outbox = self._outbox[most:]
+        self._leaving += len(settlements)
+        self._under_way.add(group.create_task(self._exchange(settlements, request)))
         return True
 
-    def _request(self, now: float, leaving: int) -> ClaimRequest | None:
-        limit = self._slots.room(leaving) - self._asked_for
-        if self.backlog:
-            limit = min(limit, -(-self._config.concurrency // 2))
+    def _request(self, now: float, leaving: int, most: int) -> ClaimRequest | None:
+        limit = min(most, self._slots.room(leaving) - self._asked_for)
         if limit <= 0 or now < self._claim_at:
             return None
         self._claims += 1
@@ -122,7 +123,7 @@ class Pump:
         return ClaimRequest(self._slots.id, self._claims, order, limit, self._config.lease_ms)
 
     async def _exchange(self, settlements: list[Settlement], request: ClaimRequest | None) -> None:
-        asked_at = time.monotonic()
+        asked_at, looks = time.monotonic(), self._looks
         try:
             stored, claim = await self._broker.exchange(settlements, request)
         except BrokerUnavailable as error:
@@ -130,7 +131,9 @@ class Pump:
             self._back_off(error)
             return
         finally:
+            self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._asked_for -= request.limit if request else 0
+            self._leaving -= len(settlements)
             self._signal.set()
         self._failures = 0
         self._slots.settled(settlements, stored)
@@ -138,7 +141,8 @@ class Pump:
             self.backlog = claim.more
             self.nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
             wait = self._config.poll if claim.next_due_in is None else min(self._config.poll, claim.next_due_in)
-            self._claim_at = 0.0 if claim.more else time.monotonic() + wait
+            news = claim.more or looks != self._looks  # something came while this claim was under way
+            self._claim_at = 0.0 if news else time.monotonic() + wait
             self._slots.begin(claim, asked_at + self._config.lease)
 
     def _back_off(self, error: BrokerUnavailable) -> None:

@@ -8,8 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from tests.support import Kit
-from worker import Context, Retry, State, once_in
+from worker import Context, Retry, State
 from worker.errors import LeaseLost
+from worker.ledger import once_in
 
 
 async def test_recorded_step_does_not_run_again(kit: Kit) -> None:

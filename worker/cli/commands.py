@@ -1,4 +1,7 @@
-"""The commands, a function each: `embarq dev | api | worker | enqueue | job | doctor`."""
+"""The commands, a function each: `embarq dev | api | worker | enqueue | job | doctor`.
+
+What only one command needs is imported inside it: a worker holds neither a web server nor a database driver.
+"""
 
 import json
 import sys
@@ -7,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from settings import Settings
-from worker.cli import dev, doctor, show
-from worker.cli.migrate import migrate
+from worker.cli import show
 from worker.cli.run import client_for, run, start
 from worker.config import WorkerConfig
 from worker.definitions import registry
@@ -28,6 +30,8 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on; PORT by defau
 @app.command("dev")
 def dev_command() -> None:
     """Everything in one terminal: Redis and Postgres if none is set, the API, a worker."""
+    from worker.cli import dev  # noqa: PLC0415
+
     sys.exit(dev.run_all(start()))
 
 
@@ -37,7 +41,7 @@ def api_command(
     host: Annotated[str | None, typer.Option(help="Address to bind; EMBARQ_HOST by default.")] = None,
 ) -> None:
     """The HTTP API."""
-    import uvicorn  # noqa: PLC0415  # the other commands start faster without a web server
+    import uvicorn  # noqa: PLC0415
 
     settings = start()
     uvicorn.run(
@@ -153,6 +157,8 @@ def migrate_command(
     back_to: Annotated[str | None, typer.Option(help="Undo all after this revision; `base` undoes all.")] = None,
 ) -> None:
     """Bring the database's tables up to date, one process at a time."""
+    from worker.cli.migrate import migrate  # noqa: PLC0415
+
     settings = start()
     with postgres_for(settings.data_dir, settings.database_url) as url:
         migrate(url, back_to=back_to)
@@ -161,6 +167,8 @@ def migrate_command(
 @app.command("doctor")
 def doctor_command(as_json: AsJson = False) -> None:
     """Check settings, jobs, Redis and database; exit code 1 when something would not work."""
+    from worker.cli import doctor  # noqa: PLC0415
+
     checks = run(doctor.examine(start()))
     show.checks(checks, as_json=as_json)
     if not all(check.ok for check in checks):

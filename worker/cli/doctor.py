@@ -1,23 +1,12 @@
 """Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
 
-from dataclasses import dataclass
-
 from settings import Settings
+from worker.cli.check import Check
 from worker.cli.run import client_for
 from worker.client import Client
 from worker.database import DatabaseUnavailable, make_engine, ping
 from worker.definitions import registry
 from worker.errors import BrokerUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. A warning is no reason not to start."""
-
-    what: str
-    ok: bool
-    finding: str
-    warning: bool = False
 
 
 async def examine(settings: Settings) -> list[Check]:

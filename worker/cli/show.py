@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker import wire
-from worker.cli.doctor import Check
+from worker.cli.check import Check
 from worker.job import Job
 
 

@@ -1,26 +1,64 @@
-"""The lines that every job writes, by a shorter way than the general one: no caller is looked up, nothing is bound.
+"""The lines that every job writes, by a shorter way than the general one.
 
-They pass through the same loggers, handlers and formatters as all others.
+They are gathered for one turn of the event loop and then written together. Loggers, handlers and formatters are those
+of all other lines; only lines of other loggers may overtake them, by that one turn.
 """
 
+import asyncio
 import logging
 import time
+from collections.abc import Iterator
+
+from worker.context import Context
+
+
+class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the type stubs only
+    """Writes lines to a stream; many in one go where they come together."""
+
+    def write_all(self, records: list[logging.LogRecord]) -> None:
+        """Write the records that the handler's level lets through."""
+        text = "".join([self.format(record) + self.terminator for record in records if record.levelno >= self.level])
+        self.acquire()
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        finally:
+            self.release()
 
 
 class LineLogger:
-    """Writes lines at INFO with fields to one logger of `logging`."""
+    """Writes lines at INFO about a job to one logger of `logging`. Used in the event loop only."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
-        blank = logging.LogRecord(name, logging.INFO, "", 0, "", None, None)
-        self._blank = vars(blank)
+        self._blank = vars(logging.LogRecord(name, logging.INFO, "", 0, "", None, None))
+        self._gathered: list[logging.LogRecord] = []
 
-    def info(self, event: str, **fields: object) -> None:
-        """Write one line."""
-        logger = self._logger
-        if not logger.isEnabledFor(logging.INFO):
+    def info(self, context: Context, event: str, **fields: object) -> None:
+        """Write one line with the job's fields and these."""
+        if not self._logger.isEnabledFor(logging.INFO):
             return
         now = time.time()
         record = logging.LogRecord.__new__(logging.LogRecord)
-        record.__dict__ = {**self._blank, "msg": event, "created": now, "msecs": now % 1 * 1000, "fields": fields}
-        logger.handle(record)
+        known = {"job": context.job, "job_id": context.job_id, "try": context.try_number, **fields}
+        record.__dict__ = {**self._blank, "msg": event, "created": now, "msecs": now % 1 * 1000, "all_fields": known}
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._gathered.append(record)
+
+    def _write(self) -> None:
+        records, self._gathered = self._gathered, []
+        for handler in self._handlers():
+            if isinstance(handler, LineHandler):
+                handler.write_all(records)
+            else:
+                for record in records:
+                    if record.levelno >= handler.level:
+                        handler.handle(record)
+
+    def _handlers(self) -> Iterator[logging.Handler]:
+        """Those of the logger and its parents, as `logging` finds them."""
+        logger: logging.Logger | None = self._logger
+        while logger is not None:
+            yield from logger.handlers
+            logger = logger.parent if logger.propagate else None

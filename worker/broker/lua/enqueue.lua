@@ -5,19 +5,22 @@
 -- Run twice with the same nonces, it changes nothing and returns the same: a client whose connection was cut asks
 -- again. The nonce is in the payload, and in the result once the job has ended.
 local now = now_ms()
-local created, stale, queues, ids = {}, {}, {}, {}
+local now_text = whole(now)
+local created, queues, ids = {}, {}, {}
 for i = 1, #ARGV, 6 do
   local id, queue, nonce = ARGV[i], ARGV[i + 1], ARGV[i + 4]
-  if redis.call('EXISTS', JOB .. id, RESULT .. id) > 0 then
-    local kept = text(JOB .. id) or text(RESULT .. id) or ''
+  local kept = false
+  if redis.call('EXISTS', JOB .. id, RESULT .. id, TRIES .. id) > 0 then
+    kept = text(JOB .. id) or text(RESULT .. id)
+    if not kept then redis.call('DEL', TRIES .. id, RUN .. id, HISTORY .. id, PROGRESS .. id) end -- of a lost payload
+  end
+  if kept then
     created[#created + 1] = string.find(kept, '"n":"' .. nonce .. '"', 1, true) and 1 or 0
   else
-    local due = now + tonumber(ARGV[i + 2])
-    if ARGV[i + 3] ~= '' then due = math.max(now, tonumber(ARGV[i + 3])) end
-    local at = whole(due)
-    local payload = string.sub(ARGV[i + 5], 1, -2) .. ',"du":' .. at .. ',"et":' .. whole(now) .. '}'
-    redis.call('SET', JOB .. id, payload)
-    for _, kind in ipairs({TRIES, RUN, HISTORY, PROGRESS}) do stale[#stale + 1] = kind .. id end
+    local due, at = now, now_text
+    if ARGV[i + 3] ~= '' then due = math.max(now, tonumber(ARGV[i + 3])) else due = now + tonumber(ARGV[i + 2]) end
+    if due > now then at = whole(due) end
+    redis.call('SET', JOB .. id, string.sub(ARGV[i + 5], 1, -2) .. ',"du":' .. at .. ',"et":' .. now_text .. '}')
     queues[queue] = queues[queue] or {}
     table.insert(queues[queue], at)
     table.insert(queues[queue], id)
@@ -26,7 +29,6 @@ for i = 1, #ARGV, 6 do
     created[#created + 1] = 1
   end
 end
-call_with(stale, 4, 'DEL')
 if redis.call('EXISTS', ABORT) == 1 then call_with(ids, 1, 'ZREM', ABORT) end
 for queue, entries in pairs(queues) do
   call_with(entries, 2, 'ZADD', queue)
