@@ -1,18 +1,20 @@
 """What happens around every request: its id, its log line, its size limit, and tasks after the answer."""
 
+import os
 import re
 import time
-import uuid
 
 import structlog
-from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.background import BackgroundTasks
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import BodyTooLarge
+from worker.observability.lines import LineLogger
 
 logger = structlog.stdlib.get_logger("embarq.api")
+lines = LineLogger("embarq.api")
 
 REQUEST_ID = "X-Request-ID"
 _ALLOWED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -31,7 +33,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = asked if _ALLOWED_ID.fullmatch(asked) else uuid.uuid4().hex
+        request_id = asked if _ALLOWED_ID.fullmatch(asked) else os.urandom(16).hex()
         tasks = scope.setdefault("state", {})["after_response"] = BackgroundTasks()
         started, status = time.perf_counter(), 500
 
@@ -47,7 +49,8 @@ class RequestContext:
                 await self._app(scope, receive, send_with_id)
             finally:
                 duration = round((time.perf_counter() - started) * 1000, 1)
-                tasks.tasks.insert(0, _log_task(scope["method"], scope["path"], status, duration))
+                known = {"request_id": request_id, "method": scope["method"], "path": scope["path"]}
+                lines.info("request", {**known, "status": status, "ms": duration})
                 await _run(tasks)
 
 
@@ -55,14 +58,6 @@ def after_response(request: Request) -> BackgroundTasks:
     """The request's in-process tasks: `after_response(request).add_task(function, *args)`."""
     tasks: BackgroundTasks = request.state.after_response
     return tasks
-
-
-def _log_task(method: str, path: str, status: int, milliseconds: float) -> BackgroundTask:
-    return BackgroundTask(_log_request, method, path, status, milliseconds)
-
-
-async def _log_request(method: str, path: str, status: int, milliseconds: float) -> None:
-    logger.info("request", method=method, path=path, status=status, ms=milliseconds)
 
 
 async def _run(tasks: BackgroundTasks) -> None:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import growth
+from benchmarks import growth, http
 from benchmarks.measure import Figures, measure
 from benchmarks.report import PLOT, RESULTS, medians, plot, table
 from benchmarks.systems import ALL, QUICK, System
@@ -21,7 +21,7 @@ def main() -> None:
     options.add_argument("--growth", action="store_true", help="only how cost grows")
     chosen = options.parse_args()
     if chosen.growth:
-        sys.stdout.write(growth.report() + "\n")
+        sys.stdout.write(f"{growth.report()}\n\n{http.report()}\n")
         return
     systems = QUICK if chosen.quick else ALL
     found = run(systems, 1 if chosen.quick else chosen.rounds, quick=chosen.quick)

@@ -16,7 +16,7 @@ import redis
 from benchmarks.systems import System
 from worker.embedded import private_redis
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 CONCURRENCY = 100
 Figures = dict[str, float]
 
@@ -63,7 +63,7 @@ class Bench:
             family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
             for child in family:
@@ -175,7 +175,7 @@ def no_op(bench: Bench) -> Figures:
 def naps(bench: Bench) -> Figures:
     if not bench.system.sleeps:
         return {}
-    brief = min(bench.system.drained, 10_000)
+    brief = min(bench.system.drained, 5_000)
     return {
         "drain 1 ms/s": brief / bench.drained("nap1", brief, BENCH_THREADS=CONCURRENCY)["seconds"],
         "2,000 x 100 ms, s": bench.drained("nap100", 2_000, BENCH_THREADS=CONCURRENCY)["seconds"],

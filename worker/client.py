@@ -17,6 +17,7 @@ from arq.jobs import Job as ArqJob
 from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
 
 from worker import wire
+from worker.batches import Batches
 from worker.broker import keys
 from worker.broker.broker import Broker, Cancelled, NewJob
 from worker.broker.ends import Ends
@@ -73,6 +74,7 @@ class Client(ArqRedis):
         self.connections = pool
         self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
         self._ends = Ends(pool)
+        self._batches = Batches(self._enqueue)
 
     @classmethod
     @asynccontextmanager
@@ -82,14 +84,14 @@ class Client(ArqRedis):
         try:
             yield client
         finally:
+            await client._batches.close()
             await client._ends.close()
             await client.aclose(close_connection_pool=True)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call; the handle's `created` is False when a job with the given id was there already."""
         job = _new_job(call.options.get("id"), call)
-        (created,) = await self._enqueue([job])
-        return JobHandle(job.id, self, created=created)
+        return JobHandle(job.id, self, created=await self._batches.add(job))
 
     async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """Queue many calls, a thousand a round trip; handles in the order of the calls.
@@ -142,7 +144,7 @@ class Client(ArqRedis):
         )
         job_id = _job_id or new_id()
         due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
-        (created,) = await self._enqueue([_pack(job_id, queue, payload, _milliseconds(_defer_by) or 0, due_ms)])
+        created = await self._batches.add(_pack(job_id, queue, payload, _milliseconds(_defer_by) or 0, due_ms))
         return ArqJob(job_id, self, queue, self.job_deserializer) if created else None
 
     async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:

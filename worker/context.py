@@ -76,6 +76,10 @@ class Context:
         logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(self.job)
         return logger
 
+    def log_fields(self) -> dict[str, object]:
+        """What every log line of the job carries."""
+        return {"job": self.job, "job_id": self.job_id, "try": self.try_number}
+
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         """Say how far the job is. Cheap, never waits, works from threads; readers see it within 0.1 s."""
         self.last_progress = Progress(current, total, message)

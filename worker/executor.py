@@ -146,7 +146,7 @@ class Executor:
         try:
             async with self._room(definition):
                 waited = (run.claimed.claimed_ms - payload.enqueued_ms) / 1000
-                lines.info(run.context, "started", waited=waited)
+                lines.info("started", run.context.log_fields() | {"waited": waited})
                 run.limit(*self._limits(payload, definition))
                 result = await self._call(run, definition, arguments)
         except FROM_JOBS as error:

@@ -60,7 +60,7 @@ class Outcomes:
             outcome = self.end(run, State.SUCCEEDED, result)
         except NotSerializable as error:
             return self.result_dropped(run, error)
-        lines.info(run.context, "succeeded", duration=run.duration)
+        lines.info("succeeded", run.context.log_fields() | {"duration": run.duration})
         return outcome
 
     def result_dropped(self, run: Run, error: NotSerializable) -> Outcome:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Protocol, cast
 
 import structlog
@@ -91,25 +91,29 @@ class Pump:
         """Work until the worker is done."""
         async with asyncio.TaskGroup() as group:
             while not self._slots.done(idle=not self._under_way and not self._outbox):
-                if not self._start(group):
+                exchange = self._next()
+                if exchange is None:
                     await self._sleep()
-            for exchange in self._under_way:
-                exchange.cancel()
+                elif self.backlog:
+                    self._under_way.add(group.create_task(exchange))
+                else:
+                    await exchange
+            for task in self._under_way:
+                task.cancel()
 
-    def _start(self, group: asyncio.TaskGroup) -> bool:
-        """Begin a round trip, if there is something to say and nothing to wait for."""
+    def _next(self) -> Coroutine[None, None, None] | None:
+        """The next round trip, if there is something to say and nothing to wait for."""
         now = time.monotonic()
         if now < self._resume_at or len(self._under_way) > self.backlog:
-            return False
+            return None
         most = -(-self._config.concurrency // 2) if self.backlog else self._config.concurrency
         settlements = self._outbox[:most]
         request = self._request(now, self._leaving + len(settlements), most)
         if request is None and not settlements:
-            return False
+            return None
         self._outbox = self._outbox[most:]
         self._leaving += len(settlements)
-        self._under_way.add(group.create_task(self._exchange(settlements, request)))
-        return True
+        return self._exchange(settlements, request)
 
     def _request(self, now: float, leaving: int, most: int) -> ClaimRequest | None:
         limit = min(most, self._slots.room(leaving) - self._asked_for)

@@ -28,7 +28,7 @@ JOBS = {"tick": (tick, ()), "nap1": (nap, (0.001,)), "nap100": (nap, (0.1,))}
 
 
 def opened() -> Docket:
-    return Docket(name="bench", url=os.environ["REDIS_URL"])
+    return Docket(name="bench", url=os.environ["REDIS_URL"] + "?max_connections=400")
 
 
 async def worker():

@@ -1,4 +1,4 @@
-"""The lines that every job writes, by a shorter way than the general one.
+"""The lines that every job and every request writes, by a shorter way than the general one.
 
 They are gathered for one turn of the event loop and then written together. Loggers, handlers and formatters are those
 of all other lines; only lines of other loggers may overtake them, by that one turn.
@@ -8,8 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-
-from worker.context import Context
 
 
 class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the type stubs only
@@ -27,21 +25,20 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic i
 
 
 class LineLogger:
-    """Writes lines at INFO about a job to one logger of `logging`. Used in the event loop only."""
+    """Writes lines at INFO to one logger of `logging`. Used in the event loop only."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
         self._blank = vars(logging.LogRecord(name, logging.INFO, "", 0, "", None, None))
         self._gathered: list[logging.LogRecord] = []
 
-    def info(self, context: Context, event: str, **fields: object) -> None:
-        """Write one line with the job's fields and these."""
+    def info(self, event: str, fields: dict[str, object]) -> None:
+        """Write one line with these fields and no others."""
         if not self._logger.isEnabledFor(logging.INFO):
             return
         now = time.time()
         record = logging.LogRecord.__new__(logging.LogRecord)
-        known = {"job": context.job, "job_id": context.job_id, "try": context.try_number, **fields}
-        record.__dict__ = {**self._blank, "msg": event, "created": now, "msecs": now % 1 * 1000, "all_fields": known}
+        record.__dict__ = {**self._blank, "msg": event, "created": now, "msecs": now % 1 * 1000, "all_fields": fields}
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._write)
         self._gathered.append(record)

@@ -70,7 +70,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     fields = structlog.contextvars.get_contextvars()
     context = current_context()
     if context is not None:
-        fields |= {"job": context.job, "job_id": context.job_id, "try": context.try_number}
+        fields |= context.log_fields()
     own: Mapping[str, Any] | None = getattr(record, "fields", None)
     if own is None:  # a line of plain logging
         own = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
