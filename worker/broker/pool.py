@@ -33,8 +33,9 @@ AWAY = (
 )
 
 
-class Packed(AbstractConnection):
-    """Writes commands with hiredis, which takes a tenth of the time that redis-py's own way takes."""
+class QuickConnection(AbstractConnection):
+    """Does what redis-py 5 does for every command, in less time: it packs with hiredis, and sees without a read that a
+    connection from the pool has been closed."""
 
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         """A command as bytes; names of two words and values of other types go redis-py's way."""
@@ -43,20 +44,25 @@ class Packed(AbstractConnection):
                 return [hiredis.pack_command(args)]  # type: ignore[arg-type]  # its stub knows one argument only
         return list(super().pack_command(*args))
 
+    async def can_read_destructive(self) -> bool:
+        """Whether the other side has closed, so that the pool connects anew. There is never an answer left to read: a
+        command that is broken off takes its connection with it."""
+        return self._reader is None or self._reader.at_eof()
 
-class PackedConnection(Packed, Connection):
+
+class QuickTcpConnection(QuickConnection, Connection):
     """Over TCP."""
 
 
-class PackedTlsConnection(Packed, SSLConnection):
+class QuickTlsConnection(QuickConnection, SSLConnection):
     """Over TLS."""
 
 
-class PackedSocketConnection(Packed, UnixDomainSocketConnection):
+class QuickSocketConnection(QuickConnection, UnixDomainSocketConnection):
     """Over a socket of this machine."""
 
 
-CONNECTIONS = {"redis": PackedConnection, "rediss": PackedTlsConnection, "unix": PackedSocketConnection}
+CONNECTIONS = {"redis": QuickTcpConnection, "rediss": QuickTlsConnection, "unix": QuickSocketConnection}
 
 
 def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> BlockingConnectionPool:
