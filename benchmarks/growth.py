@@ -113,4 +113,7 @@ def report() -> str:
     rows += [one(f"payload of {n:,} bytes", PART, payload=n) for n in (100, 10_000, 100_000)]
     with tempfile.TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder) / "redis") as url:
         early, late = asyncio.run(memory(url, Path(folder)))
-    return "\n".join(rows) + f"\n\n{naps()}\n\nA worker after 20,000 jobs {early:.1f} MB, after 200,000 jobs {late:.1f} MB."
+    return (
+        "\n".join(rows)
+        + f"\n\n{naps()}\n\nA worker after 20,000 jobs {early:.1f} MB, after 200,000 jobs {late:.1f} MB."
+    )
