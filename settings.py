@@ -17,6 +17,16 @@ Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
+def _pairs(value: object) -> object:
+    """`jobs.emails.*=emails,jobs.reports.*=batch` as pairs."""
+    if not isinstance(value, str):
+        return value
+    return tuple(tuple(part.strip() for part in pair.split("=")) for pair in value.split(",") if pair.strip())
+
+
+Routes = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)]
+
+
 class Environment(StrEnum):
     """Where the process runs: stand-ins for outside services exist in development only."""
 
@@ -70,6 +80,7 @@ class Settings(BaseSettings):
 
     concurrency: int = Field(100, ge=1, le=10_000)
     queues: Names = ("default",)
+    routes: Routes = ()
     lease: float = Field(15.0, ge=0.5, le=3600)
     poll: float = Field(0.5, ge=0.05, le=60)
     grace: float = Field(25.0, ge=0, le=3600)

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from api.endpoints import contact, health, jobs, stand_ins
+from api.endpoints import contact, health, jobs, queues, schedules, stand_ins, workflows
 from api.errors import HANDLERS
 from api.middleware import BodyLimit, RequestContext
 from api.schemas import BASE
@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     settings = settings or load_settings()
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     discover(settings.jobs, registry)
+    registry.route(settings.routes)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[Lifespan]:
@@ -65,6 +66,21 @@ def _routes(settings: Settings) -> list[Route | Mount]:
                 Route("/jobs/{id}/result", jobs.show_result),
                 Route("/jobs/{id}/cancel", jobs.cancel_job, methods=["POST"]),
                 Route("/definitions", jobs.list_definitions),
+                Route("/queues", queues.list_queues),
+                Route("/queues/{name}/pause", queues.pause, methods=["POST"]),
+                Route("/queues/{name}/resume", queues.resume, methods=["POST"]),
+                Route("/queues/{name}/jobs", queues.purge, methods=["DELETE"]),
+                Route("/schedules", schedules.list_schedules),
+                Route("/schedules", schedules.create, methods=["POST"]),
+                Route("/schedules/{name}", schedules.show),
+                Route("/schedules/{name}", schedules.drop, methods=["DELETE"]),
+                Route("/schedules/{name}/pause", schedules.pause, methods=["POST"]),
+                Route("/schedules/{name}/resume", schedules.resume, methods=["POST"]),
+                Route("/schedules/{name}/run", schedules.run, methods=["POST"]),
+                Route("/workflows", workflows.start, methods=["POST"]),
+                Route("/workflows/{id}", workflows.show),
+                Route("/workflows/{id}/cancel", workflows.cancel, methods=["POST"]),
+                Route("/workflows/{id}/retry", workflows.retry, methods=["POST"]),
                 Route("/contact", contact.contact, methods=["POST"]),
             ],
         ),

@@ -72,6 +72,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "worker": job.worker,
+        "workflow_id": job.workflow_id,
         "tags": job.tags,
         "tries": [try_record(each) for each in job.history],
         "links": links(job.id),

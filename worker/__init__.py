@@ -3,18 +3,23 @@
 from worker.client import Client
 from worker.config import WorkerConfig
 from worker.context import Context, current_context
-from worker.definitions import BoundJob, Call, JobDefinition, Registry, job, registry, resource
+from worker.cron import every
+from worker.definitions import BoundJob, Call, JobDefinition, Registry, job, registry, resource, schedule
 from worker.discovery import discover
 from worker.engine import Worker
 from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
-from worker.handle import JobHandle
+from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Job, JobError, Priority, Progress, State, Try
+from worker.limits import ConcurrencyLimit, RateLimit
 from worker.retries import RetryPolicy
+from worker.signature import Signature
+from worker.workflows import Workflow, WorkflowState, chain, chord, group
 
 __all__ = [
     "BoundJob",
     "Call",
     "Client",
+    "ConcurrencyLimit",
     "Context",
     "EmbarqError",
     "Job",
@@ -24,17 +29,27 @@ __all__ = [
     "Permanent",
     "Priority",
     "Progress",
+    "RateLimit",
     "Registry",
     "Retry",
     "RetryPolicy",
+    "Signature",
     "SoftTimeLimitExceeded",
     "State",
     "Try",
     "Worker",
     "WorkerConfig",
+    "Workflow",
+    "WorkflowHandle",
+    "WorkflowState",
+    "chain",
+    "chord",
     "current_context",
     "discover",
+    "every",
+    "group",
     "job",
     "registry",
     "resource",
+    "schedule",
 ]

@@ -1,7 +1,7 @@
 """A job's arguments, checked against its signature by pydantic: at enqueue, and again in the worker."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, with_config
@@ -31,11 +31,15 @@ class ArgumentSchema:
         self.takes_context = bool(parameters) and hints.get(parameters[0].name) is Context
         self._parameters = {p.name: p for p in parameters[self.takes_context :]}
         self._order = list(self._parameters)
-        self._adapter = self._build(hints)
+        self._hints = hints
+        self._adapter = self._build(self._parameters, hints)
+        self._adapters_without: dict[str, TypeAdapter[dict[str, Any]]] = {}
 
-    def _build(self, hints: Mapping[str, Any]) -> TypeAdapter[dict[str, Any]]:
+    def _build(
+        self, parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
+    ) -> TypeAdapter[dict[str, Any]]:
         fields: dict[str, Any] = {}
-        for name, parameter in self._parameters.items():
+        for name, parameter in parameters.items():
             if name not in hints:
                 raise DefinitionError(f"job {self._job!r}: parameter {name!r} needs a type annotation")
             if parameter.kind not in _BY_NAME:
@@ -48,6 +52,11 @@ class ArgumentSchema:
             return checked
         except PydanticSchemaGenerationError as error:
             raise DefinitionError(f"job {self._job!r}: an annotation has no JSON form: {error}") from error
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The arguments' names, in order."""
+        return self._order
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Name positional arguments as a Python call would.
@@ -76,6 +85,33 @@ class ArgumentSchema:
             return self._adapter.validate_python(values)
         except ValidationError as error:
             raise InvalidArguments(self._job, problems(error, "args")) from error
+
+    def bind_without(self, taken: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """As `bind`, when an earlier step's result becomes the argument `taken` and `args` come behind it.
+
+        Raises:
+            InvalidArguments: too many, or one given twice.
+        """
+        named = self.bind((None, *args), kwargs) if self._order[0] == taken else self.bind(args, kwargs)
+        named.pop(taken, None)
+        return named
+
+    def check_without(self, taken: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check arguments of which one is still to come; as JSON values.
+
+        Raises:
+            InvalidArguments: a value is missing, unknown or of a wrong type.
+        """
+        adapter = self._adapters_without.get(taken)
+        if adapter is None:
+            hints = {name: hint for name, hint in self._hints.items() if name != taken}
+            parameters = {name: each for name, each in self._parameters.items() if name != taken}
+            adapter = self._adapters_without[taken] = self._build(parameters, hints)
+        try:
+            dumped: dict[str, Any] = adapter.dump_python(adapter.validate_python(values), mode="json")
+        except ValidationError as error:
+            raise InvalidArguments(self._job, problems(error, "args")) from error
+        return dumped
 
     def to_json(self, values: dict[str, Any]) -> dict[str, Any]:
         """Validated arguments as JSON values."""

@@ -11,7 +11,8 @@ class WorkerConfig:
     concurrency: jobs at once. lease: how long a silent worker is believed.
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
-    burst: end when the queues are empty. max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none.
+    burst: end when the queues are empty. schedules: whether it also fires what is scheduled, which a burst never does.
+    max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none.
     recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
     to, for its supervisor to start another.
     leases_lost_limit: leases lost in a row that end a job as poisoned. cancel_grace: what a cancelled job gets to end.
@@ -24,6 +25,7 @@ class WorkerConfig:
     grace: float = 25.0
     unknown_job_deadline: float = 600.0
     burst: bool = False
+    schedules: bool = True
     max_tries: int = 5
     soft_timeout: float = 600.0
     timeout: float = 900.0

@@ -65,6 +65,7 @@ class Context:
     job: str
     try_number: int = 1
     queue: str = "default"
+    workflow_id: str | None = None
     stopping: Stopping = field(default_factory=Stopping)
     last_progress: Progress | None = None
     resources: Mapping[type, object] = field(default_factory=dict)

@@ -1,25 +1,32 @@
 """`@job`: a function becomes a job with declared options; the registry knows all of them by name."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from worker.arguments import ArgumentSchema
 from worker.context import Context, current_context
+from worker.cron import Every
 from worker.errors import DefinitionError, EmbarqError, UnknownJob
-from worker.handle import JobHandle
+from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Priority
+from worker.limits import Limit
 from worker.options import EnqueueOptions, check_options
 from worker.resources import Provider, provided_type
 from worker.retries import RetryPolicy
+from worker.schedules import ScheduleRecord, make_record
+from worker.signature import Signature
+from worker.workflows import Flow, WorkflowOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
+D = TypeVar("D", bound="JobDefinition[..., Any]")
 
 
-NOT_OF_A_CALL = frozenset({"name", "aliases", "retry", "process"})
+NOT_OF_A_CALL = frozenset({"name", "aliases", "retry", "process", "limits"})
 
 
 class JobOptions(TypedDict, total=False):
@@ -29,6 +36,8 @@ class JobOptions(TypedDict, total=False):
     max_tries: starts at most. retry: which exceptions are tried again, and when.
     soft_timeout: after it the job sees `SoftTimeLimitExceeded`. timeout: after it the try is stopped.
     result_ttl: how long results are kept; None for ever, 0 not.
+    unique_for, debounce, throttle: see `EnqueueOptions`.
+    limits: how often it may start and how many may run, over all workers, also by the value of an argument.
     process: run a plain function in a process of its own, which a hard limit or a cancellation kills.
     """
 
@@ -38,10 +47,32 @@ class JobOptions(TypedDict, total=False):
     priority: Priority
     max_tries: int
     retry: RetryPolicy
+    limits: Sequence[Limit]
     process: bool
+    unique_for: float
+    debounce: float
+    throttle: float
     soft_timeout: float
     timeout: float
     result_ttl: float | None
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """What `@schedule(when, ...)` takes besides `when`.
+
+    name: the job's name by default; a second schedule of a job needs one. tz: of a cron expression, UTC by default.
+    args, options: of each run, as a call has them. jitter: seconds by which a run may be moved back.
+    missed: what becomes of times that passed while nobody could fire: `once` (default) one run for all, `skip`, `all`.
+    overlap: `allow` (default), or `skip` a time while the run before has not ended.
+    """
+
+    name: str
+    tz: str
+    args: dict[str, Any]
+    options: EnqueueOptions
+    missed: Literal["skip", "once", "all"]
+    overlap: Literal["allow", "skip"]
+    jitter: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +91,10 @@ class Producer(Protocol):
         """Queue one call and return a handle on its job."""
         ...
 
+    async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
+        """Start a workflow and return a handle on it."""
+        ...
+
 
 class JobDefinition(Generic[P, R]):
     """A job function and what was declared about it. Calling it runs the function here, without a queue."""
@@ -76,10 +111,19 @@ class JobDefinition(Generic[P, R]):
         if self.in_process and (self.is_async or "<locals>" in self.path):
             raise DefinitionError(f"job {self.name!r}: process=True needs a plain function of a module")
 
+    @property
+    def queue(self) -> str:
+        """Where calls go that name no queue: as declared, else by the registry's routes."""
+        return self.declared.get("queue") or self.registry.queue_for(self.path)
+
     @cached_property
     def schema(self) -> ArgumentSchema:
         """What the function takes; built at discovery, when all annotations can be resolved."""
-        return ArgumentSchema(self.name, self.function)
+        schema = ArgumentSchema(self.name, self.function)
+        for limit in self.declared.get("limits", ()):
+            if limit.by is not None and limit.by not in schema.names:
+                raise DefinitionError(f"job {self.name!r}: a limit is by {limit.by!r}, which is no argument of it")
+        return schema
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function directly, in the job that runs here or in a context of its own."""
@@ -115,6 +159,15 @@ class JobDefinition(Generic[P, R]):
         """
         return await self.registry.producer.enqueue(self.call(*args, **kwargs))
 
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """The job as a step of a workflow. Behind another step it gets that step's result as the first argument that
+        is not given by name; `args` come after it."""
+        return Signature(self, args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """The job as a step that takes no result."""
+        return Signature(self, args, kwargs, immutable=True)
+
     def options(self, **options: Unpack[EnqueueOptions]) -> "BoundJob[P, R]":
         """The same job with options for one call: `await send_email.options(delay=60).enqueue(...)`.
 
@@ -137,6 +190,14 @@ class BoundJob(Generic[P, R]):
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
         """Check the arguments and make a call; raises as `JobDefinition.call` does."""
         return self._definition.call_with(self._definition.schema.bind(args, kwargs), self._options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """The job as a step of a workflow; see `JobDefinition.s`."""
+        return Signature(self._definition, args, kwargs, self._options)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """The job as a step that takes no result."""
+        return Signature(self._definition, args, kwargs, self._options, immutable=True)
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Queue the job; raises as `JobDefinition.enqueue` does."""
@@ -173,6 +234,8 @@ class Registry:
         self._names: dict[str, JobDefinition[..., Any]] = {}
         self._providers: dict[type, Provider] = {}
         self._producer: Producer | None = None
+        self._routes: tuple[tuple[str, str], ...] = ()
+        self._schedules: dict[str, ScheduleRecord] = {}
 
     def job(self, **declared: Unpack[JobOptions]) -> JobDecorator:
         """Decorate a function as a job; see `JobOptions`.
@@ -183,6 +246,25 @@ class Registry:
         checked = {k: v for k, v in declared.items() if k not in NOT_OF_A_CALL}
         check_options(declared.get("name", "@job"), checked)
         return JobDecorator(self, declared)
+
+    def schedule(self, when: str | Every, **declared: Unpack[ScheduleOptions]) -> Callable[[D], D]:
+        """Run a job at times: `@schedule("0 3 * * *", tz="Europe/Berlin")` or `@schedule(every(30))` above its `@job`.
+
+        Raises:
+            InvalidSchedule: the expression, the zone or the name is wrong.
+            DefinitionError: another schedule has the name.
+        """
+        at = {"every": when.seconds} if isinstance(when, Every) else {"cron": when}
+        make_record({"name": "unnamed", "job": "", **declared, **at})
+
+        def add(definition: D) -> D:
+            record = make_record({"name": definition.name, **declared, **at, "job": definition.name, "declared": True})
+            if record.name in self._schedules:
+                raise DefinitionError(f"two schedules are named {record.name!r}: give one @schedule(..., name=...)")
+            self._schedules[record.name] = record
+            return definition
+
+        return add
 
     def resource(self, provider: Provider) -> Provider:
         """Decorate an async generator function that opens, yields and closes a resource."""
@@ -215,8 +297,33 @@ class Registry:
         except KeyError:
             raise UnknownJob(name) from None
 
+    def route(self, routes: Sequence[tuple[str, str]]) -> None:
+        """Send jobs that declare no queue by the patterns of their paths: `[("jobs.emails.*", "emails")]`, the first
+        that fits."""
+        self._routes = tuple(routes)
+
+    def queue_for(self, path: str) -> str:
+        """The queue of a job at this path."""
+        return next((queue for pattern, queue in self._routes if fnmatchcase(path, pattern)), "default")
+
     def __iter__(self) -> Iterator[JobDefinition[..., Any]]:
         return iter(self._jobs.values())
+
+    @property
+    def schedules(self) -> list[ScheduleRecord]:
+        """The schedules that were declared."""
+        return list(self._schedules.values())
+
+    def check(self) -> None:
+        """Look at all signatures, and at what schedules and limits say of them.
+
+        Raises:
+            DefinitionError, InvalidArguments, InvalidOptions: one is wrong.
+        """
+        for definition in self:
+            definition.schema  # noqa: B018  # building it checks the annotations
+        for record in self.schedules:
+            self.get(record.job).call_with(record.args, check_options(record.job, record.options))
 
     @property
     def providers(self) -> list[Provider]:
@@ -242,3 +349,4 @@ class Registry:
 registry = Registry()
 job = registry.job
 resource = registry.resource
+schedule = registry.schedule

@@ -9,10 +9,11 @@ from worker.errors import DefinitionError
 
 
 def discover(modules: Iterable[str], registry: Registry) -> None:
-    """Import `modules`, and all modules below those that are packages, then check every job's signature.
+    """Import `modules`, and all modules below those that are packages, then check what they declare.
 
     Raises:
         DefinitionError: a module is missing, or a job is declared wrongly.
+        InvalidArguments: a schedule's arguments do not fit its job.
     """
     for name in modules:
         try:
@@ -23,5 +24,4 @@ def discover(modules: Iterable[str], registry: Registry) -> None:
             raise DefinitionError(f"no module {name!r}, which EMBARQ_JOBS names") from error
         for found in pkgutil.walk_packages(getattr(module, "__path__", []), prefix=f"{name}."):
             importlib.import_module(found.name)
-    for definition in registry:
-        definition.schema  # noqa: B018  # building it checks the annotations
+    registry.check()

@@ -21,19 +21,22 @@ from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, Ended, PutBack, Renewal, Settlement
 from worker.broker.inspect import WorkerRecord
 from worker.broker.lease import LeaseKeeper
-from worker.client import Client, new_id
+from worker.client import Client
 from worker.config import WorkerConfig
 from worker.definitions import JobDefinition, Registry
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
-from worker.job import Priority, Progress, State
+from worker.job import Progress, State
 from worker.loops import Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
+from worker.packing import new_id
 from worker.pump import Pump
 from worker.resources import open_resources
 from worker.run import Run, Stop
+from worker.scheduler import Scheduler
+from worker.service import Service
 from worker.wakeup import Listener
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -42,7 +45,6 @@ PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
 RECYCLE_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 3.0
-ALL_QUEUES = "*"
 LEAVE_AFTER_HAND_BACK = 3.0
 
 
@@ -74,10 +76,11 @@ class Worker(ArqWorker):
     """
 
     def __init__(self, client: Client, registry: Registry, config: WorkerConfig) -> None:
+        service = Service.read(config.queues)
         super().__init__(
             [_as_arq(definition, config) for definition in registry],
             redis_pool=client,
-            queue_name=keys.queue_key("default" if ALL_QUEUES in config.queues else config.queues[0]),
+            queue_name=keys.queue_key("default" if service.serves_all else service.queues[0]),
             burst=config.burst,
             handle_signals=False,
             max_jobs=config.concurrency,
@@ -90,7 +93,7 @@ class Worker(ArqWorker):
         self.id = f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
         self.client = client
         self.config = config
-        self.executor = Executor(registry, config, self.id, client.broker)
+        self.executor = Executor(registry, config, self.id, client.broker, client.graphs)
         self.runs: dict[str, Run] = {}
         self._registry = registry
         self._pump = Pump(client.broker, config, self)
@@ -99,15 +102,14 @@ class Worker(ArqWorker):
         self._leave_at: float | None = None
         self._sent_progress: dict[str, Progress] = {}
         self._started_at = time.time()
-        self._serves_all = ALL_QUEUES in config.queues
+        self._serves_all = service.serves_all
         self._wake = Listener(client.connections, [], self._woken)
-        self._serve(("default",) if self._serves_all else config.queues)
+        self._serve(Service(("default",)) if self._serves_all else service)
         self._control = Listener(client.connections, [keys.CONTROL + self.id], self._controlled)
 
-    def _serve(self, queues: Sequence[str]) -> None:
-        self._queues = tuple(queues)
-        self._pump.queue_keys = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
-        self._wake.listen_to([keys.wake_key(queue) for queue in queues])
+    def _serve(self, service: Service) -> None:
+        self._pump.service = service
+        self._wake.listen_to([keys.wake_key(queue) for queue in service.queues])
 
     async def main(self) -> None:
         """Work until told to stop, and say goodbye."""
@@ -126,6 +128,9 @@ class Worker(ArqWorker):
             async with asyncio.TaskGroup() as group:
                 background = [group.create_task(keep_doing(duty), name=duty.name) for duty in self._duties()]
                 background += [group.create_task(each.listen()) for each in (self._wake, self._control)]
+                if self.config.schedules and not self.burst:
+                    scheduler = Scheduler(self.client.schedules, self._registry)
+                    background.append(group.create_task(scheduler.run(), name="scheduler"))
                 guardian = self._guardian()
                 guardian.start()
                 with contextlib.suppress(BrokerUnavailable):
@@ -202,7 +207,8 @@ class Worker(ArqWorker):
             self._free(run.claimed)
             self._pump.stir()
         else:
-            self._pump.send(Settlement(run.claimed, outcome))
+            options = run.payload.options if run.payload else wire.CallOptions()
+            self._pump.send(Settlement(run.claimed, outcome, run.held_limits, options.workflow, options.node))
 
     async def _keep_limits(self) -> None:
         """Enforce time limits, and leave behind what does not end although it was cancelled."""
@@ -284,7 +290,7 @@ class Worker(ArqWorker):
             progress = self._news(run)
             if progress is not None:
                 self._sent_progress[run.claimed.id] = progress
-            renewals.append(Renewal(run.claimed, _progress_json(progress)))
+            renewals.append(Renewal(run.claimed, _progress_json(progress), run.held_limits))
         if not renewals:
             return
         renewed = await self.client.broker.renew(self.config.lease_ms, renewals)
@@ -308,15 +314,15 @@ class Worker(ArqWorker):
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=list(self._queues),
+            queues=list(self._pump.service.queues),
             concurrency=self.config.concurrency,
             running=len(self.runs),
             started_at=self._started_at,
             jobs=sorted(self.functions),
         )
-        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._pump.queue_keys)
+        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._pump.service.keys(1))
         if self._serves_all:
-            self._serve(sorted({keys.parse_queue_key(key)[0] for key in known}))
+            self._serve(Service(tuple(sorted({keys.parse_queue_key(key)[0] for key in known}))))
 
     async def _say_goodbye(self) -> None:
         with contextlib.suppress(BrokerUnavailable):

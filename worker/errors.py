@@ -50,6 +50,57 @@ class InvalidOptions(InvalidArguments):
     """Options of a call are unknown or out of range."""
 
 
+class InvalidWorkflow(EmbarqError):
+    """A workflow has no steps, too many, or options that are wrong."""
+
+    def __init__(self, problems: Sequence[ArgumentProblem]) -> None:
+        text = "; ".join(f"{problem.pointer or '/'}: {problem.message}" for problem in problems)
+        super().__init__(f"the workflow is not valid: {text}")
+        self.problems = tuple(problems)
+
+
+class WorkflowNotFound(EmbarqError):
+    """Redis has no workflow with this id (any more)."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"no workflow has the id {workflow_id!r}")
+        self.workflow_id = workflow_id
+
+
+class WorkflowEnded(EmbarqError):
+    """The workflow is not in a state for this: it has ended, or it has not."""
+
+    def __init__(self, workflow_id: str, state: str) -> None:
+        super().__init__(f"workflow {workflow_id} is {state}")
+
+
+class WorkflowFailed(EmbarqError):
+    """The awaited workflow ended without a result; the message carries its error."""
+
+
+class InvalidSchedule(EmbarqError):
+    """A schedule's expression, time zone or fields are wrong."""
+
+    def __init__(self, problems: Sequence[ArgumentProblem]) -> None:
+        text = "; ".join(f"{problem.pointer or '/'}: {problem.message}" for problem in problems)
+        super().__init__(f"the schedule is not valid: {text}")
+        self.problems = tuple(problems)
+
+
+class ScheduleNotFound(EmbarqError):
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no schedule is named {name!r}")
+
+
+class ScheduleExists(EmbarqError):
+    """Another schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a schedule is named {name!r} already, and is another one")
+
+
 class JobNotFound(EmbarqError):
     """Redis has neither the job nor its result (any more)."""
 

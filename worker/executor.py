@@ -12,14 +12,17 @@ import structlog
 from worker import wire
 from worker.broker import keys
 from worker.broker.broker import Broker, Claimed, PutBack
+from worker.broker.graphs import Graphs
 from worker.config import WorkerConfig
 from worker.context import Context, Stopping, enter_context
 from worker.definitions import JobDefinition, Registry
 from worker.errors import (
+    BrokerUnavailable,
     InvalidArguments,
     MalformedPayload,
     SoftTimeLimitExceeded,
     UnknownJob,
+    WorkflowNotFound,
 )
 from worker.interrupt import Interruptible
 from worker.job import State
@@ -34,6 +37,7 @@ logger = structlog.stdlib.get_logger("embarq.job")
 lines = LineLogger("embarq.job")
 
 UNKNOWN_JOB_PAUSE = (1.0, 30.0)
+INPUT_PAUSE_MS = 500
 FROM_JOBS = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
@@ -47,9 +51,10 @@ class _Refused(Exception):  # it is a step's answer, not an error
 class Executor:
     """Runs claimed jobs. `execute` never raises: whatever happens becomes an outcome."""
 
-    def __init__(self, registry: Registry, config: WorkerConfig, worker: str, broker: Broker) -> None:
+    def __init__(self, registry: Registry, config: WorkerConfig, worker: str, broker: Broker, graphs: Graphs) -> None:
         self._registry = registry
         self._broker = broker
+        self._graphs = graphs
         self._config = config
         self.outcomes = Outcomes(registry, config, worker)
         self._processes = Processes(os.cpu_count() or 1)
@@ -80,7 +85,8 @@ class Executor:
             payload = self._read(run)
             self._admit(run, payload)
             definition = self._resolve(run, payload)
-            arguments = self._validate(run, payload, definition)
+            taken = await self._take_input(run, payload)
+            arguments = self._validate(run, payload, definition, taken)
             return await self._run(run, payload, definition, arguments)
         except _Refused as refusal:
             return refusal.outcome
@@ -101,6 +107,7 @@ class Executor:
         run.payload = payload
         context = run.context
         context.job = payload.job
+        context.workflow_id = payload.options.workflow
         context.try_number = claimed.tries + max(0, (payload.first_try or 1) - 1)
         return payload
 
@@ -133,9 +140,28 @@ class Executor:
             pause = min(longest, max(shortest, waited / 2))
             raise _Refused(PutBack(int(pause * 1000), released=True)) from error
 
-    def _validate(self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any]) -> dict[str, Any]:
+    async def _take_input(self, run: Run, payload: wire.Payload) -> dict[str, Any]:
+        """What an earlier step of its workflow hands to the job, by the name of the argument that it becomes."""
+        options, graphs = payload.options, self._graphs
+        if options.workflow is None or not options.input_name:
+            return {}
         try:
-            named = definition.schema.bind(tuple(payload.args), payload.kwargs)
+            if options.input_node is None:
+                value = await graphs.cause(options.workflow, options.node or 0)
+            else:
+                value = await graphs.value(options.workflow, options.input_node)
+        except BrokerUnavailable as error:
+            logger.warning("put back: its input cannot be read now", reason=str(error))
+            raise _Refused(PutBack(INPUT_PAUSE_MS, released=True)) from error
+        if value is None:
+            raise _Refused(self.outcomes.failed(run, WorkflowNotFound(options.workflow)))
+        return {options.input_name: wire.loads(value, object)}
+
+    def _validate(
+        self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], taken: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        try:
+            named = definition.schema.bind(tuple(payload.args), {**payload.kwargs, **taken})
             return definition.schema.validate(named)
         except InvalidArguments as error:
             raise _Refused(self.outcomes.failed(run, error)) from error

@@ -87,7 +87,9 @@ class Guardian:
 
     def _renew(self, runs: list[Run], now: float) -> None:
         try:
-            renewed = self._keeper.renew(int(self._lease * 1000), [Renewal(run.claimed) for run in runs])
+            renewed = self._keeper.renew(
+                int(self._lease * 1000), [Renewal(run.claimed, limits=run.held_limits) for run in runs]
+            )
         except BrokerUnavailable as error:
             self._renew_at = now + min(1.0, self._lease / 10)
             logger.warning("leases not renewed", reason=str(error), jobs=len(runs))

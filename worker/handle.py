@@ -1,11 +1,73 @@
-"""A handle on an enqueued job: its id, and the ways to ask after it."""
+"""Handles on what was enqueued, a job or a workflow: its id, and the ways to ask after it."""
 
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from worker.errors import JobFailed
+from worker.errors import JobFailed, WorkflowFailed
 from worker.job import Job, State
+from worker.workflows import Workflow, WorkflowState
 
 R = TypeVar("R")
+
+
+class WorkflowLookup(Protocol):
+    """Whoever can find workflows: the client."""
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """The workflow as it is now."""
+        ...
+
+    async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
+        """The workflow once it has ended, or as it is after `timeout` seconds."""
+        ...
+
+    async def cancel_workflow(self, workflow_id: str) -> None:
+        """Cancel all of it."""
+        ...
+
+    async def retry_workflow(self, workflow_id: str) -> None:
+        """Let it go on from where it failed."""
+        ...
+
+
+class WorkflowHandle:
+    """A started workflow. `created` is False when one with this id was there already."""
+
+    __slots__ = ("_lookup", "created", "id")
+
+    def __init__(self, workflow_id: str, lookup: WorkflowLookup, *, created: bool) -> None:
+        self.id = workflow_id
+        self.created = created
+        self._lookup = lookup
+
+    async def workflow(self) -> Workflow:
+        """The workflow as it is now; see `Client.workflow`."""
+        return await self._lookup.workflow(self.id)
+
+    async def cancel(self) -> None:
+        """Cancel all of it; see `Client.cancel_workflow`."""
+        await self._lookup.cancel_workflow(self.id)
+
+    async def retry(self) -> None:
+        """Let it go on from where it failed; see `Client.retry_workflow`."""
+        await self._lookup.retry_workflow(self.id)
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return the value of the last step, of a group a list.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+            WorkflowFailed: it failed or was cancelled.
+        """
+        workflow = await self._lookup.wait_for_workflow(self.id, timeout)
+        if not workflow.state.ended:
+            raise TimeoutError(f"workflow {self.id} is {workflow.state} after {timeout} s")
+        if workflow.state is not WorkflowState.SUCCEEDED:
+            reason = f": {workflow.error.type}: {workflow.error.message}" if workflow.error else ""
+            raise WorkflowFailed(f"workflow {self.id} {workflow.state}{reason}")
+        return workflow.result
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.id}>"
 
 
 class Lookup(Protocol):

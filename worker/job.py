@@ -106,7 +106,13 @@ class Job:
     error: JobError | None = None
     worker: str | None = None
     tags: tuple[str, ...] = ()
+    workflow_id: str | None = None
     history: tuple[Try, ...] = ()
+
+
+def to_ms(moment: datetime) -> int:
+    """Unix milliseconds from an aware time."""
+    return round(moment.timestamp() * 1000)
 
 
 def from_ms(milliseconds: float) -> datetime:

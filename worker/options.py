@@ -2,11 +2,23 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.job import Priority
+from worker.signature import Signature
+
+FORBID = ConfigDict(extra="forbid")
 
 
 def _not_reserved(queue: str) -> str:
@@ -20,7 +32,7 @@ JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=-]{1,200}$")]
 _YEAR = 365 * 86400.0
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(FORBID)
 class EnqueueOptions(TypedDict, total=False):
     """Options of one call. All times are seconds.
 
@@ -29,6 +41,11 @@ class EnqueueOptions(TypedDict, total=False):
     expires_in: not started within this time, it ends as `expired`.
     soft_timeout / timeout: the limits of a try; at the first the job is told, at the second it is stopped.
     result_ttl: how long the result is kept; None for ever, 0 drops it (its end stays visible for a minute).
+    unique_for: for so long, calls with the same arguments are this one job.
+    debounce: it starts so long after the last of such calls, with that call's options.
+    throttle: it starts at once, then at most once in so long; calls between are one job, with the last one's options.
+    unique_key: what makes calls the same for these three, in place of the arguments.
+    on_success / on_error: a signature that gets the result, or `{"job_id", "error"}` when the job has failed for good.
     """
 
     id: JobId
@@ -42,7 +59,25 @@ class EnqueueOptions(TypedDict, total=False):
     max_tries: Annotated[int, Field(ge=1, le=1000)]
     result_ttl: Annotated[float, Field(ge=0, le=10 * _YEAR)] | None
     tags: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(max_length=20)]
+    unique_for: Annotated[float, Field(gt=0, le=_YEAR)]
+    debounce: Annotated[float, Field(gt=0, le=_YEAR)]
+    throttle: Annotated[float, Field(gt=0, le=_YEAR)]
+    unique_key: Annotated[str, Field(min_length=1, max_length=200)]
+    on_success: InstanceOf[Signature[Any]]
+    on_error: InstanceOf[Signature[Any]]
 
+
+# Of each of these only one may be given.
+EXCLUSIVE = (
+    ("delay", "run_at", "debounce", "throttle"),
+    ("unique_for", "debounce", "throttle"),
+    ("unique_for", "on_success"),
+    ("unique_for", "on_error"),
+    ("debounce", "on_success"),
+    ("debounce", "on_error"),
+    ("throttle", "on_success"),
+    ("throttle", "on_error"),
+)
 
 _ADAPTER: TypeAdapter[EnqueueOptions] = TypeAdapter(EnqueueOptions)
 
@@ -57,9 +92,11 @@ def check_options(job: str, options: Any) -> EnqueueOptions:
         checked = _ADAPTER.validate_python(options)
     except ValidationError as error:
         raise InvalidOptions(job, problems(error, "options")) from error
-    if "delay" in checked and "run_at" in checked:
-        clash = ArgumentProblem(("options", "run_at"), "give either delay or run_at, not both")
-        raise InvalidOptions(job, [clash])
+    for names in EXCLUSIVE:
+        given = [name for name in names if name in checked]
+        if len(given) > 1:
+            clash = ArgumentProblem(("options", given[1]), f"give either {given[0]} or {given[1]}, not both")
+            raise InvalidOptions(job, [clash])
     return checked
 
 

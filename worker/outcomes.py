@@ -140,7 +140,8 @@ class Outcomes:
             worker=self.worker,
             notice=notice,
         )
-        return Ended(state, wire.dumps(record), self._result_ttl_ms(payload))
+        value = wire.dumps(result) if payload.options.workflow is not None else b""
+        return Ended(state, wire.dumps(record), self._result_ttl_ms(payload), value)
 
     def _result_ttl_ms(self, payload: wire.Payload) -> int | None:
         asked = payload.options.result_ttl_ms

@@ -11,11 +11,11 @@ import structlog
 from worker.broker.broker import Broker, Claim, ClaimRequest, Settlement
 from worker.config import WorkerConfig
 from worker.errors import BrokerUnavailable
+from worker.service import Service
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
 LONGEST_BACKOFF = 2.0
-LOW_FIRST_EVERY = 10
 
 
 class Slots(Protocol):
@@ -66,7 +66,7 @@ class Pump:
         self._looks = 0
         self.backlog = False
         self.nothing_waits = False
-        self.queue_keys: Sequence[str] = ()
+        self.service = Service(())
 
     def send(self, settlement: Settlement) -> None:
         """Take an outcome to Redis with the next round trip."""
@@ -121,9 +121,7 @@ class Pump:
             return None
         self._claims += 1
         self._asked_for += limit
-        # Low levels keep moving under constant urgent load: now and then they are asked first.
-        in_turn = self._claims % LOW_FIRST_EVERY or len(self.queue_keys) == 1
-        order = self.queue_keys if in_turn else self.queue_keys[::-1]
+        order = self.service.keys(self._claims)
         return ClaimRequest(self._slots.id, self._claims, order, limit, self._config.lease_ms)
 
     async def _exchange(self, settlements: list[Settlement], request: ClaimRequest | None) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from worker import wire
 from worker.broker.broker import Claimed
 from worker.context import Context
+from worker.limits import held_keys
 
 
 class Stop(Enum):
@@ -42,6 +43,11 @@ class Run:
     stack: Callable[[], str] | None = None
     stop: Stop | None = None
     stopped_at: float | None = None
+
+    @property
+    def held_limits(self) -> Sequence[str]:
+        """The keys of the limits that it holds."""
+        return held_keys(self.payload.options.limits) if self.payload else ()
 
     def limit(self, soft: float | None, hard: float) -> None:
         """Start the clocks of the job's function, in seconds from now."""

@@ -13,7 +13,11 @@ FOREVER_MS = -1  # a result's life that never ends
 
 
 class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a call asked for. Times are milliseconds; None means the job's own declaration."""
+    """What a call asked for. Times are milliseconds; None means the job's own declaration.
+
+    A workflow's job says which node it is; the value of `input_node`, or of a handler its cause, becomes the argument
+    `input_name`.
+    """
 
     queue: str | None = msgspec.field(default=None, name="z")
     timeout_ms: int | None = msgspec.field(default=None, name="to")
@@ -22,6 +26,12 @@ class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     result_ttl_ms: int | None = msgspec.field(default=None, name="rt")
     expires_in_ms: int | None = msgspec.field(default=None, name="x")
     tags: tuple[str, ...] = msgspec.field(default=(), name="tg")
+    limits: tuple[str, ...] = msgspec.field(default=(), name="lm")
+    workflow: str | None = msgspec.field(default=None, name="wf")
+    node: int | None = msgspec.field(default=None, name="nd")
+    input_node: int | None = msgspec.field(default=None, name="in")
+    input_name: str = msgspec.field(default="", name="ip")
+    is_handler: bool = msgspec.field(default=False, name="h")
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):

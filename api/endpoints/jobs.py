@@ -89,11 +89,11 @@ async def cancel_job(request: Request) -> Response:
 
 async def _find(request: Request) -> Job:
     client, job_id = shared(request).client, request.path_params["id"]
-    wait = _wait(request)
+    wait = wait_of(request)
     return await (client.wait_for(job_id, wait) if wait else client.find(job_id))
 
 
-def _wait(request: Request) -> float:
+def wait_of(request: Request) -> float:
     """Seconds of `?wait=`, 60 at most."""
     text = request.query_params.get("wait", "0")
     try:

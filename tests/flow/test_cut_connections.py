@@ -7,9 +7,9 @@ import pytest
 from tests.support import CuttingProxy, Kit
 from worker import Client
 from worker.broker.broker import Broker
-from worker.client import _new_job, new_id
 from worker.errors import BrokerUnavailable
 from worker.options import check_options
+from worker.packing import new_id, pack
 
 
 async def enqueue_through(kit: Kit, port: int, job_id: str, proxy: CuttingProxy) -> bool:
@@ -63,9 +63,9 @@ async def test_retried_enqueue_of_a_job_that_already_ended_runs_nothing(kit: Kit
         runs.append(n)
 
     options = check_options("work", {"queue": kit.queue})
-    job = _new_job(new_id(), work.call_with({"n": 1}, options))
-    assert await kit.client.broker.enqueue([job]) == [True]
+    job = pack(work.call_with({"n": 1}, options))
+    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     await kit.drain()
-    assert await Broker(kit.client).enqueue([job]) == [True]
+    assert await Broker(kit.client).enqueue([job]) == [(job.id, True)]
     await kit.drain()
     assert runs == [1]

@@ -8,9 +8,9 @@ from arq.jobs import Job as ArqJob
 
 from tests.support import Kit
 from worker import Retry, State
+from worker.arq_calls import arq_deserializer
 from worker.broker import keys
 from worker.broker.broker import ClaimRequest
-from worker.client import arq_deserializer
 from worker.errors import JobEnded, JobNotFound
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
+from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.pool import unavailable_when_away
-from worker.job import State
+from worker.job import Priority, State
 
 HELD_IDS_STEPPED_OVER = 1000
 FIELDS_PER_CLAIM = 6
@@ -18,7 +19,7 @@ UNTIL_FOREVER = -1
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to queue. `payload` is JSON without its enqueue time, which the script adds."""
+    """A job to queue. `payload` is JSON without its times, which the script adds. `unique`: as the script reads it."""
 
     id: str
     queue_key: str
@@ -26,6 +27,14 @@ class NewJob:
     payload: bytes
     delay_ms: int = 0
     due_ms: int | None = None
+    unique: str = ""
+
+
+class Placed(NamedTuple):
+    """The job that stands for a call: a new one, or one that was there."""
+
+    id: str
+    created: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +78,12 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The try ended the job."""
+    """The try ended the job. `value`: of a workflow's job, its result or failure alone, as JSON."""
 
     state: State
     result: bytes
     ttl_ms: int | None
+    value: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +97,22 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a claimed job."""
+    """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one."""
 
     claimed: Claimed
     outcome: Ended | PutBack
+    limits: Sequence[str] = ()
+    workflow: str | None = None
+    node: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A running job's lease, and its progress as JSON when there is news."""
+    """A running job's lease, its progress as JSON when there is news, the keys of the limits that it holds."""
 
     claimed: Claimed
     progress: bytes = b""
+    limits: Sequence[str] = ()
 
 
 class Step(StrEnum):
@@ -141,14 +155,18 @@ class Broker:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def enqueue(self, jobs: Sequence[NewJob]) -> list[bool]:
-        """Queue jobs; per job, False when another job has its id. Safe to repeat with the same nonces."""
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
+        """Queue jobs, or find those that stand for them already. Safe to repeat with the same nonces."""
         arguments: list[scripts.Argument] = []
         for job in jobs:
             due = "" if job.due_ms is None else job.due_ms
-            arguments += (job.id, job.queue_key, job.delay_ms, due, job.nonce, job.payload)
+            arguments += (job.id, job.queue_key, job.delay_ms, due, job.nonce, job.payload, job.unique)
         with unavailable_when_away():
-            return [bool(created) for created in await scripts.run(self._redis, scripts.ENQUEUE, (), arguments)]
+            answers = await scripts.run(self._redis, scripts.ENQUEUE, (), arguments)
+        return [
+            Placed(job.id, answer == 1) if isinstance(answer, int) else Placed(answer.decode(), False)
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
 
     async def exchange(
         self, settlements: Sequence[Settlement], claim: ClaimRequest | None
@@ -179,6 +197,24 @@ class Broker:
             answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, _life(ttl_ms)))
         return Cancelled(answer.decode())
 
+    async def pause(self, queue: str, *, resume: bool = False) -> bool:
+        """Stop claims of a queue, or let them go on; whether that changed something."""
+        arguments = (keys.queue_key(queue), "resume" if resume else "pause")
+        with unavailable_when_away():
+            return bool(await scripts.run(self._redis, scripts.PAUSE, (), arguments))
+
+    async def purge(self, queue: str, ttl_ms: int) -> int:
+        """Cancel all that waits in a queue, a slice at a time; how many those were."""
+        total = 0
+        for priority in Priority:
+            place = 0
+            while place >= 0:
+                arguments = (keys.queue_key(queue, priority), place, ttl_ms)
+                with unavailable_when_away():
+                    cancelled, place = await scripts.run(self._redis, scripts.PURGE, (), arguments)
+                total += cancelled
+        return total
+
     async def once(
         self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
     ) -> tuple[Step, bytes]:
@@ -203,7 +239,7 @@ def renewal_arguments(lease_ms: int, renewals: Sequence[Renewal]) -> list[script
     arguments: list[scripts.Argument] = [lease_ms]
     for renewal in renewals:
         claimed = renewal.claimed
-        arguments += (claimed.id, claimed.queue_key, claimed.token, renewal.progress)
+        arguments += (claimed.id, claimed.queue_key, claimed.token, renewal.progress, _limits_json(renewal.limits))
     return arguments
 
 
@@ -222,7 +258,22 @@ def _finish(settlements: Sequence[Settlement]) -> scripts.Request:
             arguments += (outcome.state.value, outcome.result, _life(outcome.ttl_ms))
         else:
             arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
+        arguments.append(_also(settlement))
     return scripts.Request(scripts.FINISH, (), arguments)
+
+
+def _limits_json(limits: Sequence[str]) -> bytes:
+    return wire.dumps(limits) if limits else b""
+
+
+def _also(settlement: Settlement) -> bytes:
+    """What else hangs on a settlement, as the script reads it; most have nothing."""
+    if not settlement.limits and settlement.workflow is None:
+        return b""
+    also: dict[str, object] = {"l": settlement.limits}
+    if settlement.workflow is not None and isinstance(settlement.outcome, Ended):
+        also |= {"w": settlement.workflow, "n": settlement.node, "r": settlement.outcome.value.decode()}
+    return wire.dumps(also)
 
 
 def _life(ttl_ms: int | None) -> int:

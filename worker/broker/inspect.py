@@ -48,6 +48,22 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """A queue at one moment, all its levels together.
+
+    waiting: due and not taken. limited: due, but over a limit. later: running, deferred, or waiting to retry.
+    latency: seconds that the oldest waiting job has been due.
+    """
+
+    queue: str
+    paused: bool
+    waiting: int
+    limited: int
+    later: int
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
 class _RunRecord:
     """What `embarq:run:<id>` says; `worker` is who runs it, or the token of the settlement that put it back."""
 
@@ -80,6 +96,8 @@ class _Waiting:
     def state(self) -> State:
         if self.leased:
             return State.RUNNING
+        if self.due_ms >= keys.PARKED_SCORE:
+            return State.QUEUED
         if self.run.state == "retry":
             return State.RETRYING
         return State.DEFERRED if self.due_ms > self.now_ms else State.QUEUED
@@ -115,6 +133,17 @@ class Inspector:
             records = await scripts.run(self._redis, scripts.WORKERS)
         return [msgspec.json.decode(record, type=WorkerRecord) for record in records]
 
+    async def queues(self) -> list[QueueRecord]:
+        """Every queue that was ever used; the cost grows with their number, not with that of jobs."""
+        with unavailable_when_away():
+            records = await scripts.run(self._redis, scripts.QUEUE_STATS)
+        found: dict[str, QueueRecord] = {}
+        for key, paused, waiting, limited, total, oldest in records:
+            name, _ = keys.parse_queue_key(key.decode())
+            one = QueueRecord(name, bool(paused), waiting, limited, total - waiting - limited, oldest / 1000)
+            found[name] = one if name not in found else _sum(found[name], one)
+        return sorted(found.values(), key=lambda record: record.queue)
+
     async def server(self) -> ServerFacts:
         """What the server says of itself."""
         with unavailable_when_away():
@@ -127,6 +156,17 @@ class Inspector:
             policy=policy,
             persists=bool(info.get("aof_enabled")),
         )
+
+
+def _sum(one: QueueRecord, other: QueueRecord) -> QueueRecord:
+    return QueueRecord(
+        one.queue,
+        one.paused or other.paused,
+        one.waiting + other.waiting,
+        one.limited + other.limited,
+        one.later + other.later,
+        max(one.latency, other.latency),
+    )
 
 
 def _arguments(record: wire.Payload | wire.Result) -> dict[str, Any]:
@@ -177,6 +217,7 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
         error=problem,
         worker=run.worker if running else None,
         tags=record.options.tags,
+        workflow_id=record.options.workflow,
         history=seen.history,
     )
 
@@ -209,6 +250,7 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...]) -> Job:
         error=error,
         worker=record.worker,
         tags=record.options.tags,
+        workflow_id=record.options.workflow,
         history=past + last,
     )
 

@@ -17,8 +17,21 @@ Argument = str | bytes | int
 
 # A server that is out of memory refuses new jobs before they write anything, and still lets jobs run and end, which
 # frees memory.
-ALWAYS = ("claim", "finish", "renew", "cancel", "once")
+ALWAYS = ("claim", "finish", "renew", "cancel", "once", "purge", "workflow_cancel")
 HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-oom"))
+
+# What a script needs between the prelude and its own lines.
+PARTS: dict[str, tuple[str, ...]] = {
+    "claim": ("limits",),
+    "enqueue": ("queueing",),
+    "fire": ("queueing",),
+    "finish": ("limits", "queueing", "workflow"),
+    "start": ("queueing", "workflow"),
+    "workflow_retry": ("queueing", "workflow"),
+    "workflow_cancel": ("queueing", "workflow", "cancelling"),
+    "cancel": ("queueing", "workflow", "cancelling"),
+    "purge": ("queueing", "workflow", "cancelling"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +50,8 @@ def _literal(value: str | int) -> str:
 def _read(name: str) -> Script:
     folder = resources.files("worker.broker") / "lua"
     constants = "".join(f"local {key} = {_literal(value)}\n" for key, value in keys.LUA_CONSTANTS.items())
-    parts = (HEADERS[name], constants, (folder / "prelude.lua").read_text(), (folder / f"{name}.lua").read_text())
+    files = ("prelude", *PARTS.get(name, ()), name)
+    parts = (HEADERS[name], constants, *((folder / f"{file}.lua").read_text() for file in files))
     source = "\n".join(parts).encode()
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
@@ -48,9 +62,19 @@ FINISH = _read("finish")
 RENEW = _read("renew")
 CANCEL = _read("cancel")
 ONCE = _read("once")
+PAUSE = _read("pause")
+PURGE = _read("purge")
+QUEUE_STATS = _read("queues")
 LOOKUP = _read("lookup")
 HEARTBEAT = _read("heartbeat")
 WORKERS = _read("workers")
+START = _read("start")
+WORKFLOW_LOOKUP = _read("workflow_lookup")
+WORKFLOW_CANCEL = _read("workflow_cancel")
+WORKFLOW_RETRY = _read("workflow_retry")
+FIRE = _read("fire")
+SCHEDULE = _read("schedule")
+SCHEDULES = _read("schedules")
 
 
 async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()) -> Any:

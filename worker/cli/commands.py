@@ -3,25 +3,32 @@
 What only one command needs is imported inside it: a worker holds neither a web server nor a database driver.
 """
 
+import asyncio
+import dataclasses
 import json
+import signal
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from settings import Settings
-from worker.cli import show
+from worker.cli import operate, show
 from worker.cli.run import client_for, run, start
 from worker.config import WorkerConfig
 from worker.definitions import registry
 from worker.embedded import postgres_for
-from worker.engine import ALL_QUEUES, Worker
+from worker.engine import Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
 from worker.options import check_options
+from worker.scheduler import Scheduler
 from worker.supervisor import supervise
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+for name, group in operate.GROUPS.items():
+    app.add_typer(group, name=name)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; PORT by default.")]
@@ -58,10 +65,13 @@ def api_command(
 
 @app.command("worker")
 def worker_command(
-    queues: Annotated[str | None, typer.Option("-Q", "--queues", help="Queues to serve, a,b,c, or * for all.")] = None,
+    queues: Annotated[
+        str | None, typer.Option("-Q", "--queues", help="a,b in order; a:3,b:1 by weight; * all.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option("-c", "--concurrency", min=1, help="Jobs at once.")] = None,
     burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
+    schedules: Annotated[bool, typer.Option(help="Also fire what is scheduled.")] = True,
 ) -> None:
     """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
     settings = start()
@@ -69,23 +79,23 @@ def worker_command(
         own = ["-Q", queues] if queues else []
         own += ["-c", str(concurrency)] if concurrency else []
         own += ["--burst"] if burst else []
+        own += [] if schedules else ["--no-schedules"]
         sys.exit(supervise([*own, "--processes", "1"], processes or settings.processes))
     names = tuple(queues.split(",")) if queues else settings.queues
-    for name in names:
-        if name != ALL_QUEUES:
-            check_options("worker", {"queue": name})
-    run(_work(settings, names, concurrency or settings.concurrency, burst))
+    own_config = _config(settings, names)
+    if concurrency:
+        own_config = dataclasses.replace(own_config, concurrency=concurrency)
+    run(_work(settings, dataclasses.replace(own_config, burst=burst, schedules=schedules)))
 
 
-async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int, burst: bool) -> None:
-    config = WorkerConfig(
+def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
+    return WorkerConfig(
         queues=queues,
-        concurrency=concurrency,
+        concurrency=settings.concurrency,
         lease=settings.lease,
         poll=settings.poll,
         grace=settings.grace,
         unknown_job_deadline=settings.unknown_job_deadline,
-        burst=burst,
         max_tries=settings.max_tries,
         soft_timeout=settings.soft_timeout,
         timeout=settings.timeout,
@@ -95,10 +105,28 @@ async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int, b
         recycle_megabytes=settings.recycle_megabytes,
         result_ttl=settings.result_ttl,
     )
+
+
+async def _work(settings: Settings, config: WorkerConfig) -> None:
     async with client_for(settings) as client:
         worker = Worker(client, registry, config)
         worker.handle_signals()
         await worker.async_run()
+
+
+@app.command("scheduler")
+def scheduler_command() -> None:
+    """Only fire what is scheduled: for those who want it apart from their workers, which all do it too."""
+    settings = start()
+    run(_schedule(settings))
+
+
+async def _schedule(settings: Settings) -> None:
+    async with client_for(settings) as client:
+        firing = asyncio.create_task(Scheduler(client.schedules, registry).run())
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, firing.cancel)
+        await asyncio.wait([firing])
 
 
 @app.command("enqueue")

@@ -40,6 +40,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def client_for(settings: Settings) -> AsyncIterator[Client]:
     """A client of the settings' Redis, bound to all discovered jobs; without REDIS_URL, of the private server."""
     discover(settings.jobs, registry)
+    registry.route(settings.routes)
     stack = redis_for(settings.data_dir, settings.redis_url)
     url = await asyncio.to_thread(stack.__enter__)
     try:

@@ -16,15 +16,7 @@ from worker.job import Job
 
 def job(found: Job, *, as_json: bool) -> None:
     """A job, a field a line."""
-    record: dict[str, Any] = asdict(found)
-    if as_json:
-        _json(record)
-        return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in record.items():
-        if value not in (None, (), {}):
-            table.add_row(f"[bold]{name}[/]", _cell(value))
-    Console().print(table)
+    fields(asdict(found), as_json=as_json)
 
 
 def checks(made: Sequence[Check], *, as_json: bool) -> None:
@@ -39,8 +31,39 @@ def checks(made: Sequence[Check], *, as_json: bool) -> None:
     Console().print(table)
 
 
-def _cell(value: Any) -> str:
+def rows(records: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Records of the same fields, one a line."""
+    if as_json:
+        _json(records)
+        return
+    if not records:
+        Console().print("none")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in records[0]:
+        table.add_column(name.replace("_", " "), justify="right" if _is_number(records[0][name]) else "left")
+    for record in records:
+        table.add_row(*("" if value is None else _cell(value) for value in record.values()))
+    Console().print(table)
 
+
+def fields(record: dict[str, Any], *, as_json: bool) -> None:
+    """One record, a field a line."""
+    if as_json:
+        _json(record)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in record.items():
+        if value not in (None, (), {}, []):
+            table.add_row(f"[bold]{name}[/]", _cell(value))
+    Console().print(table)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
     return escape(value if isinstance(value, str) else wire.dumps(value).decode().strip('"'))
 
 

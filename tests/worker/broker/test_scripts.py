@@ -9,8 +9,8 @@ from tests.support import Kit
 from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, NewJob, PutBack, Renewal, Settlement
 from worker.broker.events import latest
-from worker.client import new_id
 from worker.job import State
+from worker.packing import new_id
 
 LEASE_MS = 5000
 
@@ -47,14 +47,14 @@ def success(claimed: Claimed) -> Ended:
 
 async def test_enqueue_twice_with_one_nonce_says_created_twice(kit: Kit) -> None:
     job = new_job(kit)
-    assert await kit.client.broker.enqueue([job]) == [True]
-    assert await kit.client.broker.enqueue([job]) == [True]
+    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
+    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     assert await kit.client.zcard(kit.queue_key) == 1
 
 
 async def test_enqueue_with_another_nonce_says_it_exists(kit: Kit) -> None:
     job = new_job(kit)
-    assert await kit.client.broker.enqueue([job, new_job(kit, id=job.id)]) == [True, False]
+    assert await kit.client.broker.enqueue([job, new_job(kit, id=job.id)]) == [(job.id, True), (job.id, False)]
 
 
 async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> None:
@@ -63,7 +63,7 @@ async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> No
     claimed = await claim_one(kit)
     result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
     assert await settle(kit, claimed, Ended(State.SUCCEEDED, result, 0))
-    assert await kit.client.broker.enqueue([job]) == [True]
+    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     assert await kit.client.zcard(kit.queue_key) == 0
 
 

@@ -1,5 +1,7 @@
 -- Settle tries of jobs, each only while its lease is held.
--- ARGV  1 worker id, then 7 per try: id, queue, token, number of the try, action, value, milliseconds
+-- ARGV  1 worker id, then 8 per try: id, queue, token, number of the try, action, value, milliseconds,
+--       what else hangs on it ('' for nothing) as JSON: l keys of the limits that it holds, w its workflow, n its node
+--       in it, r the node's result or failure as JSON within a string
 --       action 'retry' or 'release': milliseconds until due; value is the record of the try for a retry, '' for a
 --       release, which gives the try back. A job that is to be cancelled is due at once, to be ended by its claim.
 --       any other action is the final state: value is the result, milliseconds its life (-1 for ever)
@@ -7,7 +9,7 @@
 -- Run twice, the second run recognises what the first one stored by the token, and returns 1 again.
 local now = now_ms()
 local worker = ARGV[1]
-local answers, leases = {}, {}
+local answers, leases, nodes = {}, {}, {}
 
 local function put_back(id, queue, token, action, record, delay)
   redis.call('DEL', LEASE .. id)
@@ -31,15 +33,16 @@ local function stored_before(id, token, action)
   return string.find(text(RESULT .. id) or '', '"lease":"' .. token .. '"', 1, true) ~= nil
 end
 
-for from = 2, #ARGV, 7 * SLICE do
+for from = 2, #ARGV, 8 * SLICE do
   local names = {}
-  for i = from, math.min(from + 7 * SLICE - 1, #ARGV), 7 do names[#names + 1] = LEASE .. ARGV[i] end
+  for i = from, math.min(from + 8 * SLICE - 1, #ARGV), 8 do names[#names + 1] = LEASE .. ARGV[i] end
   for _, holder in ipairs(redis.call('MGET', unpack(names))) do leases[#leases + 1] = holder end
 end
 
-for i = 2, #ARGV, 7 do
+for i = 2, #ARGV, 8 do
   local id, queue, token, try, action = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
-  local value, ms = ARGV[i + 5], tonumber(ARGV[i + 6])
+  local value, ms, also = ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
+  also = also ~= '' and cjson.decode(also)
   if leases[#answers + 1] == token then
     if action == 'retry' or action == 'release' then
       put_back(id, queue, token, action, value, ms)
@@ -47,6 +50,8 @@ for i = 2, #ARGV, 7 do
       close(id, queue, action, value, ms, try)
     end
     event(action, id, queue, worker, try)
+    if also and also.l then let_go(id, queue, also.l, now) end
+    if also and also.w then nodes[#nodes + 1] = {also.w, also.n, action, also.r, now} end
     answers[#answers + 1] = 1
   elseif stored_before(id, token, action) then
     answers[#answers + 1] = 1
@@ -56,5 +61,7 @@ for i = 2, #ARGV, 7 do
   end
 end
 sweep()
+for _, node in ipairs(nodes) do node_ended(unpack(node)) end
+put_all()
 tell()
 return answers

@@ -42,10 +42,15 @@ local function tell()
   end
 end
 
+-- The sorted set of a queue's normal level, from that of any level.
+local function base_of(queue)
+  return (string.gsub(queue, '!%a+$', ''))
+end
+
 -- Leave one token for an idle worker of the queue; one is enough, since whoever takes it claims all it can and
 -- leaves another when more is due.
 local function wake(queue)
-  local list = WAKE .. string.gsub(queue, '!%a+$', '')
+  local list = WAKE .. base_of(queue)
   if redis.call('LLEN', list) == 0 then redis.call('RPUSH', list, '1') end
 end
 
@@ -91,6 +96,7 @@ local function sweep()
     call_with(ids, 1, 'ZREM', queue)
     if aborting then call_with(ids, 1, 'ZREM', ABORT) end
   end
+  ended, ended_in = {}, {}
 end
 
 -- The sorted set that holds a waiting job. A plain client does not write it into the payload; there are few queues.

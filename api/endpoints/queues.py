@@ -1,0 +1,42 @@
+"""Queues: their lengths, pause, resume, purge."""
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.json import JsonResponse
+from api.state import shared
+from worker.options import check_options
+
+
+async def list_queues(request: Request) -> Response:
+    """`GET /queues`: every queue that was ever used."""
+    records = [asdict(record) for record in await shared(request).client.queues()]
+    return JsonResponse({"queues": records})
+
+
+async def pause(request: Request) -> Response:
+    """`POST /queues/{name}/pause`: no worker takes jobs from it; what runs goes on."""
+    name = _name(request)
+    await shared(request).client.pause_queue(name)
+    return JsonResponse({"queue": name, "paused": True})
+
+
+async def resume(request: Request) -> Response:
+    """`POST /queues/{name}/resume`."""
+    name = _name(request)
+    await shared(request).client.resume_queue(name)
+    return JsonResponse({"queue": name, "paused": False})
+
+
+async def purge(request: Request) -> Response:
+    """`DELETE /queues/{name}/jobs`: cancels what waits."""
+    name = _name(request)
+    return JsonResponse({"queue": name, "cancelled": await shared(request).client.purge_queue(name)})
+
+
+def _name(request: Request) -> str:
+    name: Any = request.path_params["name"]
+    return str(check_options("queue", {"queue": name})["queue"])

@@ -1,0 +1,80 @@
+"""Schedules: those of the code, and those that are made here."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.json import JsonResponse, read_object
+from api.schemas import BASE, links
+from api.state import shared
+from worker.scheduler import Scheduler
+from worker.schedules import Schedule, make_record
+
+
+def _scheduler(request: Request) -> Scheduler:
+    here = shared(request)
+    return Scheduler(here.client.schedules, here.registry)
+
+
+async def list_schedules(request: Request) -> Response:
+    """`GET /schedules`: all, with last and next runs."""
+    return JsonResponse({"schedules": [_record(each) for each in await _scheduler(request).list()]})
+
+
+async def create(request: Request) -> Response:
+    """`POST /schedules`: 201; 409 when another schedule has the name; 404 when the job is unknown."""
+    body = await read_object(request)
+    found = await _scheduler(request).create(make_record({**body, "declared": False}))
+    return JsonResponse(_record(found), 201, headers={"Location": f"{BASE}/schedules/{found.record.name}"})
+
+
+async def show(request: Request) -> Response:
+    """`GET /schedules/{name}`."""
+    return JsonResponse(_record(await _scheduler(request).find(request.path_params["name"])))
+
+
+async def drop(request: Request) -> Response:
+    """`DELETE /schedules/{name}`: one that is declared in code comes back with its worker."""
+    await _scheduler(request).drop(request.path_params["name"])
+    return Response(status_code=204)
+
+
+async def pause(request: Request) -> Response:
+    """`POST /schedules/{name}/pause`."""
+    return JsonResponse(_record(await _scheduler(request).pause(request.path_params["name"])))
+
+
+async def resume(request: Request) -> Response:
+    """`POST /schedules/{name}/resume`."""
+    return JsonResponse(_record(await _scheduler(request).resume(request.path_params["name"])))
+
+
+async def run(request: Request) -> Response:
+    """`POST /schedules/{name}/run`: 202 and the job."""
+    handle = await _scheduler(request).run_now(request.path_params["name"], shared(request).client)
+    own = links(handle.id)
+    return JsonResponse({"id": handle.id, "links": own}, 202, headers={"Location": own["self"]})
+
+
+def _record(schedule: Schedule) -> dict[str, Any]:
+    record = schedule.record
+    own = f"{BASE}/schedules/{record.name}"
+    return {
+        "name": record.name,
+        "job": record.job,
+        "declared": record.declared,
+        "cron": record.cron,
+        "every": record.every,
+        "tz": record.tz,
+        "args": record.args,
+        "options": record.options,
+        "missed": record.missed,
+        "overlap": record.overlap,
+        "jitter": record.jitter,
+        "paused": schedule.paused,
+        "next_run": schedule.next_run,
+        "last_run": schedule.last_run,
+        "last_job": schedule.last_job,
+        "links": {"self": own, **{verb: f"{own}/{verb}" for verb in ("pause", "resume", "run")}},
+    }

@@ -1,0 +1,72 @@
+"""Workflows: start, look up, cancel, retry."""
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.endpoints.jobs import POLL_AGAIN_SECONDS, wait_of
+from api.errors import InvalidBody
+from api.flows import read_callbacks, read_flow
+from api.json import JsonResponse, read_object
+from api.schemas import BASE, error_record
+from api.state import shared
+from worker.errors import ArgumentProblem
+from worker.workflows import Workflow, check_workflow_options
+
+
+async def start(request: Request) -> Response:
+    """`POST /workflows`: 202, or 200 when one with this id was there already."""
+    body = dict(await read_object(request))
+    here = shared(request)
+    options = body.pop("options", {})
+    if not isinstance(options, dict):
+        raise InvalidBody([ArgumentProblem(("options",), "is an object")])
+    flow = read_flow(here.registry, body)
+    checked = check_workflow_options({**options, **read_callbacks(here.registry, options)})
+    handle = await here.client.start(flow, checked)
+    own = _links(handle.id)
+    headers = {"Location": own["self"], "Retry-After": str(POLL_AGAIN_SECONDS)}
+    return JsonResponse({"id": handle.id, "links": own}, 202 if handle.created else 200, headers=headers)
+
+
+async def show(request: Request) -> Response:
+    """`GET /workflows/{id}`, held with `?wait=` until it has ended or the seconds are over."""
+    workflow_id = request.path_params["id"]
+    workflow = await shared(request).client.wait_for_workflow(workflow_id, wait_of(request))
+    return JsonResponse(_record(workflow))
+
+
+async def cancel(request: Request) -> Response:
+    """`POST /workflows/{id}/cancel`: 409 when it has ended."""
+    workflow_id = request.path_params["id"]
+    await shared(request).client.cancel_workflow(workflow_id)
+    return JsonResponse({"id": workflow_id, "state": "cancelled", "links": _links(workflow_id)})
+
+
+async def retry(request: Request) -> Response:
+    """`POST /workflows/{id}/retry`: goes on from where it failed or was cancelled; 409 when it has succeeded."""
+    workflow_id = request.path_params["id"]
+    await shared(request).client.retry_workflow(workflow_id)
+    return JsonResponse({"id": workflow_id, "state": "running", "links": _links(workflow_id)}, 202)
+
+
+def _record(workflow: Workflow) -> dict[str, Any]:
+    return {
+        "id": workflow.id,
+        "state": workflow.state,
+        "on_failure": workflow.on_failure,
+        "created_at": workflow.created_at,
+        "finished_at": workflow.finished_at,
+        "result": workflow.result,
+        "error": error_record(workflow.error),
+        "failed": workflow.failed,
+        "steps": [asdict(step) for step in workflow.steps],
+        "links": _links(workflow.id),
+    }
+
+
+def _links(workflow_id: str) -> dict[str, str]:
+    own = f"{BASE}/workflows/{workflow_id}"
+    return {"self": own, "cancel": f"{own}/cancel", "retry": f"{own}/retry"}

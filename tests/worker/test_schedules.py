@@ -1,0 +1,271 @@
+import asyncio
+import uuid
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support import Kit, eventually
+from worker import Registry, every
+from worker.broker import keys
+from worker.cron import Every
+from worker.errors import (
+    DefinitionError,
+    InvalidArguments,
+    InvalidSchedule,
+    ScheduleExists,
+    ScheduleNotFound,
+    UnknownJob,
+)
+from worker.job import to_ms
+from worker.scheduler import Scheduler
+from worker.schedules import Missed, firings, jittered, make_record
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def seconds(firing_times: list[datetime | None]) -> list[float | None]:
+    return [None if each is None else (each - NOON).total_seconds() for each in firing_times]
+
+
+@pytest.mark.parametrize("rule", list(Missed))
+def test_times_of_the_last_minute_all_run(rule: Missed) -> None:
+    found = firings(Every(10), rule, NOON, NOON + timedelta(seconds=35))
+    assert seconds([each.run for each in found]) == [0, 10, 20, 30]
+    assert found[-1].following == NOON + timedelta(seconds=40)
+
+
+@pytest.mark.parametrize(
+    ("rule", "runs"),
+    [
+        (Missed.SKIP, [None, 240, 270, 300]),
+        (Missed.ONCE, [0, 240, 270, 300]),
+        (Missed.ALL, [30 * n for n in range(11)]),
+    ],
+)
+def test_missed_times_follow_their_rule(rule: Missed, runs: list[float | None]) -> None:
+    found = firings(Every(30), rule, NOON, NOON + timedelta(seconds=300))
+    assert seconds([each.run for each in found]) == runs
+    assert [each.due for each in found[1:]] == [each.following for each in found[:-1]]
+    assert found[-1].following == NOON + timedelta(seconds=330)
+
+
+def test_a_long_stop_costs_no_long_list() -> None:
+    year_later = NOON + timedelta(days=365)
+    assert len(firings(Every(1), Missed.ONCE, NOON, year_later)) == 62
+    assert len(firings(Every(1), Missed.ALL, NOON, year_later)) == 501
+
+
+def test_jitter_is_the_same_for_all_and_bounded() -> None:
+    moved = [jittered("name", NOON + timedelta(minutes=n), 30) - NOON - timedelta(minutes=n) for n in range(100)]
+    assert all(timedelta() <= each < timedelta(seconds=30) for each in moved)
+    assert len(set(moved)) > 90
+    assert jittered("name", NOON, 30) == jittered("name", NOON, 30)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cron": "* * * * *", "every": 5.0},
+        {},
+        {"cron": "x"},
+        {"every": 0.0},
+        {"every": 5.0, "missed": "never"},
+        {"every": 5.0, "jitter": -1.0},
+        {"every": 5.0, "name": "a b"},
+        {"every": "5"},
+    ],
+)
+def test_wrong_records_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSchedule):
+        make_record({"name": "x", "job": "y", **fields})
+
+
+def test_declarations_are_checked() -> None:
+    registry = Registry()
+
+    @registry.schedule("0 3 * * *", tz="Europe/Berlin")
+    @registry.schedule(every(60), name="often", args={"n": "x"})
+    @registry.job()
+    async def work(n: int = 0) -> None: ...
+
+    assert {record.name for record in registry.schedules} == {"work", "often"}
+    with pytest.raises(InvalidArguments):
+        registry.check()
+    with pytest.raises(DefinitionError, match="named 'work'"):
+        registry.schedule(every(5))(work)
+    with pytest.raises(InvalidSchedule):
+        registry.schedule("every day", name="other")
+
+
+@pytest.fixture
+def name() -> str:
+    return f"s-{uuid.uuid4().hex[:10]}"
+
+
+def scheduler(kit: Kit) -> Scheduler:
+    return Scheduler(kit.client.schedules, kit.registry)
+
+
+def noting(kit: Kit, ran: list[Any], name: str) -> Any:
+    @kit.registry.job(queue=kit.queue, name=name)
+    async def note(value: int = 0) -> None:
+        ran.append(value)
+        await asyncio.sleep(0.01)
+
+    return note
+
+
+async def test_declared_schedule_runs_at_each_of_its_times(kit: Kit, name: str) -> None:
+    ran: list[Any] = []
+    kit.registry.schedule(every(0.5), args={"value": 7})(noting(kit, ran, name))
+    async with kit.worker(), kit.worker():
+        await asyncio.sleep(2.6)
+    assert 4 <= len(ran) <= 6
+    assert set(ran) == {7}
+
+
+async def test_workers_that_start_again_keep_the_next_time(kit: Kit, name: str) -> None:
+    kit.registry.schedule("0 3 * * *")(noting(kit, [], name))
+    await scheduler(kit).declare()
+    first = await scheduler(kit).find(name)
+    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(NOON)})
+    await scheduler(kit).declare()
+    assert first.next_run is not None
+    assert (await scheduler(kit).find(name)).next_run == NOON
+
+
+async def test_changed_declaration_counts_anew(kit: Kit, name: str) -> None:
+    note = noting(kit, [], name)
+    kit.registry.schedule("0 3 * * *")(note)
+    await scheduler(kit).declare()
+    changed = Registry()
+    changed.job(queue=kit.queue, name=name)(note.function)
+    changed.schedule("0 4 * * *")(changed.get(name))
+    await Scheduler(kit.client.schedules, changed).declare()
+    found = await scheduler(kit).find(name)
+    assert found.next_run is not None
+    assert found.next_run.hour == 4
+    # A worker of the release before must not fire what it knows differently.
+    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC))})
+    await scheduler(kit).run_once()
+    assert await kit.client.zcard(kit.queue_key) == 0
+
+
+async def test_many_schedulers_fire_each_time_once(kit: Kit, name: str) -> None:
+    kit.registry.schedule(every(3600))(noting(kit, [], name))
+    many = [scheduler(kit) for _ in range(8)]
+    await many[0].declare()
+    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC)) - 5})
+    await asyncio.gather(*(each.run_once() for each in many))
+    assert await kit.client.zcard(kit.queue_key) == 1
+    found = await many[0].find(name)
+    assert found.last_job is not None
+    assert found.last_job.startswith(f"schedule:{name}:")
+
+
+async def make_due(kit: Kit, name: str, ago: timedelta = timedelta(milliseconds=5)) -> None:
+    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC) - ago)})
+
+
+async def test_overlapping_run_is_skipped_while_the_last_one_lives(kit: Kit, name: str) -> None:
+    kit.registry.schedule(every(3600), overlap="skip")(noting(kit, [], name))
+    fire = scheduler(kit)
+    await fire.declare()
+    for _ in range(3):
+        await make_due(kit, name)
+        await fire.run_once()
+    assert await kit.client.zcard(kit.queue_key) == 1
+    await kit.drain()
+    await make_due(kit, name)
+    await fire.run_once()
+    assert await kit.client.zcard(kit.queue_key) == 1
+
+
+async def test_paused_schedule_does_not_fire_and_resumes_with_its_next_time(kit: Kit, name: str) -> None:
+    kit.registry.schedule(every(0.2))(noting(kit, [], name))
+    fire = scheduler(kit)
+    await fire.declare()
+    assert (await fire.pause(name)).paused
+    await asyncio.sleep(0.3)
+    await fire.declare()  # a worker that starts meanwhile does not undo the pause
+    await fire.run_once()
+    assert await kit.client.zcard(kit.queue_key) == 0
+    found = await fire.resume(name)
+    assert not found.paused
+    assert found.next_run is not None
+    assert found.next_run > datetime.now(UTC) - timedelta(milliseconds=50)
+
+
+async def test_run_now_leaves_the_times_alone(kit: Kit, name: str) -> None:
+    ran: list[Any] = []
+    kit.registry.schedule("0 3 * * *", args={"value": 3})(noting(kit, ran, name))
+    fire = scheduler(kit)
+    await fire.declare()
+    before = (await fire.find(name)).next_run
+    handle = await fire.run_now(name, kit.client)
+    await kit.drain()
+    assert ran == [3]
+    assert (await handle.job()).state.ended
+    assert (await fire.find(name)).next_run == before
+
+
+async def test_schedule_made_at_run_time(kit: Kit, name: str) -> None:
+    ran: list[Any] = []
+    noting(kit, ran, name)
+    fire = scheduler(kit)
+    record = make_record({"name": name, "job": name, "every": 0.3, "args": {"value": 5}})
+    made = await fire.create(record)
+    assert made.next_run is not None
+    assert (await fire.create(record)).record == record
+    with pytest.raises(ScheduleExists):
+        await fire.create(make_record({"name": name, "job": name, "every": 60.0}))
+    async with kit.worker():
+        await eventually(lambda: ran_twice(ran))
+    await fire.drop(name)
+    for call in (fire.find, fire.drop, fire.pause, fire.resume):
+        with pytest.raises(ScheduleNotFound):
+            await call(name)
+
+
+async def ran_twice(ran: list[Any]) -> bool:
+    return len(ran) >= 2
+
+
+async def test_schedule_of_a_job_that_cannot_run_is_refused(kit: Kit, name: str) -> None:
+    noting(kit, [], name)
+    with pytest.raises(UnknownJob):
+        await scheduler(kit).create(make_record({"name": name, "job": "nobody", "every": 5.0}))
+    with pytest.raises(InvalidArguments):
+        await scheduler(kit).create(make_record({"name": name, "job": name, "every": 5.0, "args": {"value": "x"}}))
+
+
+async def test_missed_times_after_a_stop(kit: Kit, name: str) -> None:
+    counts: Counter[str] = Counter()
+    for rule in Missed:
+        own = f"{name}-{rule}"
+
+        async def note(rule: str = rule.value) -> None:
+            counts[rule] += 1
+
+        job = kit.registry.job(queue=kit.queue, name=own)(note)
+        kit.registry.schedule(every(60), missed=rule.value)(job)
+    fire = scheduler(kit)
+    await fire.declare()
+    for rule in Missed:
+        await make_due(kit, f"{name}-{rule}", timedelta(minutes=10, seconds=30))
+    await fire.run_once()
+    await kit.drain()
+    assert counts["all"] in {11, 12}
+    assert counts["once"] - counts["skip"] == 1
+    assert counts["skip"] in {0, 1, 2}
+
+
+async def test_declared_schedule_that_nobody_knows_any_more_is_forgotten(kit: Kit, name: str) -> None:
+    kit.registry.schedule(every(60))(noting(kit, [], name))
+    await scheduler(kit).declare()
+    await make_due(kit, name, timedelta(days=2))
+    await Scheduler(kit.client.schedules, Registry()).run_once()
+    with pytest.raises(ScheduleNotFound):
+        await scheduler(kit).find(name)

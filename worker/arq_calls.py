@@ -1,0 +1,107 @@
+"""Arq's own client calls with their meaning, through our scripts: code that was written for arq goes on working."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.jobs import Job as ArqJob
+from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
+from redis.asyncio import BlockingConnectionPool
+
+from worker import wire
+from worker.batches import Batches
+from worker.broker import keys
+from worker.broker.broker import NewJob
+from worker.packing import milliseconds, new_id
+
+
+def arq_serializer(record: dict[str, Any]) -> bytes:
+    """What plain arq must be given as `job_serializer` to share a queue with us."""
+    return json.dumps(record).encode()
+
+
+def arq_deserializer(data: bytes) -> dict[str, Any]:
+    """What plain arq may be given as `job_deserializer`: as `json.loads`, and a failure's `r` becomes an exception
+    again, so that `Job.result` raises it and `Job.abort` recognises a cancelled job."""
+    record: dict[str, Any] = json.loads(data)
+    failure = record.get("r")
+    if record.get("s") is False and isinstance(failure, dict) and "message" in failure:
+        cancelled = record.get("state") == "cancelled"
+        message = f"{failure.get('type')}: {failure['message']}"
+        record["r"] = asyncio.CancelledError(message) if cancelled else RuntimeError(message)
+    return record
+
+
+class ArqCalls(ArqRedis):
+    """Arq's client as far as code outside of us uses it. `batches` is where enqueued jobs go."""
+
+    batches: Batches
+
+    def __init__(self, pool: BlockingConnectionPool) -> None:
+        super().__init__(pool_or_conn=pool, job_serializer=arq_serializer, job_deserializer=arq_deserializer)
+
+    async def enqueue_job(
+        self,
+        function: str,
+        *args: Any,
+        _job_id: str | None = None,
+        _queue_name: str | None = None,
+        _defer_until: datetime | None = None,
+        _defer_by: float | timedelta | None = None,
+        _expires: float | timedelta | None = None,
+        _job_try: int | None = None,
+        **kwargs: Any,
+    ) -> ArqJob | None:
+        """Queue any function under any arguments: nothing is checked. None when the id is taken."""
+        if _defer_until and _defer_by:
+            raise RuntimeError("use either 'defer_until' or 'defer_by' or neither, not both")
+        queue = _queue_name or self.default_queue_name
+        nonce = new_id()
+        payload = wire.Payload(
+            first_try=_job_try,
+            job=function,
+            args=list(args),
+            kwargs=kwargs,
+            options=wire.CallOptions(queue=queue, expires_in_ms=milliseconds(_expires)),
+            nonce=nonce,
+            enqueued_ms=0,
+        )
+        due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
+        data = wire.dump_payload(payload)
+        placed = await self.batches.add(
+            NewJob(_job_id or nonce, queue, nonce, data, milliseconds(_defer_by) or 0, due_ms)
+        )
+        return ArqJob(placed.id, self, queue, self.job_deserializer) if placed.created else None
+
+    async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:
+        """What waits or runs in a queue, all of it. Jobs that end meanwhile are left out."""
+        entries = await self.zrange(queue_name or self.default_queue_name, 0, -1, withscores=True)
+        payloads = await self.mget([keys.JOB + job_id.decode() for job_id, _ in entries]) if entries else []
+        found = []
+        for (job_id, score), payload in zip(entries, payloads, strict=True):
+            if payload is not None:
+                job = deserialize_job(payload, deserializer=self.job_deserializer)
+                job.score, job.job_id = int(score), job_id.decode()
+                found.append(job)
+        return found
+
+    async def all_job_results(self) -> list[JobResult]:
+        """Every result that is kept, oldest job first. For few results; the history is for many."""
+        found = []
+        async for page in self._pages(f"{keys.RESULT}*"):
+            for key, result in zip(page, await self.mget(page), strict=True):
+                if result is not None:
+                    found.append(deserialize_result(result, deserializer=self.job_deserializer))
+                    found[-1].job_id = key.decode().removeprefix(keys.RESULT)
+        return sorted(found, key=attrgetter("enqueue_time"))
+
+    async def _pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        cursor = None
+        while cursor != 0:
+            cursor, page = await self.scan(cursor or 0, match=pattern, count=1000)
+            if page:
+                yield page

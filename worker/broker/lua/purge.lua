@@ -1,0 +1,18 @@
+-- Cancel what waits in a queue, a slice of it; what runs goes on.
+-- ARGV  1 queue (sorted set), 2 where in it to go on, 3 result life in ms
+-- returns  how many were cancelled, where to go on (-1 at the end)
+-- Run twice from the same place it cancels what is there then.
+local now, queue, from, life = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local ids = redis.call('ZRANGE', queue, from, from + SLICE - 1)
+local cancelled, left = 0, 0
+for _, id in ipairs(ids) do
+  if redis.call('EXISTS', LEASE .. id) == 0 and cancel_job(id, now, life) == 'cancelled' then
+    cancelled = cancelled + 1
+  else
+    left = left + 1
+  end
+end
+sweep()
+put_all()
+tell()
+return {cancelled, #ids < SLICE and -1 or from + left}

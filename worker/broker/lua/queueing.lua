@@ -1,0 +1,22 @@
+-- Put between the prelude and the scripts that queue jobs. `put_all` must follow the calls of `put`.
+local put_in, put_ids = {}, {}
+
+-- Queue a job: its payload is a JSON object without its times.
+local function put(id, queue, due, now, payload)
+  local at = whole(math.max(due, now))
+  redis.call('SET', JOB .. id, string.sub(payload, 1, -2) .. ',"du":' .. at .. ',"et":' .. whole(now) .. '}')
+  put_in[queue] = put_in[queue] or {}
+  table.insert(put_in[queue], at)
+  table.insert(put_in[queue], id)
+  put_ids[#put_ids + 1] = id
+  event(due > now and 'deferred' or 'queued', id, queue, '', 0)
+end
+
+local function put_all()
+  if #put_ids > 0 and redis.call('EXISTS', ABORT) == 1 then call_with(put_ids, 1, 'ZREM', ABORT) end
+  for queue, entries in pairs(put_in) do
+    call_with(entries, 2, 'ZADD', queue)
+    redis.call('SADD', QUEUES, queue)
+    wake(queue)
+  end
+end

@@ -1,0 +1,111 @@
+"""When a schedule is due: five cron fields in a time zone, or every so many seconds. Pure functions of times.
+
+Cron expressions are read by cronsim, which follows Debian's cron, also where clocks are changed: a job of a fixed hour
+runs once on both days, one of every hour runs every hour.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from worker.errors import ArgumentProblem, InvalidSchedule
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+SHORTEST = 0.1
+ALIASES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A cron expression of five fields in a time zone: `Cron("0 3 * * mon-fri", "Europe/Berlin")`.
+
+    Raises:
+        InvalidSchedule: it cannot be read, has another number of fields, never comes true, or the zone is unknown.
+    """
+
+    expression: str
+    tz: str = "UTC"
+
+    def __post_init__(self) -> None:
+        try:
+            _ = self._zone
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise _invalid("tz", f"{self.tz!r} is not a time zone") from None
+        if len(self._fields.split()) != 5:
+            raise _invalid("cron", f"{self.expression!r} has not five fields")
+        try:
+            next(CronSim(self._fields, datetime(2024, 1, 1, tzinfo=UTC)))
+        except CronSimError as error:
+            raise _invalid("cron", f"{self.expression!r} cannot be read: {error}") from error
+        except StopIteration:
+            raise _invalid("cron", f"{self.expression!r} never comes true") from None
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.tz)
+
+    @cached_property
+    def _fields(self) -> str:
+        return ALIASES.get(self.expression, self.expression)
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """The times after a moment, in UTC, without end."""
+        for found in CronSim(self._fields, moment.astimezone(self._zone)):
+            yield found.astimezone(UTC)
+
+    @property
+    def text(self) -> str:
+        """As people write it."""
+        return self.expression
+
+
+@dataclass(frozen=True)
+class Every:
+    """Every so many seconds, counted from the Unix epoch: all workers know the same times.
+
+    Raises:
+        InvalidSchedule: fewer than 0.1 seconds.
+    """
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not SHORTEST <= self.seconds <= 366 * 86400:
+            raise _invalid("every", f"{self.seconds} is not between {SHORTEST} seconds and a year")
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """The times after a moment, in UTC, without end."""
+        period = timedelta(milliseconds=round(self.seconds * 1000))
+        at = EPOCH + (moment - EPOCH) // period * period
+        while True:
+            at += period
+            yield at
+
+    @property
+    def text(self) -> str:
+        """As people write it."""
+        return f"every {self.seconds:g} s"
+
+
+Times = Cron | Every
+
+
+def every(seconds: float) -> Every:
+    """Every so many seconds, for `@schedule(every(30))`."""
+    return Every(seconds)
+
+
+def _invalid(field: str, message: str) -> InvalidSchedule:
+    return InvalidSchedule([ArgumentProblem((field,), message)])

@@ -1,0 +1,171 @@
+"""Fires what is due. Any number may run; Redis lets each time fire once."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from worker.broker.broker import NewJob
+from worker.broker.timetable import Fired, Schedules
+from worker.definitions import Producer, Registry
+from worker.errors import BrokerUnavailable, EmbarqError, ScheduleExists, ScheduleNotFound
+from worker.handle import JobHandle
+from worker.job import to_ms
+from worker.options import check_options
+from worker.packing import new_id, pack
+from worker.schedules import Overlap, Schedule, ScheduleRecord, firings, jittered
+
+logger = structlog.stdlib.get_logger("embarq.scheduler")
+
+LONGEST_SLEEP = 1.0
+ORPHAN_AFTER = 86400.0
+
+
+class Scheduler:
+    """Declares the schedules of a registry, and fires those and the ones that were made at run time."""
+
+    def __init__(self, schedules: Schedules, registry: Registry) -> None:
+        self._schedules = schedules
+        self._registry = registry
+        self._declared: dict[str, ScheduleRecord] = {record.name: record for record in registry.schedules}
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Fire until cancelled. Nothing that goes wrong ends it."""
+        declared = False
+        while True:
+            pause = LONGEST_SLEEP
+            try:
+                if not declared:
+                    await self.declare()
+                    declared = True
+                pause = await self.run_once()
+            except BrokerUnavailable as error:
+                logger.warning("scheduler waits for redis", reason=str(error))
+            except Exception:
+                logger.exception("scheduler failed")
+            await asyncio.sleep(pause)
+
+    async def declare(self) -> None:
+        """Make the registry's schedules known; those that are known already keep their next time."""
+        now = (await self._schedules.due()).now
+        records = [(record, next(record.times.after(now))) for record in self._declared.values()]
+        if records:
+            await self._schedules.declare(records)
+
+    async def run_once(self) -> float:
+        """Fire what is due; seconds until something is due again, a second at most."""
+        table = await self._schedules.due()
+        fired = [each for schedule in table.schedules for each in self._fired(schedule, table.now)]
+        if fired:
+            done = await self._schedules.fire(fired)
+            count = sum(mine and each.job is not None for each, mine in zip(fired, done, strict=True))
+            if count:
+                logger.info("schedules fired", runs=count)
+        await self._forget_orphans(table.schedules, table.now)
+        if table.next_due is None:
+            return LONGEST_SLEEP
+        return min(LONGEST_SLEEP, max(0.0, (table.next_due - table.now).total_seconds()))
+
+    def _fired(self, schedule: Schedule, now: datetime) -> Iterable[Fired]:
+        """What is due of a schedule. One that is declared elsewhere, or differently, is left to those who know it."""
+        record, due = schedule.record, schedule.next_run
+        if due is None or (record.declared and self._declared.get(record.name) != record):
+            return
+        try:
+            for each in firings(record.times, record.missed, due, now):
+                job = None if each.run is None else self._job(record, each.run)
+                yield Fired(record.name, each.due, each.following, record.overlap is Overlap.SKIP, job)
+        except EmbarqError as error:  # its job is not known here, or takes other arguments by now
+            if record.name not in self._told:
+                logger.warning("schedule cannot fire here", schedule=record.name, reason=str(error))
+            self._told.add(record.name)
+
+    async def list(self) -> Sequence[Schedule]:
+        """All schedules, by name."""
+        return (await self._schedules.all()).schedules
+
+    async def find(self, name: str) -> Schedule:
+        """One schedule.
+
+        Raises:
+            ScheduleNotFound: none has this name.
+        """
+        found = await self._schedules.one(name)
+        if found is None:
+            raise ScheduleNotFound(name)
+        return found
+
+    async def create(self, record: ScheduleRecord) -> Schedule:
+        """Make a schedule at run time; whoever runs a scheduler fires it. The same again changes nothing.
+
+        Raises:
+            UnknownJob, InvalidArguments, InvalidOptions: its runs could not be queued.
+            ScheduleExists: another schedule has its name.
+        """
+        self._job(record, datetime.now(UTC))
+        if not await self._schedules.create(record, await self._next(record)):
+            raise ScheduleExists(record.name)
+        return await self.find(record.name)
+
+    async def drop(self, name: str) -> None:
+        """Forget a schedule that was made at run time; one that is declared in code comes back with its worker.
+
+        Raises:
+            ScheduleNotFound: none has this name.
+        """
+        if not await self._schedules.drop(name):
+            raise ScheduleNotFound(name)
+
+    async def pause(self, name: str) -> Schedule:
+        """Fire it no more until it is resumed; times that pass meanwhile are not made up for.
+
+        Raises:
+            ScheduleNotFound: none has this name.
+        """
+        await self._schedules.pause(name)
+        return await self.find(name)
+
+    async def resume(self, name: str) -> Schedule:
+        """Fire it again, from its next time on.
+
+        Raises:
+            ScheduleNotFound: none has this name.
+        """
+        schedule = await self.find(name)
+        await self._schedules.resume(name, await self._next(schedule.record))
+        return await self.find(name)
+
+    async def run_now(self, name: str, producer: Producer) -> JobHandle[Any]:
+        """Queue a run beside its times, also while it is paused.
+
+        Raises:
+            ScheduleNotFound: none has this name.
+            UnknownJob: its job is not known here.
+        """
+        record = (await self.find(name)).record
+        options = check_options(record.job, {**record.options, "id": f"schedule:{name}:now:{new_id()}"})
+        return await producer.enqueue(self._registry.get(record.job).call_with(record.args, options))
+
+    async def _next(self, record: ScheduleRecord) -> datetime:
+        """Its first time after now, by Redis' clock."""
+        return next(record.times.after((await self._schedules.due()).now))
+
+    def _job(self, record: ScheduleRecord, at: datetime) -> NewJob:
+        job_id = f"schedule:{record.name}:{to_ms(at)}"
+        call = self._registry.get(record.job).call_with(
+            record.args, check_options(record.job, {**record.options, "id": job_id})
+        )
+        return dataclasses.replace(pack(call), due_ms=to_ms(jittered(record.name, at, record.jitter)))
+
+    async def _forget_orphans(self, schedules: Iterable[Schedule], now: datetime) -> None:
+        """A declared schedule that nobody has fired for a day is no longer in anybody's code."""
+        for schedule in schedules:
+            late = 0.0 if schedule.next_run is None else (now - schedule.next_run).total_seconds()
+            if schedule.record.declared and schedule.record.name not in self._declared and late > ORPHAN_AFTER:
+                with contextlib.suppress(BrokerUnavailable):
+                    await self._schedules.drop(schedule.record.name)

@@ -1,0 +1,69 @@
+"""Which queues a worker serves, and in which order a claim looks at them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.broker import keys
+from worker.errors import ArgumentProblem, InvalidOptions
+from worker.job import Priority
+from worker.options import check_options
+
+ALL_QUEUES = "*"
+LOW_FIRST_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Queues in strict order, or with weights: then each claim draws its order, and a queue of weight 3 comes before
+    one of weight 1 in three draws of four.
+
+    Inside a queue its levels are asked in order, but every tenth claim goes the other way, so that low ones keep
+    moving.
+    """
+
+    queues: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, names: Sequence[str]) -> "Service":
+        """From what people write: `("emails", "default")`, `("emails:3", "default:1")`, `("*",)`.
+
+        Raises:
+            InvalidOptions: a name or a weight is not one.
+        """
+        pairs = [name.partition(":") for name in names]
+        queues = tuple(name for name, _, _ in pairs)
+        for queue in queues:
+            if queue != ALL_QUEUES:
+                check_options("worker", {"queue": queue})
+        if not any(colon for _, colon, _ in pairs):
+            return cls(queues)
+        return cls(queues, tuple(_weight(weight) if colon else 1.0 for _, colon, weight in pairs))
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether every known queue is served."""
+        return ALL_QUEUES in self.queues
+
+    def keys(self, claim: int) -> list[str]:
+        """The sorted sets for the claim of this number, first ones first."""
+        ordered = [keys.queue_key(queue, priority) for queue in self._order() for priority in Priority]
+        return ordered if claim % LOW_FIRST_EVERY else ordered[::-1]
+
+    def _order(self) -> Sequence[str]:
+        if not self.weights:
+            return self.queues
+        weighted = zip(self.queues, self.weights, strict=True)
+        draws = {queue: random.random() ** (1 / weight) for queue, weight in weighted}  # noqa: S311
+        return sorted(draws, key=draws.__getitem__, reverse=True)
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < 1e6:
+        raise InvalidOptions("worker", [ArgumentProblem(("queues",), f"{text!r} is not a weight")])
+    return weight
