@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from api.endpoints import contact, health, jobs, queues, schedules, stand_ins, workflows
+from api.endpoints import bulk, contact, health, jobs, queues, schedules, stand_ins, workflows
 from api.errors import HANDLERS
 from api.middleware import BodyLimit, RequestContext
 from api.schemas import BASE
@@ -23,6 +23,10 @@ from worker.definitions import registry
 from worker.discovery import discover
 from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
+
+# Bodies with many jobs may be larger than others.
+MANY_JOBS = (f"{BASE}/jobs/bulk", f"{BASE}/workflows")
+MANY_TIMES_LARGER = 16
 
 
 class Lifespan(TypedDict):
@@ -47,9 +51,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
         async with _open(settings) as shared:
             yield {"shared": shared}
 
+    larger = dict.fromkeys(MANY_JOBS, settings.max_body * MANY_TIMES_LARGER)
     return Starlette(
         routes=_routes(settings),
-        middleware=[Middleware(RequestContext), Middleware(BodyLimit, limit=settings.max_body)],
+        middleware=[Middleware(RequestContext), Middleware(BodyLimit, limit=settings.max_body, larger=larger)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -61,9 +66,11 @@ def _routes(settings: Settings) -> list[Route | Mount]:
             BASE,
             routes=[
                 Route("/jobs", jobs.create_job, methods=["POST"]),
+                Route("/jobs/bulk", bulk.create_jobs, methods=["POST"]),
                 Route("/jobs/{id}", jobs.show_job),
                 Route("/jobs/{id}/progress", jobs.show_progress),
                 Route("/jobs/{id}/result", jobs.show_result),
+                Route("/jobs/{id}/why", jobs.explain),
                 Route("/jobs/{id}/cancel", jobs.cancel_job, methods=["POST"]),
                 Route("/definitions", jobs.list_definitions),
                 Route("/queues", queues.list_queues),

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Mapping
 
 import structlog
 from starlette.background import BackgroundTasks
@@ -69,29 +70,31 @@ async def _run(tasks: BackgroundTasks) -> None:
 
 
 class BodyLimit:
-    """Refuses bodies over `limit` bytes, by their declared length or while they arrive."""
+    """Refuses bodies over `limit` bytes, by their declared length or while they arrive. Paths in `larger` take more."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._limit = limit
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._larger.get(scope["path"], self._limit)
         declared = Headers(scope=scope).get("content-length", "0")
-        too_large = not declared.isdecimal() or int(declared) > self._limit
+        too_large = not declared.isdecimal() or int(declared) > limit
         taken = 0
 
         async def receive_limited() -> Message:
             nonlocal taken
             if too_large:
-                raise BodyTooLarge(self._limit)
+                raise BodyTooLarge(limit)
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._limit:
-                raise BodyTooLarge(self._limit)
+            if taken > limit:
+                raise BodyTooLarge(limit)
             return message
 
         await self._app(scope, receive_limited, send)

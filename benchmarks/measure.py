@@ -18,6 +18,7 @@ from worker.embedded import private_redis
 
 PATIENCE = 60.0
 CONCURRENCY = 100
+CHORD = 10_000
 Figures = dict[str, float]
 
 
@@ -77,6 +78,10 @@ class Bench:
 
     def wait_for(self, name: str) -> float:
         """The time that a job wrote into a file."""
+        return float(self.read(name))
+
+    def read(self, name: str) -> str:
+        """What a job wrote into a file, once it is there."""
         deadline = time.monotonic() + PATIENCE
         path = self.folder / name
         while not path.exists():
@@ -84,7 +89,7 @@ class Bench:
                 raise TimeoutError(f"{self.system.name}: no {name} after {PATIENCE} s")
             time.sleep(0.002)
         time.sleep(0.002)
-        return float(path.read_text())
+        return path.read_text()
 
     def drained(self, job: str, count: int, **more: object) -> Figures:
         """Seconds from the first job to the last, CPU of the worker and work of Redis a job, memory at the end."""
@@ -182,6 +187,24 @@ def naps(bench: Bench) -> Figures:
     }
 
 
+def chords(bench: Bench) -> Figures:
+    """A chord of 10,000 small jobs beside as many plain ones, from the first call to the last run; the worker is up."""
+    if not bench.system.chords:
+        return {}
+    way = "bulk" if bench.system.bulk else "concurrent"
+    with bench.worker(BENCH_COUNT=CHORD):
+        time.sleep(3)
+        plain = -float(bench.peer("timed", way, "tick", CHORD)) + bench.wait_for("last")
+    with bench.worker():
+        time.sleep(3)
+        began = float(bench.peer("chord", CHORD))
+        ended, total = bench.read("called").split()
+    if int(total) != sum(range(CHORD)):
+        raise TimeoutError(f"the callback got {total}")
+    took = float(ended) - began
+    return {"10,000 plain jobs, s": plain, "chord of 10,000, s": took, "chord to plain": took / plain}
+
+
 def idle(bench: Bench) -> Figures:
     if bench.system.name == "floor":
         return {}
@@ -200,5 +223,5 @@ def idle(bench: Bench) -> Figures:
     return figures
 
 
-PHASES = {"enqueue": enqueue, "no-op": no_op, "naps": naps, "idle": idle}
+PHASES = {"enqueue": enqueue, "no-op": no_op, "naps": naps, "chords": chords, "idle": idle}
 QUICK_PHASES = {"no-op", "idle"}

@@ -20,6 +20,7 @@ class System:
     sleeps: bool = True
     defers: bool = True
     bulk: bool = False
+    chords: bool = False
     note: str = ""
 
     def python(self) -> Path:
@@ -42,7 +43,7 @@ class System:
         return run.stdout.strip() or "of this checkout"
 
 
-OURS = System("embarq", "embarq", 100_000, bulk=True)
+OURS = System("embarq", "embarq", 100_000, bulk=True, chords=True)
 FLOOR = System("floor", "floor", 100_000, bulk=True, defers=False, note="no feature at all: how near can one get")
 ARQ = System("arq", "arq", 5_000, ("arq==0.28", "uvloop"), note="as shipped, but for its concurrency")
 TUNED = System(
@@ -71,6 +72,7 @@ PEERS = (
         5_000,
         ("celery[redis]",),
         sleeps=False,
+        chords=True,
         note="prefork 1; acknowledges first",
     ),
     System("dramatiq", "dramatiq", 8_000, ("dramatiq[redis]",), note="8 threads, 100 for sleeps"),

@@ -1,6 +1,7 @@
 """The producer's side: enqueue, look up, wait, cancel; workflows and queues. Arq's own calls are in `arq_calls`."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -30,6 +31,7 @@ from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Job, State
 from worker.packing import new_id, pack, pack_workflow
 from worker.signature import Signature
+from worker.waiting import Reason, reasons
 from worker.workflow_records import read_workflow
 from worker.workflows import Flow, Workflow, WorkflowOptions, WorkflowState, compile_graph
 
@@ -224,6 +226,17 @@ class Client(ArqCalls):
             raise JobEnded(job_id, job.state if job.state.ended else (await self.find(job_id)).state)
         return State.CANCELLED if answer is Cancelled.CANCELLED else State.RUNNING
 
+    async def why(self, job_id: str) -> list[Reason]:
+        """Why a job waits; empty when it runs or has ended. Also for steps of a workflow that have not been queued.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+        """
+        facts = await self.inspector.why(job_id)
+        if facts.job is None and facts.workflow is None:
+            await self.find(job_id)
+        return reasons(facts, await self.workers())
+
     async def pause_queue(self, queue: str) -> bool:
         """Let no worker take jobs from a queue until `resume_queue`; False when it was paused already."""
         return await self.broker.pause(queue)
@@ -250,11 +263,10 @@ async def _another_look(ended: asyncio.Event, deadline: float | None) -> bool:
     left = RECHECK if deadline is None else min(RECHECK, deadline - time.monotonic())
     if left <= 0:
         return False
-    try:
-        await asyncio.wait_for(ended.wait(), left)
-    except TimeoutError:
-        return True
-    ended.clear()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(left):
+            await ended.wait()
+            ended.clear()
     return True
 
 

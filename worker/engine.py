@@ -102,6 +102,7 @@ class Worker(ArqWorker):
         self._leave_at: float | None = None
         self._sent_progress: dict[str, Progress] = {}
         self._started_at = time.time()
+        self._pace = (time.monotonic(), 0, 0.0)
         self._serves_all = service.serves_all
         self._wake = Listener(client.connections, [], self._woken)
         self._serve(Service(("default",)) if self._serves_all else service)
@@ -319,10 +320,19 @@ class Worker(ArqWorker):
             running=len(self.runs),
             started_at=self._started_at,
             jobs=sorted(self.functions),
+            rate=self._rate(),
         )
         known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._pump.service.keys(1))
         if self._serves_all:
             self._serve(Service(tuple(sorted({keys.parse_queue_key(key)[0] for key in known}))))
+
+    def _rate(self) -> float:
+        """Tries that ended in a second: what the last interval had counts for half, what was before for the rest."""
+        now, done = time.monotonic(), self.jobs_complete + self.jobs_failed + self.jobs_retried
+        before, done_before, rate = self._pace
+        fresh = (done - done_before) / max(now - before, 0.001)
+        self._pace = (now, done, (fresh + rate) / 2)
+        return round(self._pace[2], 3)
 
     async def _say_goodbye(self) -> None:
         with contextlib.suppress(BrokerUnavailable):

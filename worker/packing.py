@@ -121,7 +121,7 @@ def pack_workflow(graph: Graph, options: WorkflowOptions, single: str | None = N
 def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None) -> NewNode:
     node = graph.nodes[number]
     if node.call is None:
-        return NewNode(NodeRecord(members=node.members, then=tuple(node.then)), node.waits)
+        return NewNode(NodeRecord(members=node.members, after=node.after, then=tuple(node.then)), node.waits)
     takes = _takes(node, node.call)
     call = Call(node.call.definition, node.call.given(takes), node.call.options)
     for limit in call.definition.declared.get("limits", ()):
@@ -143,6 +143,7 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None) 
         queue_key=queue,
         delay_ms=delay_ms or None,
         due_ms=due_ms,
+        after=node.after,
         then=tuple(node.then),
         handlers=node.failed,
         is_handler=node.is_handler,

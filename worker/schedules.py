@@ -69,6 +69,9 @@ def make_record(fields: Mapping[str, Any]) -> ScheduleRecord:
     Raises:
         InvalidSchedule: a field is wrong, or it says not exactly one of `cron` and `every`.
     """
+    unknown = sorted(fields.keys() - set(ScheduleRecord.__struct_fields__))
+    if unknown:
+        raise InvalidSchedule([ArgumentProblem((name,), "is not a field of a schedule") for name in unknown])
     try:
         record = msgspec.convert(dict(fields), ScheduleRecord, strict=True)
     except msgspec.ValidationError as error:

@@ -1,19 +1,20 @@
 """Posting jobs and looking them up."""
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import IdempotencyConflict, InvalidBody
+from api.flows import read_options
 from api.json import JsonResponse, read_object
 from api.schemas import NewJobBody, error_record, job_record, links, progress_record
 from api.state import Shared, shared
 from worker.definitions import Call
 from worker.errors import ArgumentProblem
 from worker.job import Job
-from worker.options import check_options
 
 LONGEST_WAIT = 60.0
 POLL_AGAIN_SECONDS = 1
@@ -24,7 +25,7 @@ async def create_job(request: Request) -> Response:
     body = NewJobBody.read(await read_object(request))
     here = shared(request)
     definition = here.registry.get(body.job)
-    options = check_options(body.job, body.options)
+    options = read_options(here.registry, body.job, body.options)
     key = request.headers.get("Idempotency-Key")
     if key is not None and "id" in options:
         clash = "an Idempotency-Key makes the id; give one of them"
@@ -79,6 +80,13 @@ async def show_result(request: Request) -> Response:
     return JsonResponse(record | {"result": job.result, "error": error_record(job.error)})
 
 
+async def explain(request: Request) -> Response:
+    """`GET /jobs/{id}/why`: why it waits; no reasons when it runs or has ended."""
+    job_id = request.path_params["id"]
+    reasons = await shared(request).client.why(job_id)
+    return JsonResponse({"id": job_id, "reasons": [asdict(reason) for reason in reasons]})
+
+
 async def cancel_job(request: Request) -> Response:
     """`POST /jobs/{id}/cancel`: 200 when it is cancelled, 202 when it runs and was told, 409 when it has ended."""
     job_id = request.path_params["id"]
@@ -113,7 +121,7 @@ async def list_definitions(request: Request) -> Response:
             "job": definition.name,
             "path": definition.path,
             "description": (definition.__doc__ or "").strip().partition("\n")[0],
-            "queue": definition.declared.get("queue", "default"),
+            "queue": definition.queue,
             "arguments": definition.schema.json_schema(),
         }
         for definition in sorted(shared(request).registry, key=lambda definition: definition.name)

@@ -3,16 +3,26 @@
 import os
 from contextlib import asynccontextmanager
 
-from celery import Celery
+import celery
 
 from benchmarks.peers import command, meter
 
-app = Celery("bench", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
+app = celery.Celery("bench", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
 
 
 @app.task
 def tick():
     meter.tick()
+
+
+@app.task
+def number(n):
+    return n
+
+
+@app.task
+def total(numbers):
+    meter.called(sum(numbers))
 
 
 @app.task
@@ -31,6 +41,10 @@ async def producer():
         task.apply_async(arguments, countdown=delay or None)
 
     yield enqueue
+
+
+async def chord(count):
+    celery.chord((number.s(n) for n in range(count)), total.s()).apply_async()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,12 @@ async def _enqueue(peer: Any, way: str, job: str, count: int) -> float:
         return time.perf_counter() - started
 
 
+async def _chord(peer: Any, count: int) -> None:
+    async with peer.producer():
+        sys.stdout.write(f"{time.time()}\n")
+        await peer.chord(count)
+
+
 async def _stamps(peer: Any, count: int, delay: float) -> None:
     """With a delay, all at once, due at random times around it; without, one after the other with pauses."""
     async with peer.producer() as enqueue:
@@ -39,7 +45,7 @@ async def _stamps(peer: Any, count: int, delay: float) -> None:
 
 
 def main(module: str, run: Callable[[Any], Any] = asyncio.run) -> None:
-    """Run what the command line asks for; the module has `worker()`, `producer()` and maybe `bulk(job, count)`."""
+    """Run what is asked for; the module has `worker()`, `producer()`, maybe `bulk(job, count)` and `chord(count)`."""
     peer = importlib.import_module(module)
     what, *rest = sys.argv[1:]
     if what == "worker":
@@ -49,6 +55,12 @@ def main(module: str, run: Callable[[Any], Any] = asyncio.run) -> None:
     elif what == "enqueue":
         way, job, count = rest
         sys.stdout.write(f"{run(_enqueue(peer, way, job, int(count)))}\n")
+    elif what == "timed":
+        sys.stdout.write(f"{time.time()}\n")
+        way, job, count = rest
+        run(_enqueue(peer, way, job, int(count)))
+    elif what == "chord":
+        run(_chord(peer, int(rest[0])))
     elif what == "stamps":
         run(_stamps(peer, int(rest[0]), float(rest[1])))
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.peers import command, meter
-from worker import Client, JobDefinition, job, registry
+from worker import Client, JobDefinition, job, registry, workflows
 
 
 @job()
@@ -26,6 +26,16 @@ async def nap(seconds: float) -> None:
 @job()
 async def load(data: str) -> None:
     pass
+
+
+@job()
+async def number(n: int) -> int:
+    return n
+
+
+@job()
+async def total(numbers: list[int]) -> None:
+    meter.called(sum(numbers))
 
 
 @job()
@@ -58,6 +68,10 @@ async def producer() -> AsyncIterator[Any]:
                 await definition.enqueue(**arguments)
 
         yield enqueue
+
+
+async def chord(count: int) -> None:
+    await workflows.chord((number.s(n) for n in range(count)), total.s()).enqueue()
 
 
 async def bulk(name: str, count: int) -> None:

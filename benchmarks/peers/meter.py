@@ -23,6 +23,12 @@ def tick() -> None:
         (FOLDER / "last.part").rename(FOLDER / "last")
 
 
+def called(total: int) -> None:
+    """Note that a chord's callback has run, and what it got."""
+    (FOLDER / "called.part").write_text(f"{time.time()} {total}")
+    (FOLDER / "called.part").rename(FOLDER / "called")
+
+
 def stamp(due: float) -> None:
     """Note by how many milliseconds the job starts after it was due."""
     late = 1000 * (time.time() - due)

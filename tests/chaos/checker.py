@@ -16,6 +16,12 @@ KEPT = (
     "embarq:wake:",
     "embarq:worker",
     "embarq:control:",
+    "embarq:workflow:",
+    "embarq:nodes:",
+    "embarq:calls:",
+    "embarq:waits:",
+    "embarq:ends:",
+    "embarq:values:",
 )
 
 

@@ -19,16 +19,19 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import jobs as _jobs  # noqa: F401  # registers the kinds for the client
-from tests.chaos.checker import leftovers, problems_of, read_effects
+from tests.chaos.checker import Try, leftovers, problems_of, read_effects
+from tests.chaos.flows import make_flow, value_of
 from tests.support import CuttingProxy, eventually, free_port, start_embarq
 from worker import Client, Job, registry
 from worker.broker import keys
 from worker.broker.events import latest
 from worker.embedded import private_redis
 from worker.errors import BrokerUnavailable
+from worker.workflows import Flow, WorkflowState
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "1500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
+WORKFLOWS = int(os.environ.get("CHAOS_WORKFLOWS", "40"))
 RESTARTS = int(os.environ.get("CHAOS_RESTARTS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
 WORKERS = 3
@@ -48,6 +51,7 @@ class Arena:
     servers: ExitStack
     workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)
+    flows: dict[str, Flow] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     gone: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     told_to_stop: set[int] = field(default_factory=set)
@@ -65,7 +69,7 @@ class Arena:
     def start_worker(self) -> None:
         environment = {
             "REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0",
-            "EMBARQ_JOBS": "tests.chaos.jobs",
+            "EMBARQ_JOBS": "tests.chaos.jobs,tests.chaos.flows",
             "EMBARQ_LEASE": str(LEASE),
             "EMBARQ_GRACE": "0.5",
             "EMBARQ_CANCEL_GRACE": "0.5",
@@ -127,6 +131,34 @@ async def produce(arena: Arena, client: Client) -> None:
             arena.counts["enqueues refused"] += 1
 
 
+async def produce_flows(arena: Arena, client: Client) -> None:
+    """Start workflows at an even rate, and remember those that were acknowledged."""
+    started = time.monotonic()
+    for number in range(WORKFLOWS):
+        await asyncio.sleep(max(0.0, started + number * SECONDS / WORKFLOWS - time.monotonic()))
+        flow = make_flow(arena.chance)
+        while True:
+            with suppress(BrokerUnavailable):
+                handle = await client.start(flow, {})
+                arena.flows[handle.id] = flow
+                break
+            arena.counts["enqueues refused"] += 1
+
+
+async def flows_ended(arena: Arena, client: Client, effects: dict[str, list[Try]]) -> list[str]:
+    """What is wrong with the workflows: each gives what can be reckoned, and each of its jobs ran and ended well."""
+    wrong = []
+    for workflow_id, flow in arena.flows.items():
+        workflow = await client.wait_for_workflow(workflow_id, 60)
+        if (workflow.state, workflow.result) != (WorkflowState.SUCCEEDED, value_of(flow)):
+            wrong.append(f"{workflow_id} {workflow.state}: {workflow.result}, not {value_of(flow)}; {workflow.error}")
+        for step in workflow.steps:
+            ran = step.job_id is None or any(each.events[-1] == "end" for each in effects.get(step.job_id, []))
+            if step.state != "succeeded" or not ran:
+                wrong.append(f"{workflow_id} node {step.node} {step.state}, ran: {ran}")
+    return wrong
+
+
 async def torment(arena: Arena) -> None:
     """Break something every second."""
     moments = sorted(arena.chance.sample(range(1, max(RESTARTS + 1, int(SECONDS))), RESTARTS))
@@ -178,20 +210,29 @@ async def test_nothing_is_lost(arena: Arena, capsys: pytest.CaptureFixture[str])
             arena.start_worker()
         async with asyncio.TaskGroup() as group:
             group.create_task(produce(arena, client))
+            group.create_task(produce_flows(arena, client))
             group.create_task(torment(arena))
         ended = await all_ended(arena, client)
         await queues_empty(client)
+        effects = read_effects(arena.folder / "effects")
+        wrong_flows = await flows_ended(arena, client, effects)
         left = leftovers([key.decode() for key in await client.keys("*")])
         refused = [event for event in await latest(client, 100_000) if event.name == "refused"]
-    effects = read_effects(arena.folder / "effects")
     wrong = {
         job_id: problems_of(job, arena.acknowledged[job_id], effects[job_id], arena.told_to_stop, arena.frozen)
         for job_id, job in ended.items()
     }
     reruns = sum(len(effects[job_id]) - 1 for job_id in ended)
     with capsys.disabled():
-        facts = {"jobs": len(ended), "reruns": reruns, "late results refused": len(refused), **arena.counts}
+        facts = {
+            "jobs": len(ended),
+            "workflows": len(arena.flows),
+            "reruns": reruns,
+            "late results refused": len(refused),
+            **arena.counts,
+        }
         print("chaos: " + ", ".join(f"{count} {name}" for name, count in facts.items()))
     assert {job_id: found for job_id, found in wrong.items() if found} == {}
+    assert wrong_flows == []
     assert left == []
     assert arena.counts["redis restarts"] == RESTARTS

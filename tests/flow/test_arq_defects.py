@@ -10,7 +10,7 @@ from tests.support import ROOT, Kit
 from worker import Retry, State
 from worker.broker import keys
 
-DEFECTS = set(range(1, 14)) - {9}  # the ninth is about schedules
+DEFECTS = set(range(1, 14))
 
 
 @pytest.mark.arq_defect(1)

@@ -483,6 +483,15 @@ async def test_worker_record_is_there_while_it_lives(kit: Kit) -> None:
     assert worker.id not in [record.id for record in await kit.client.workers()]
 
 
+async def test_worker_that_is_stopped_at_any_moment_ends(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    for pause in [0.0005 * step for step in range(60)]:
+        async with asyncio.timeout(5), kit.worker():
+            await asyncio.sleep(pause)
+
+
 async def _record(kit: Kit, worker: str):  # type: ignore[no-untyped-def]  # WorkerRecord or None
     return next((record for record in await kit.client.workers() if record.id == worker), None)
 

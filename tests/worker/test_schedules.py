@@ -153,6 +153,7 @@ async def test_changed_declaration_counts_anew(kit: Kit, name: str) -> None:
     assert await kit.client.zcard(kit.queue_key) == 0
 
 
+@pytest.mark.arq_defect(9)
 async def test_many_schedulers_fire_each_time_once(kit: Kit, name: str) -> None:
     kit.registry.schedule(every(3600))(noting(kit, [], name))
     many = [scheduler(kit) for _ in range(8)]

@@ -49,7 +49,7 @@ def busiest(starts: list[float], period: float) -> int:
 async def test_rate_limit_holds_over_workers_in_any_window_and_is_used(kit: Kit) -> None:
     starts: list[float] = []
 
-    @kit.registry.job(limits=[RateLimit("20/s")])
+    @kit.registry.job(name=f"rated-{kit.queue}", limits=[RateLimit("20/s")])
     async def limited() -> None: ...
 
     handles = [await kit.enqueue(limited) for _ in range(70)]
@@ -69,7 +69,7 @@ async def test_rate_limit_holds_over_workers_in_any_window_and_is_used(kit: Kit)
 async def test_jobs_behind_a_limited_one_are_not_held_up(kit: Kit) -> None:
     ran: list[str] = []
 
-    @kit.registry.job(limits=[RateLimit("1/h")])
+    @kit.registry.job(name=f"rated-{kit.queue}", limits=[RateLimit("1/h")])
     async def rare() -> None:
         ran.append("rare")
 
@@ -89,7 +89,7 @@ async def test_jobs_behind_a_limited_one_are_not_held_up(kit: Kit) -> None:
 
 
 async def test_waiting_for_a_limit_makes_no_busy_loop(kit: Kit) -> None:
-    @kit.registry.job(limits=[RateLimit("1/h")])
+    @kit.registry.job(name=f"rated-{kit.queue}", limits=[RateLimit("1/h")])
     async def rare() -> None: ...
 
     for _ in range(100):
@@ -168,7 +168,7 @@ async def test_slot_is_free_after_a_failure_a_retry_and_a_cancel(kit: Kit) -> No
 
 
 async def test_two_limits_at_once(kit: Kit) -> None:
-    @kit.registry.job(limits=[ConcurrencyLimit(2), RateLimit("5/s")])
+    @kit.registry.job(name=f"rated-{kit.queue}", limits=[ConcurrencyLimit(2), RateLimit("5/s")])
     async def work() -> None:
         await asyncio.sleep(0.01)
 

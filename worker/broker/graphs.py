@@ -23,6 +23,7 @@ class NodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     delay_ms: int | None = msgspec.field(default=None, name="d")
     due_ms: int | None = msgspec.field(default=None, name="u")
     members: tuple[int, ...] | None = msgspec.field(default=None, name="a")
+    after: int | None = msgspec.field(default=None, name="b")
     then: tuple[int, ...] = msgspec.field(default=(), name="s")
     handlers: tuple[int, ...] = msgspec.field(default=(), name="e")
     is_handler: bool = msgspec.field(default=False, name="h")

@@ -8,13 +8,15 @@ from redis.asyncio import Redis
 
 from worker import wire
 from worker.broker import keys, scripts
+from worker.broker.facts import Facts
 from worker.broker.pool import unavailable_when_away
 from worker.errors import JobNotFound, MalformedPayload
 from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
-    """What a worker says of itself at each heartbeat. `started_at` is Unix seconds."""
+    """What a worker says of itself at each heartbeat. `started_at` is Unix seconds, `rate` the tries that it ended in a
+    second, of late."""
 
     id: str
     host: str
@@ -24,6 +26,7 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     running: int
     started_at: float
     jobs: list[str]
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,12 @@ class Inspector:
         latest = _progress(wire.loads(progress, wire.ProgressRecord)) if progress else None
         seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode(), _RunRecord.read(run), latest, past)
         return _waiting(job_id, payload, seen)
+
+    async def why(self, job_id: str) -> Facts:
+        """What a job waits for."""
+        with unavailable_when_away():
+            answer = await scripts.run(self._redis, scripts.WHY, (), (job_id,))
+        return msgspec.json.decode(answer, type=Facts)
 
     async def workers(self) -> list[WorkerRecord]:
         """The workers whose heartbeat is fresh."""

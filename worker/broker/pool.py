@@ -2,7 +2,7 @@
 
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,8 +34,8 @@ AWAY = (
 
 
 class QuickConnection(AbstractConnection):
-    """Does what redis-py 5 does for every command, in less time: it packs with hiredis, and sees without a read that a
-    connection from the pool has been closed."""
+    """Does what redis-py 5 does for every command, in less time, and without `asyncio.wait_for`, which on Python 3.11
+    swallows a cancellation that comes as it ends."""
 
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         """A command as bytes; names of two words and values of other types go redis-py's way."""
@@ -44,9 +44,22 @@ class QuickConnection(AbstractConnection):
                 return [hiredis.pack_command(args)]  # type: ignore[arg-type]  # its stub knows one argument only
         return list(super().pack_command(*args))
 
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Write a command. What the socket does not take stays with the transport: the wait for the answer, which has a
+        time limit, covers it."""
+        if not self.is_connected:
+            await self.connect()  # type: ignore[no-untyped-call]  # redis-py's
+        writer = self._writer
+        if writer is None or writer.transport.is_closing():
+            await self.disconnect(nowait=True)
+            raise errors.ConnectionError("the connection was closed")
+        if isinstance(command, str):
+            command = command.encode()
+        writer.writelines([command] if isinstance(command, bytes) else command)
+
     async def can_read_destructive(self) -> bool:
-        """Whether the other side has closed, so that the pool connects anew. There is never an answer left to read: a
-        command that is broken off takes its connection with it."""
+        """Whether the other side has closed, seen without a read; the pool then connects anew. No answer is ever left
+        to read: a command that is broken off takes its connection with it."""
         return self._reader is None or self._reader.at_eof()
 
 

@@ -24,6 +24,7 @@ HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-
 PARTS: dict[str, tuple[str, ...]] = {
     "claim": ("limits",),
     "enqueue": ("queueing",),
+    "why": ("limits",),
     "fire": ("queueing",),
     "finish": ("limits", "queueing", "workflow"),
     "start": ("queueing", "workflow"),
@@ -66,6 +67,7 @@ PAUSE = _read("pause")
 PURGE = _read("purge")
 QUEUE_STATS = _read("queues")
 LOOKUP = _read("lookup")
+WHY = _read("why")
 HEARTBEAT = _read("heartbeat")
 WORKERS = _read("workers")
 START = _read("start")

@@ -24,6 +24,7 @@ from worker.job import Job, State
 from worker.options import check_options
 from worker.scheduler import Scheduler
 from worker.supervisor import supervise
+from worker.waiting import Reason
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -166,6 +167,17 @@ def job_command(
 async def _find(settings: Settings, job_id: str, wait: float) -> Job:
     async with client_for(settings) as client:
         return await client.wait_for(job_id, wait)
+
+
+@app.command("why")
+def why_command(job_id: Annotated[str, typer.Argument(help="The job's id.")], as_json: AsJson = False) -> None:
+    """Why a job waits."""
+    show.rows([dataclasses.asdict(reason) for reason in run(_why(start(), job_id))], as_json=as_json)
+
+
+async def _why(settings: Settings, job_id: str) -> list[Reason]:
+    async with client_for(settings) as client:
+        return await client.why(job_id)
 
 
 @app.command("cancel")

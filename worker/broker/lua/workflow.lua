@@ -3,7 +3,7 @@
 --   WORKFLOW .. id  hash: state, policy ('stop' or 'continue'), nonce, last (node whose value is the result), left (nodes
 --                   that must still end well), keep (ms to keep all after the end), created, finished, failed (node)
 --   NODES .. id     hash: node -> JSON of what never changes: i job id, q queue, d delay, u due time; a members of a
---                   join; s successors; e handlers of its failure; h if it is a handler; k if it follows success only
+--                   join; b the node before; s successors; e handlers of its failure; h if it is a handler; k if it follows success only
 --   CALLS .. id     hash: node -> payload, without its times
 --   WAITS .. id     hash: node -> predecessors that have not ended well yet
 --   ENDS .. id      hash: node -> final state

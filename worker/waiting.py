@@ -1,0 +1,64 @@
+"""Why a job waits: one function from facts to reasons, for the API, the command line and the dashboard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.broker.facts import Facts, LimitFacts
+from worker.broker.inspect import WorkerRecord
+from worker.broker.keys import PARKED_SCORE, parse_queue_key
+from worker.job import from_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason why a job waits.
+
+    kind: `due`, `queue_paused`, `limit`, `rate`, `steps`, `no_worker_serves`, `no_worker_knows`, `in_line`. until: when
+    it is over, where that is known. jobs: who it waits for, ten at most. ahead: how many are before it in line.
+    """
+
+    kind: str
+    message: str
+    until: datetime | None = None
+    jobs: tuple[str, ...] = ()
+    ahead: int | None = None
+
+
+def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
+    """Why the job waits; empty when it runs or has ended."""
+    if facts.workflow is not None and facts.job is None:
+        return _of_step(facts)
+    if facts.job is None or facts.leased:
+        return []
+    if facts.now < facts.due < PARKED_SCORE:
+        return [Reason("due", "it is not due yet", until=from_ms(facts.due))]
+    queue, _ = parse_queue_key(facts.queue)
+    found = [Reason("queue_paused", f"queue {queue} is paused")] if facts.paused else []
+    found += [_of_limit(limit) for limit in facts.limits if limit.room <= 0]
+    serving = [worker for worker in workers if queue in worker.queues]
+    knowing = [worker for worker in serving if facts.job in worker.jobs]
+    if not serving:
+        found.append(Reason("no_worker_serves", f"no live worker serves queue {queue}"))
+    elif not knowing:
+        found.append(Reason("no_worker_knows", f"no live worker of queue {queue} knows job {facts.job}"))
+    return found or [_in_line(facts, knowing)]
+
+
+def _of_step(facts: Facts) -> list[Reason]:
+    if facts.over or facts.waits <= 0:
+        return []
+    return [Reason("steps", f"it waits for {facts.waits} steps of its workflow", jobs=facts.steps)]
+
+
+def _of_limit(limit: LimitFacts) -> Reason:
+    if limit.is_rate:
+        return Reason("rate", f"the rate is used up: {limit.text}", until=from_ms(limit.free_at))
+    return Reason("limit", f"the places are taken: {limit.text}", jobs=limit.holders)
+
+
+def _in_line(facts: Facts, workers: Sequence[WorkerRecord]) -> Reason:
+    """The estimate takes what those workers have done lately, other jobs included."""
+    rate = sum(worker.rate for worker in workers)
+    until = from_ms(facts.now + 1000 * facts.ahead / rate) if rate > 0 and facts.ahead else None
+    return Reason("in_line", f"{facts.ahead} jobs are before it", until=until, ahead=facts.ahead)
