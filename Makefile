@@ -17,8 +17,8 @@ check: .venv/ready
 	@$(BIN)/lint-imports
 
 chaos: .venv/ready
-	@CHAOS_JOBS=20000 CHAOS_WORKFLOWS=500 CHAOS_SECONDS=90 CHAOS_RESTARTS=3 CHAOS_SCHEDULES=200 \
-		CHAOS_SCHEDULE_SECONDS=60 $(BIN)/pytest -q tests/chaos tests/flow/test_schedules_over_processes.py
+	@CHAOS_JOBS=20000 CHAOS_WORKFLOWS=500 CHAOS_SECONDS=90 CHAOS_RESTARTS=3 CHAOS_SCHEDULES=200 CHAOS_TRANSACTIONS=10000 \
+		CHAOS_SCHEDULE_SECONDS=60 $(BIN)/pytest -q tests/chaos tests/flow/test_schedules_over_processes.py tests/flow/test_outbox.py
 
 bench: .venv/ready
 	@$(BIN)/python -m benchmarks

@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     timeout: Seconds = 900.0
     result_ttl: float = Field(3600.0, ge=0)
 
+    database_pool: int = Field(10, ge=1, le=1000)
+
     max_body: int = Field(1024 * 1024, ge=1024)
     sms_url: str | None = Field(None, pattern=r"^https?://")
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from settings import load_settings
-from worker import EmbarqError, resource
+from worker import Context, EmbarqError, resource
+from worker.database import Database
 
 PROVIDER_TIMEOUT = 10.0
 
@@ -65,6 +67,21 @@ class FileStore:
         if not path.is_relative_to(self.root.resolve()):
             raise FileOutsideStore(f"{name!r} is not inside the folder of files")
         return path
+
+
+@resource
+async def database() -> AsyncIterator[Database]:
+    """The database at `DATABASE_URL`; without one, only the jobs that use it fail."""
+    settings = load_settings()
+    async with Database.open(settings.database_url, size=settings.database_pool) as opened:
+        yield opened
+
+
+@resource
+async def session(ctx: Context) -> AsyncIterator[AsyncSession]:
+    """A session for one try: committed when the job returns, rolled back when it raises."""
+    async with ctx.resource(Database).session() as opened:
+        yield opened
 
 
 @resource

@@ -5,7 +5,9 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, text
 
-import worker.ledger  # noqa: F401  # declares a table
+import jobs.models  # noqa: F401  # these three declare tables
+import worker.ledger
+import worker.outbox  # noqa: F401
 from worker.database import make_engine, metadata
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database

@@ -7,7 +7,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import worker.ledger  # noqa: F401  # declares a table
+import jobs.models  # noqa: F401  # these three declare tables
+import worker.ledger
+import worker.outbox  # noqa: F401
 from worker.cli.migrate import migrate
 from worker.database import metadata
 

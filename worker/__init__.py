@@ -11,6 +11,7 @@ from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Job, JobError, Priority, Progress, State, Try
 from worker.limits import ConcurrencyLimit, RateLimit
+from worker.resources import injected
 from worker.retries import RetryPolicy
 from worker.signature import Signature
 from worker.workflows import Workflow, WorkflowState, chain, chord, group
@@ -48,6 +49,7 @@ __all__ = [
     "discover",
     "every",
     "group",
+    "injected",
     "job",
     "registry",
     "resource",

@@ -1,7 +1,7 @@
 """A job's arguments, checked against its signature by pydantic: at enqueue, and again in the worker."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, with_config
@@ -14,6 +14,10 @@ from worker.options import problems
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+def _is_one_of(hint: Any, resources: Container[type]) -> bool:
+    return isinstance(hint, type) and hint in resources
+
+
 class ArgumentSchema:
     """The arguments that a job function takes, without its context.
 
@@ -21,7 +25,8 @@ class ArgumentSchema:
         DefinitionError: a parameter has no annotation, or cannot be sent by name.
     """
 
-    def __init__(self, job: str, function: Callable[..., Any]) -> None:
+    def __init__(self, job: str, function: Callable[..., Any], resources: Container[type] = ()) -> None:
+        """`resources`: types that the worker provides; parameters of these are injected, not sent."""
         self._job = job
         try:
             hints = get_type_hints(function, include_extras=True)
@@ -29,7 +34,9 @@ class ArgumentSchema:
             raise DefinitionError(f"job {job!r}: an annotation names something unknown: {error}") from error
         parameters = list(inspect.signature(function).parameters.values())
         self.takes_context = bool(parameters) and hints.get(parameters[0].name) is Context
-        self._parameters = {p.name: p for p in parameters[self.takes_context :]}
+        taken = {p.name: p for p in parameters[self.takes_context :]}
+        self.injected: dict[str, type] = {name: hints[name] for name in taken if _is_one_of(hints.get(name), resources)}
+        self._parameters = {name: p for name, p in taken.items() if name not in self.injected}
         self._order = list(self._parameters)
         self._hints = hints
         self._adapter = self._build(self._parameters, hints)

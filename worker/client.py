@@ -77,6 +77,9 @@ class Client(ArqCalls):
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call; the handle's `created` is False when a job that stands for it was there already."""
+        if call.options.get("durable"):
+            problem = ArgumentProblem(("options", "durable"), "is for enqueue_in, whose transaction keeps the job")
+            raise InvalidOptions(call.definition.name, [problem])
         if any(name in call.options for name in CALLBACKS):
             return await self._enqueue_with_callbacks(call)
         placed = await self.batches.add(pack(call))
@@ -271,8 +274,8 @@ async def _another_look(ended: asyncio.Event, deadline: float | None) -> bool:
 
 
 def _pack_alone(call: Call[Any]) -> NewJob:
-    clash = next((name for name in CALLBACKS if name in call.options), None)
+    clash = next((name for name in (*CALLBACKS, "durable") if name in call.options), None)
     if clash is not None:
-        problem = ArgumentProblem(("options", clash), "enqueue_many takes no callbacks; start a group")
+        problem = ArgumentProblem(("options", clash), f"enqueue_many takes no {clash}")
         raise InvalidOptions(call.definition.name, [problem])
     return pack(call)

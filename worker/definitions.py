@@ -1,7 +1,8 @@
 """`@job`: a function becomes a job with declared options; the registry knows all of them by name."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -10,12 +11,12 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Type
 from worker.arguments import ArgumentSchema
 from worker.context import Context, current_context
 from worker.cron import Every
-from worker.errors import DefinitionError, EmbarqError, UnknownJob
+from worker.errors import DefinitionError, EmbarqError, UnknownJob, UnknownResource
 from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Priority
 from worker.limits import Limit
 from worker.options import EnqueueOptions, check_options
-from worker.resources import Provider, provided_type
+from worker.resources import Provider, is_per_try, provided_type
 from worker.retries import RetryPolicy
 from worker.schedules import ScheduleRecord, make_record
 from worker.signature import Signature
@@ -119,7 +120,10 @@ class JobDefinition(Generic[P, R]):
     @cached_property
     def schema(self) -> ArgumentSchema:
         """What the function takes; built at discovery, when all annotations can be resolved."""
-        schema = ArgumentSchema(self.name, self.function)
+        schema = ArgumentSchema(self.name, self.function, self.registry.resource_types)
+        for name, kind in schema.injected.items():
+            if not self.is_async and (self.in_process or self.registry.opens_per_try(kind)):
+                raise DefinitionError(f"job {self.name!r}: {name!r} can be given to a coroutine only")
         for limit in self.declared.get("limits", ()):
             if limit.by is not None and limit.by not in schema.names:
                 raise DefinitionError(f"job {self.name!r}: a limit is by {limit.by!r}, which is no argument of it")
@@ -128,6 +132,9 @@ class JobDefinition(Generic[P, R]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function directly, in the job that runs here or in a context of its own."""
         context = current_context() or Context(job_id="direct", job=self.name)
+        missing = [name for name in self.schema.injected if name not in kwargs]
+        if missing:
+            raise UnknownResource(f"job {self.name!r}, called directly, must be given {missing[0]}=...")
         returned = self.invoke(context, args, kwargs)
         return await returned if inspect.isawaitable(returned) else returned
 
@@ -168,6 +175,14 @@ class JobDefinition(Generic[P, R]):
         """The job as a step that takes no result."""
         return Signature(self, args, kwargs, immutable=True)
 
+    async def enqueue_in(self, session: Any, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Queue the job if and when the transaction of `session` commits; the id that it will have.
+
+        Raises:
+            InvalidArguments: they do not fit the signature.
+        """
+        return await put_into_outbox(session, self.call(*args, **kwargs))
+
     def options(self, **options: Unpack[EnqueueOptions]) -> "BoundJob[P, R]":
         """The same job with options for one call: `await send_email.options(delay=60).enqueue(...)`.
 
@@ -199,9 +214,20 @@ class BoundJob(Generic[P, R]):
         """The job as a step that takes no result."""
         return Signature(self._definition, args, kwargs, self._options, immutable=True)
 
+    async def enqueue_in(self, session: Any, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Queue the job if and when a transaction commits; see `JobDefinition.enqueue_in`."""
+        return await put_into_outbox(session, self.call(*args, **kwargs))
+
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Queue the job; raises as `JobDefinition.enqueue` does."""
         return await self._definition.registry.producer.enqueue(self.call(*args, **kwargs))
+
+
+async def put_into_outbox(session: Any, call: Call[Any]) -> str:
+    """Write a call in a transaction of the database."""
+    from worker import outbox  # noqa: PLC0415  # SQLAlchemy is loaded by those who have a session
+
+    return await outbox.put(session, call)
 
 
 class JobDecorator:
@@ -327,8 +353,34 @@ class Registry:
 
     @property
     def providers(self) -> list[Provider]:
-        """Every resource's provider, in the order of registration."""
-        return list(self._providers.values())
+        """The providers of what is opened once a worker, in the order of registration."""
+        return [provider for provider in self._providers.values() if not is_per_try(provider)]
+
+    @property
+    def resource_types(self) -> frozenset[type]:
+        """All types that jobs may ask for."""
+        return frozenset(self._providers)
+
+    def opens_per_try(self, kind: type) -> bool:
+        """Whether a resource is opened anew for each try."""
+        return is_per_try(self._providers[kind])
+
+    @asynccontextmanager
+    async def given(self, wanted: Mapping[str, type], context: Context) -> AsyncIterator[dict[str, Any]]:
+        """What a job asks for, by the names of its parameters; what is opened for this try is closed on leaving.
+
+        Raises:
+            UnknownResource: the worker has not opened it.
+        """
+        async with AsyncExitStack() as stack:
+            found: dict[str, Any] = {}
+            for name, kind in wanted.items():
+                if self.opens_per_try(kind):
+                    opened = asynccontextmanager(self._providers[kind])(context)
+                    found[name] = await stack.enter_async_context(opened)
+                else:
+                    found[name] = context.resource(kind)
+            yield found
 
     @property
     def producer(self) -> Producer:

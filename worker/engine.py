@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import structlog
 from arq.typing import WorkerCoroutine
@@ -48,6 +48,14 @@ HEARTBEAT_INTERVAL = 3.0
 LEAVE_AFTER_HAND_BACK = 3.0
 
 
+class Companion(Protocol):
+    """Something that a worker process does beside its jobs, such as relaying an outbox."""
+
+    async def run(self) -> None:
+        """Do it until cancelled; nothing that goes wrong in it may end it."""
+        ...
+
+
 @dataclass
 class JobFunction(Function):
     """A job as arq's worker lists it, with our definition."""
@@ -75,7 +83,10 @@ class Worker(ArqWorker):
     `burst`, until the queues are empty); all it started has ended by then, or was handed back.
     """
 
-    def __init__(self, client: Client, registry: Registry, config: WorkerConfig) -> None:
+    def __init__(
+        self, client: Client, registry: Registry, config: WorkerConfig, companions: Sequence[Companion] = ()
+    ) -> None:
+        """`companions` run beside the jobs until the worker ends."""
         service = Service.read(config.queues)
         super().__init__(
             [_as_arq(definition, config) for definition in registry],
@@ -92,6 +103,7 @@ class Worker(ArqWorker):
         )
         self.id = f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
         self.client = client
+        self._companions = companions
         self.config = config
         self.executor = Executor(registry, config, self.id, client.broker, client.graphs)
         self.runs: dict[str, Run] = {}
@@ -132,6 +144,7 @@ class Worker(ArqWorker):
                 if self.config.schedules and not self.burst:
                     scheduler = Scheduler(self.client.schedules, self._registry)
                     background.append(group.create_task(scheduler.run(), name="scheduler"))
+                background += [group.create_task(each.run(), name=type(each).__name__) for each in self._companions]
                 guardian = self._guardian()
                 guardian.start()
                 with contextlib.suppress(BrokerUnavailable):

@@ -190,17 +190,30 @@ class Executor:
     async def _call(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         """A coroutine runs in this loop, a plain function in a thread or process with the same context variables."""
         if definition.is_async:
-            coroutine = cast(Coroutine[Any, Any, object], definition.invoke(run.context, (), arguments))
-            job = Interruptible(coroutine)
+            job = Interruptible(self._coroutine(run, definition, arguments))
             run.interrupt = lambda: job.interrupt(SoftTimeLimitExceeded(run.soft_limit))
             run.stack = job.stack
             return await job
         if definition.in_process:
             return await self._processes.run(definition.function, arguments, run)
-        thread = JobThread(f"job {run.claimed.id}", lambda: definition.invoke(run.context, (), arguments))
-        run.interrupt = lambda: thread.interrupt(SoftTimeLimitExceeded)
-        run.stack = thread.stack
-        return await thread.run()
+        async with self._registry.given(definition.schema.injected, run.context) as given:
+            every = {**arguments, **given}
+            thread = JobThread(f"job {run.claimed.id}", lambda: definition.invoke(run.context, (), every))
+            run.interrupt = lambda: thread.interrupt(SoftTimeLimitExceeded)
+            run.stack = thread.stack
+            return await thread.run()
+
+    def _coroutine(
+        self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]
+    ) -> Coroutine[Any, Any, object]:
+        if definition.schema.injected:
+            return self._with_resources(run, definition, arguments)
+        return cast(Coroutine[Any, Any, object], definition.invoke(run.context, (), arguments))
+
+    async def _with_resources(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+        """What is opened for this try is closed inside it: a session that cannot commit makes the try fail."""
+        async with self._registry.given(definition.schema.injected, run.context) as given:
+            return await cast(Coroutine[Any, Any, object], definition.invoke(run.context, (), arguments | given))
 
     def _limits(self, payload: wire.Payload, definition: JobDefinition[..., Any]) -> tuple[float | None, float]:
         """Soft and hard limit in seconds: the call's, else the job's, else the worker's.

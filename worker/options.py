@@ -45,6 +45,7 @@ class EnqueueOptions(TypedDict, total=False):
     debounce: it starts so long after the last of such calls, with that call's options.
     throttle: it starts at once, then at most once in so long; calls between are one job, with the last one's options.
     unique_key: what makes calls the same for these three, in place of the arguments.
+    durable: for `enqueue_in` only: the job stays in the database until it has ended, and comes back if Redis lost it.
     on_success / on_error: a signature that gets the result, or `{"job_id", "error"}` when the job has failed for good.
     """
 
@@ -63,6 +64,7 @@ class EnqueueOptions(TypedDict, total=False):
     debounce: Annotated[float, Field(gt=0, le=_YEAR)]
     throttle: Annotated[float, Field(gt=0, le=_YEAR)]
     unique_key: Annotated[str, Field(min_length=1, max_length=200)]
+    durable: bool
     on_success: InstanceOf[Signature[Any]]
     on_error: InstanceOf[Signature[Any]]
 
@@ -71,6 +73,9 @@ class EnqueueOptions(TypedDict, total=False):
 EXCLUSIVE = (
     ("delay", "run_at", "debounce", "throttle"),
     ("unique_for", "debounce", "throttle"),
+    ("unique_for", "durable"),
+    ("debounce", "durable"),
+    ("throttle", "durable"),
     ("unique_for", "on_success"),
     ("unique_for", "on_error"),
     ("debounce", "on_success"),

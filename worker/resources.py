@@ -1,12 +1,19 @@
-"""Resources that jobs share (HTTP clients, pools): opened once a worker, closed with it, found by type."""
+"""What jobs are given, found by type: opened once a worker (HTTP clients, pools), or once a try (a database session).
 
+A provider is an async generator function. One that takes the context is asked anew for each try.
+"""
+
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, get_args, get_type_hints
 
 from worker.errors import DefinitionError
 
-Provider = Callable[[], AsyncIterator[Any]]
+Provider = Callable[..., AsyncIterator[Any]]
+
+# The default of an injected parameter, so that type checkers let callers leave it out.
+injected: Any = object()
 
 
 def provided_type(provider: Provider) -> type:
@@ -19,6 +26,11 @@ def provided_type(provider: Provider) -> type:
     if len(annotation) != 1 or not isinstance(annotation[0], type):
         raise DefinitionError(f"resource {provider.__name__!r} must be annotated -> AsyncIterator[SomeClass]")
     return annotation[0]
+
+
+def is_per_try(provider: Provider) -> bool:
+    """Whether the provider is asked anew for each try: it takes the context."""
+    return bool(inspect.signature(provider).parameters)
 
 
 @asynccontextmanager

@@ -168,6 +168,18 @@ class Broker:
             for job, answer in zip(jobs, answers, strict=True)
         ]
 
+    async def whereabouts(self, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Which of these jobs have ended, and of which there is no trace at all."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.exists(keys.RESULT + job_id)
+            pipe.exists(keys.JOB + job_id)
+        with unavailable_when_away():
+            found = await pipe.execute()
+        seen = list(zip(job_ids, found[::2], found[1::2], strict=True))
+        ended = {job_id for job_id, result, _ in seen if result}
+        return ended, {job_id for job_id, result, payload in seen if not result and not payload}
+
     async def exchange(
         self, settlements: Sequence[Settlement], claim: ClaimRequest | None
     ) -> tuple[list[bool], Claim | None]:

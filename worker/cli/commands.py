@@ -8,6 +8,8 @@ import dataclasses
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import typer
@@ -15,10 +17,11 @@ import typer
 from settings import Settings
 from worker.cli import operate, show
 from worker.cli.run import client_for, run, start
+from worker.client import Client
 from worker.config import WorkerConfig
 from worker.definitions import registry
 from worker.embedded import postgres_for
-from worker.engine import Worker
+from worker.engine import Companion, Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
 from worker.options import check_options
@@ -109,10 +112,23 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
 
 
 async def _work(settings: Settings, config: WorkerConfig) -> None:
-    async with client_for(settings) as client:
-        worker = Worker(client, registry, config)
+    async with client_for(settings) as client, companions_of(settings, client) as companions:
+        worker = Worker(client, registry, config, companions)
         worker.handle_signals()
         await worker.async_run()
+
+
+@asynccontextmanager
+async def companions_of(settings: Settings, client: Client) -> AsyncIterator[list[Companion]]:
+    """What needs a database, where one is set."""
+    if settings.database_url is None:
+        yield []
+        return
+    from worker.database import Database  # noqa: PLC0415
+    from worker.relay import Relay  # noqa: PLC0415
+
+    async with Database.open(settings.database_url, size=3) as database:
+        yield [Relay(database.engine, client.broker)]
 
 
 @app.command("scheduler")

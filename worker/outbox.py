@@ -1,0 +1,59 @@
+"""Jobs that are written in the caller's database transaction: queued if it commits, and not at all if it does not."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, Table, Text, func, insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from worker.database import metadata
+from worker.definitions import Call
+from worker.errors import ArgumentProblem, InvalidOptions
+from worker.packing import pack
+
+CHANNEL = "embarq_outbox"
+
+outbox_table = Table(
+    "embarq_outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("nonce", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("delay_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger),
+    Column("unique", Text, nullable=False),
+    Column("durable", Boolean, nullable=False),
+    Column("written_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("sent_at", DateTime(timezone=True)),
+    Index("embarq_outbox_unsent", "written_at", postgresql_where=text("sent_at IS NULL")),
+    Index("embarq_outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+)
+
+
+async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
+    """Write a call in the caller's transaction; the id that its job will have.
+
+    A relay hands it to Redis after the commit, within milliseconds where one is up. A durable call stays on record
+    until its job has ended, so that it is queued again if Redis lost it.
+
+    Raises:
+        InvalidOptions: the call has callbacks.
+    """
+    clash = next((name for name in ("on_success", "on_error") if name in call.options), None)
+    if clash is not None:
+        problem = ArgumentProblem(("options", clash), "is not for enqueue_in; let the job start a workflow")
+        raise InvalidOptions(call.definition.name, [problem])
+    job = pack(call)
+    row = {
+        "id": job.id,
+        "nonce": job.nonce,
+        "queue": job.queue_key,
+        "payload": job.payload,
+        "delay_ms": job.delay_ms,
+        "due_ms": job.due_ms,
+        "unique": job.unique,
+        "durable": call.options.get("durable", False),
+    }
+    await session.execute(insert(outbox_table).values(row))
+    await session.execute(text(f"NOTIFY {CHANNEL}"))
+    return job.id
