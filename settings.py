@@ -3,7 +3,7 @@
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +14,7 @@ def _split(value: object) -> object:
 
 
 Seconds = Annotated[float, Field(gt=0)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
@@ -99,7 +100,15 @@ class Settings(BaseSettings):
     database_pool: int = Field(10, ge=1, le=1000)
 
     max_body: int = Field(1024 * 1024, ge=1024)
-    sms_url: str | None = Field(None, pattern=r"^https?://")
+    sms_url: HttpUrl | None = None
+    payment_url: HttpUrl | None = None
+    crm_url: HttpUrl | None = None
+    warehouse_url: HttpUrl | None = None
+    smtp_url: str | None = Field(None, pattern=r"^smtps?://")
+    mail_port: int = Field(8025, ge=1, le=65535)
+    mail_from: str = "Learning platform <learning@example.com>"
+    seed: bool = False
+    secret: str | None = Field(None, min_length=16)
 
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.CONSOLE
@@ -112,7 +121,17 @@ class Settings(BaseSettings):
     @property
     def sms_endpoint(self) -> str:
         """The SMS provider's URL: `EMBARQ_SMS_URL`, or the stand-in that the API serves in development."""
-        return self.sms_url or f"http://127.0.0.1:{self.port}/stand-ins/sms"
+        return self.service_url("sms")
+
+    @property
+    def smtp_endpoint(self) -> str:
+        """The mail server's URL: `EMBARQ_SMTP_URL`, or the catcher that the API runs in development."""
+        return self.smtp_url or f"smtp://127.0.0.1:{self.mail_port}"
+
+    def service_url(self, name: Literal["sms", "payment", "crm", "warehouse"]) -> str:
+        """The URL of an outside service, or of the stand-in that the API serves in development."""
+        own = {"sms": self.sms_url, "payment": self.payment_url, "crm": self.crm_url, "warehouse": self.warehouse_url}
+        return own[name] or f"http://127.0.0.1:{self.port}/stand-ins/{name}"
 
 
 def load_settings() -> Settings:

@@ -9,16 +9,19 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
-from api.endpoints import bulk, contact, health, jobs, queues, schedules, stand_ins, workflows
+from api.endpoints import bulk, contact, health, jobs, platform, queues, schedules, stand_ins, workflows
 from api.errors import HANDLERS
+from api.mail_catcher import MailCatcher, catching_mail
 from api.middleware import BodyLimit, RequestContext
 from api.schemas import BASE
 from api.stand_ins import MessageBox
 from api.state import Shared
-from jobs.resources import PROVIDER_TIMEOUT, SmsProvider
+from jobs.providers import PROVIDER_TIMEOUT, SmsProvider
+from jobs.resources import open_store
+from jobs.seed import seed_development
 from settings import LogFormat, Settings, load_settings
 from worker.client import Client
-from worker.database import make_engine
+from worker.database import Database
 from worker.definitions import registry
 from worker.discovery import discover
 from worker.errors import EmbarqError
@@ -27,6 +30,23 @@ from worker.observability.logs import configure_logs
 # Bodies with many jobs may be larger than others.
 MANY_JOBS = (f"{BASE}/jobs/bulk", f"{BASE}/workflows")
 MANY_TIMES_LARGER = 16
+
+
+PLATFORM = [
+    Route("/register", platform.register, methods=["POST"]),
+    Route("/password-reset", platform.reset_password, methods=["POST"]),
+    Route("/enrolments", platform.enrol, methods=["POST"]),
+    Route("/courses/{id:int}/complete", platform.complete_course, methods=["POST"]),
+    Route("/orders", platform.place_order, methods=["POST"]),
+    Route("/messages/bulk", platform.send_messages, methods=["POST"]),
+    Route("/students/{id:int}/report", platform.report_on_student, methods=["POST"]),
+    Route("/exports/students", platform.export_students, methods=["POST"]),
+    Route("/files/{id:int}", platform.download),
+    Route("/broadcast", platform.broadcast_note, methods=["POST"]),
+    Route("/process", platform.process, methods=["POST"]),
+    Route("/calculate", platform.calculate, methods=["POST"]),
+    Route("/certificates/{id:int}/revoke", platform.revoke, methods=["POST"]),
+]
 
 
 class Lifespan(TypedDict):
@@ -88,6 +108,7 @@ def _routes(settings: Settings) -> list[Route | Mount]:
                 Route("/workflows/{id}", workflows.show),
                 Route("/workflows/{id}/cancel", workflows.cancel, methods=["POST"]),
                 Route("/workflows/{id}/retry", workflows.retry, methods=["POST"]),
+                *PLATFORM,
                 Route("/contact", contact.contact, methods=["POST"]),
             ],
         ),
@@ -97,8 +118,9 @@ def _routes(settings: Settings) -> list[Route | Mount]:
     ]
     if settings.development:
         routes += [
-            Route("/stand-ins/sms", stand_ins.take_message, methods=["POST"]),
-            Route("/stand-ins/sms", stand_ins.list_messages),
+            Route("/stand-ins/{service}", stand_ins.take_request, methods=["POST"]),
+            Route("/stand-ins/{service}/trouble", stand_ins.make_trouble, methods=["POST"]),
+            Route("/stand-ins/{service}", stand_ins.list_requests),
         ]
     return routes
 
@@ -111,16 +133,23 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
-        database = make_engine(settings.database_url) if settings.database_url else None
-        if database is not None:
-            stack.push_async_callback(database.dispose)
+        database = await stack.enter_async_context(Database.open(settings.database_url))
+        kept = settings.data_dir / "stand-ins"
+        boxes = {name: MessageBox(kept / f"{name}.jsonl") for name in (*stand_ins.SERVICES, "mail")}
+        if settings.development and settings.smtp_url is None:
+            catcher = MailCatcher(boxes["mail"], kept / "mail")
+            await stack.enter_async_context(catching_mail(catcher, settings.mail_port))
         registry.bind(client)
         stack.callback(registry.bind, None)
+        if settings.seed:
+            await seed_development.enqueue()
         yield Shared(
             client=client,
             registry=registry,
             database=database,
+            store=open_store(settings),
             sms=SmsProvider(http, settings.sms_endpoint),
-            box=MessageBox(settings.data_dir / "stand-ins" / "sms.jsonl"),
+            boxes=boxes,
+            troubles={},
             contacts=MessageBox(settings.data_dir / "contacts.jsonl"),
         )

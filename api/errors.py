@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from api.json import InvalidJson, ProblemResponse
+from jobs.lookups import Missing
+from jobs.services.people import AddressTaken
 from worker.database import DatabaseUnavailable
 from worker.errors import (
     ArgumentProblem,
@@ -49,6 +51,10 @@ class BodyTooLarge(EmbarqError):
         super().__init__(f"the body is larger than {limit} bytes")
 
 
+class LinkExpired(EmbarqError):
+    """A link to a file has expired, or was never ours."""
+
+
 class IdempotencyConflict(EmbarqError):
     """The key was used for another request."""
 
@@ -57,6 +63,9 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidJson: HTTPStatus.BAD_REQUEST,
     UnknownJob: HTTPStatus.NOT_FOUND,
     JobNotFound: HTTPStatus.NOT_FOUND,
+    Missing: HTTPStatus.NOT_FOUND,
+    LinkExpired: HTTPStatus.FORBIDDEN,
+    AddressTaken: HTTPStatus.CONFLICT,
     WorkflowNotFound: HTTPStatus.NOT_FOUND,
     ScheduleNotFound: HTTPStatus.NOT_FOUND,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -53,6 +53,50 @@ class ContactBody(Body):
     message: Annotated[str, Field(min_length=1, max_length=5000)]
 
 
+Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+
+
+class RegistrationBody(Body):
+    """`POST /register`."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    email: Address
+
+
+class ResetBody(Body):
+    """`POST /password-reset`."""
+
+    email: Address
+
+
+class EnrolmentBody(Body):
+    """`POST /enrolments`."""
+
+    student_id: Id
+    course_id: Id
+
+
+class CompletionBody(Body):
+    """`POST /courses/{id}/complete`."""
+
+    student_id: Id
+
+
+class OrderLineBody(Body):
+    """A product in an order."""
+
+    product_id: Id
+    quantity: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class OrderBody(Body):
+    """`POST /orders`."""
+
+    user_id: Id
+    lines: Annotated[list[OrderLineBody], Field(min_length=1, max_length=100)]
+
+
 def job_record(job: Job) -> dict[str, Any]:
     """A job as clients see it."""
     return {

@@ -3,28 +3,32 @@
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 
 from api.stand_ins import MessageBox
-from jobs.resources import SmsProvider
+from jobs.providers import SmsProvider
+from jobs.storage import FileStore
 from worker.client import Client
+from worker.database import Database
 from worker.definitions import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The process's client of the queue, its jobs, its database if there is one, and its SMS provider.
+    """The process's client of the queue, its jobs, database, files, and SMS provider.
 
-    `box` keeps what the SMS stand-in got, `contacts` what the contact form did.
+    `contacts` keeps what the contact form got, `boxes` what each stand-in did; `troubles` are the answers that a
+    stand-in is to give next.
     """
 
     client: Client
     registry: Registry
-    database: AsyncEngine | None
+    database: Database
+    store: FileStore
     sms: SmsProvider
-    box: MessageBox
     contacts: MessageBox
+    boxes: dict[str, MessageBox]
+    troubles: dict[str, list[int]]
 
 
 def shared(request: Request) -> Shared:

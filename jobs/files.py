@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from jobs.resources import FileStore
+from jobs.storage import FileStore
 from worker import Context, job
 
 LINES_PER_REPORT = 100

@@ -3,10 +3,13 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypedDict
 
-from jobs.resources import MessageRefused, ProviderUnavailable, SmsProvider
-from worker import Context, Retry, job
+from jobs.models import Message
+from jobs.providers import WHILE_AWAY, MessageRefused, ProviderUnavailable, SmsProvider
+from worker import Context, Permanent, RateLimit, Retry, injected, job
 
 PhoneNumber = Annotated[str, Field(pattern=r"^\+?[0-9]{5,15}$")]
 LONGEST_DELAY = 300.0
@@ -26,7 +29,7 @@ class BulkReport(TypedDict):
     refused: list[Refusal]
 
 
-@job()
+@job(limits=[RateLimit("100/m")])
 async def send_bulk_messages(
     ctx: Context,
     numbers: Annotated[list[PhoneNumber], Field(min_length=1, max_length=10_000)],
@@ -51,3 +54,35 @@ async def send_bulk_messages(
             raise Retry(delay=min(LONGEST_DELAY, 2.0**ctx.try_number)) from error
         ctx.progress(place, len(numbers), f"{place} of {len(numbers)} sent")
     return {"sent": len(numbers) - len(refused), "refused": refused}
+
+
+TEMPLATES = {
+    "reminder": "Dear {name}, {course} goes on tomorrow.",
+    "code": "Your code is {code}. It is good for ten minutes.",
+    "welcome": "Welcome, {name}!",
+}
+
+
+class TemplateProblem(Permanent):
+    """The template is unknown, or lacks a value."""
+
+
+@job(max_tries=8, retry=WHILE_AWAY)
+async def send_template_message(
+    ctx: Context,
+    number: PhoneNumber,
+    template: Literal["reminder", "code", "welcome"],
+    values: dict[str, str],
+    session: AsyncSession = injected,
+    sms: SmsProvider = injected,
+) -> str:
+    """Send a message from a template and keep a record of it; the text. The provider drops a second one of the job."""
+    try:
+        text = TEMPLATES[template].format_map(values)
+    except KeyError as error:
+        raise TemplateProblem(f"template {template!r} needs a value for {error}") from error
+    key = f"job:{ctx.job_id}"
+    await sms.send(number, text, "text", key=key)
+    row = insert(Message).values(number=number, message=text, key=key)
+    await session.execute(row.on_conflict_do_nothing())
+    return text

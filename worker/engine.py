@@ -337,7 +337,8 @@ class Worker(ArqWorker):
         )
         known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._pump.service.keys(1))
         if self._serves_all:
-            self._serve(Service(tuple(sorted({keys.parse_queue_key(key)[0] for key in known}))))
+            declared = {definition.queue for definition in self._registry}
+            self._serve(Service(tuple(sorted({keys.parse_queue_key(key)[0] for key in known} | declared))))
 
     def _rate(self) -> float:
         """Tries that ended in a second: what the last interval had counts for half, what was before for the rest."""

@@ -9,7 +9,7 @@ from api.json import JsonResponse, read_object
 from api.middleware import after_response
 from api.schemas import ContactBody
 from api.state import shared
-from jobs.resources import SmsProvider
+from jobs.providers import SmsProvider
 
 
 async def contact(request: Request) -> Response:

@@ -26,10 +26,10 @@ async def ready(request: Request) -> Response:
         warnings = (await here.client.inspector.server()).warnings
     except BrokerUnavailable as error:
         found["redis"] = str(error)
-    if here.database is not None:
+    if here.database.is_set:
         found["database"] = "ok"
         try:
-            await ping(here.database)
+            await ping(here.database.engine)
         except DatabaseUnavailable as error:
             found["database"] = str(error)
     serves = all(finding in ("ok", "not set") for finding in found.values())

@@ -1,27 +1,60 @@
-"""Stand-ins for outside services in development: they keep what they got where a person can look at it."""
+"""Stand-ins for outside services in development: they keep what they got where a person can look at it, and can be told
+to fail."""
 
+import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.errors import InvalidBody
 from api.json import JsonResponse, read_object
 from api.schemas import MessageBody
 from api.state import shared
+from worker.errors import ArgumentProblem
 
 LISTED = 1000
+SERVICES = ("sms", "payment", "crm", "warehouse")
 
 
-async def take_message(request: Request) -> Response:
-    """`POST /stand-ins/sms`, as an SMS provider: 201, or 200 when the Idempotency-Key was seen before."""
-    body = MessageBody.read(await read_object(request))
-    record = {"received_at": datetime.now(UTC).isoformat(), **body.model_dump()}
-    record["key"] = request.headers.get("Idempotency-Key")
-    added = shared(request).box.add(record)
-    return JsonResponse({"status": "accepted" if added else "seen before"}, 201 if added else 200)
+async def take_request(request: Request) -> Response:
+    """`POST /stand-ins/{service}`: 201, 200 when the key was seen before, or the trouble that it was told to make.
+
+    A payment is answered with its charge's id, the same for the same key.
+    """
+    name, here = _service(request, *SERVICES), shared(request)
+    body = dict(await read_object(request))
+    if here.troubles.get(name):
+        return JsonResponse({"status": "in trouble"}, here.troubles[name].pop(0))
+    if name == "sms":
+        body = MessageBody.read(body).model_dump()
+    key = request.headers.get("Idempotency-Key")
+    added = here.boxes[name].add({"received_at": datetime.now(UTC).isoformat(), **body, "key": key})
+    answer: dict[str, Any] = {"status": "accepted" if added else "seen before"}
+    if name == "payment":
+        answer["id"] = "ch_" + hashlib.sha256(str(key).encode()).hexdigest()[:24]
+    return JsonResponse(answer, 201 if added else 200)
 
 
-async def list_messages(request: Request) -> Response:
-    """`GET /stand-ins/sms`: how many messages came, and the newest thousand."""
-    count, messages = await shared(request).box.newest(LISTED)
+async def list_requests(request: Request) -> Response:
+    """`GET /stand-ins/{service}`: how many requests came, and the newest thousand; of `mail`, the e-mails."""
+    count, messages = await shared(request).boxes[_service(request, *SERVICES, "mail")].newest(LISTED)
     return JsonResponse({"count": count, "messages": messages})
+
+
+async def make_trouble(request: Request) -> Response:
+    """`POST /stand-ins/{service}/trouble`: `{"statuses": [503, 503]}` are its next answers."""
+    statuses = (await read_object(request)).get("statuses")
+    if not isinstance(statuses, list) or not all(isinstance(each, int) and 400 <= each < 600 for each in statuses):
+        raise InvalidBody([ArgumentProblem(("statuses",), "is a list of numbers from 400 to 599")])
+    shared(request).troubles[_service(request, *SERVICES)] = list(statuses)
+    return JsonResponse({"statuses": statuses})
+
+
+def _service(request: Request, *known: str) -> str:
+    name: str = request.path_params["service"]
+    if name not in known:
+        raise HTTPException(404, f"there is no stand-in for {name!r}")
+    return name

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from jobs.files import process_large_file
-from jobs.resources import FileOutsideStore, FileStore, file_store
+from jobs.resources import file_store
+from jobs.storage import FileOutsideStore, FileStore
 from tests.support import Kit
 from worker import Context, Progress, State
 

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from jobs.messaging import send_bulk_messages
-from jobs.resources import MessageRefused, ProviderUnavailable, SmsProvider
+from jobs.providers import MessageRefused, ProviderUnavailable, SmsProvider
 from worker import Context, Retry
 
 

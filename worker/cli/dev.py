@@ -26,12 +26,13 @@ def run_all(settings: Settings) -> int:
             "REDIS_URL": redis_url,
             "DATABASE_URL": database_url,
             "PYTHONUNBUFFERED": "1",
+            "EMBARQ_SEED": "true",
         }
         honcho.manager.KILL_WAIT = settings.grace + SPARE_SECONDS
         manager = honcho.manager.Manager()
         program = f'"{sys.executable}" -m worker.cli'
         manager.add_process("api", f"exec {program} api", env=environment)
-        manager.add_process("worker", f"exec {program} worker", env=environment)
+        manager.add_process("worker", f"exec {program} worker -Q '*'", env=environment)
         manager.loop()
         stopped = {0, 128 + signal.SIGINT, 128 + signal.SIGTERM}
         return 0 if manager.returncode in stopped else int(manager.returncode or 1)

@@ -1,0 +1,130 @@
+"""Images, documents and imports. What is made along the way is always removed."""
+
+import csv
+import io
+import tempfile
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from anyio import open_file, to_thread
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import TypedDict
+
+from jobs.models import StoredFile, Student, User
+from jobs.pdf import make_pdf
+from jobs.storage import FileStore
+from worker import Context, Permanent, injected, job
+
+KEPT = timedelta(days=7)
+MOST_PIXELS = 50_000_000
+Place = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Unreadable(Permanent):
+    """A file is not of the kind that it should be."""
+
+
+class Made(TypedDict):
+    """A file that was made, and a link that gives it for an hour."""
+
+    file_id: int
+    link: str
+
+
+async def file_parts(path: Path) -> AsyncIterator[bytes]:
+    """A file, a megabyte a part."""
+    async with await open_file(path, "rb") as file:
+        while part := await file.read(1 << 20):
+            yield part
+
+
+async def _keep(session: AsyncSession, store: FileStore, path: Path, name: str, content_type: str) -> Made:
+    file: StoredFile = await store.keep(session, name, content_type, file_parts(path), keep=KEPT)
+    return {"file_id": file.id, "link": store.link(file)}
+
+
+@job(queue="files")
+async def resize_image(
+    path: Place,
+    width: Annotated[int, Field(ge=1, le=10_000)],
+    height: Annotated[int, Field(ge=1, le=10_000)],
+    session: AsyncSession = injected,
+    store: FileStore = injected,
+) -> Made:
+    """Make a JPEG of an image of the store that fits into a frame. A second run makes another file."""
+    with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
+        target = Path(folder) / "resized.jpg"
+        await to_thread.run_sync(_resize, store.path(path), target, (width, height))
+        return await _keep(session, store, target, f"{Path(path).stem}.jpg", "image/jpeg")
+
+
+def _resize(source: Path, target: Path, size: tuple[int, int]) -> None:
+    try:
+        with Image.open(source) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Unreadable(f"{source.name} has more than {MOST_PIXELS} pixels")
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright.thumbnail(size)
+            upright.save(target, "JPEG", quality=85)
+    except UnidentifiedImageError as error:
+        raise Unreadable(f"{source.name} is not an image") from error
+
+
+@job(queue="files")
+async def convert_document(path: Place, session: AsyncSession = injected, store: FileStore = injected) -> Made:
+    """Make a PDF of a text file of the store. A second run makes another file."""
+    try:
+        async with await open_file(store.path(path), encoding="utf-8") as file:
+            lines = (await file.read()).splitlines()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path} is not text in UTF-8") from error
+    values = {"title": Path(path).name, "subtitle": "", "columns": [""], "rows": [[line] for line in lines]}
+    with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
+        target = Path(folder) / "document.pdf"
+        async with await open_file(target, "wb") as made:
+            await made.write(await make_pdf("report", values))
+        return await _keep(session, store, target, f"{Path(path).stem}.pdf", "application/pdf")
+
+
+class Imported(TypedDict):
+    """What became of the lines of a file: rows that were new, that were known, and the numbers of wrong lines."""
+
+    new: int
+    known: int
+    wrong: list[int]
+
+
+@job(queue="files", timeout=1800, soft_timeout=1700)
+async def import_students(
+    ctx: Context, path: Place, session: AsyncSession = injected, store: FileStore = injected
+) -> Imported:
+    """Read students from a CSV file of the store with the columns name and email. All in one commit.
+
+    A student is known by the address, so a second run adds nobody.
+    """
+    async with await open_file(store.path(path), encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(io.StringIO(await file.read())))
+    report: Imported = {"new": 0, "known": 0, "wrong": []}
+    for number, row in enumerate(rows, start=2):
+        name, email = (row.get("name") or "").strip(), (row.get("email") or "").strip().lower()
+        if not name or email.count("@") != 1:
+            report["wrong"].append(number)
+            continue
+        report["new" if await _add_student(session, name, email) else "known"] += 1
+        ctx.progress(number - 1, len(rows))
+    return report
+
+
+async def _add_student(session: AsyncSession, name: str, email: str) -> bool:
+    made = insert(User).values(name=name, email=email).on_conflict_do_nothing().returning(User.id)
+    user_id = (await session.execute(made)).scalar()
+    if user_id is None:
+        user_id = (await session.execute(select(User.id).where(User.email == email))).scalar_one()
+    student = insert(Student).values(user_id=user_id).on_conflict_do_nothing().returning(Student.id)
+    return (await session.execute(student)).scalar() is not None

@@ -1,0 +1,244 @@
+"""The learning platform end to end: API and worker as processes, stand-ins for everybody outside."""
+
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from jobs.models import Certificate, Course, Order, Payment, Product, StoredFile
+from tests.support import eventually, free_port, start_embarq
+from worker.database import Database
+from worker.embedded import private_redis
+
+
+@dataclass
+class Platform:
+    """The running service, as a client sees it, and its database."""
+
+    http: httpx.AsyncClient
+    database: Database
+    start_worker: Callable[[], "subprocess.Popen[bytes]"]
+    worker: "subprocess.Popen[bytes]"
+
+    async def post(self, path: str, body: dict[str, Any], expected: int) -> dict[str, Any]:
+        answer = await self.http.post(f"/api/v1{path}", json=body)
+        assert answer.status_code == expected, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def kept(self, service: str) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = (await self.http.get(f"/stand-ins/{service}")).json()["messages"]
+        return messages
+
+    async def mail(self, to: str, subject: str) -> dict[str, Any]:
+        async def found() -> dict[str, Any] | None:
+            mails = await self.kept("mail")
+            return next((each for each in mails if to in each["to"] and subject in each["subject"]), None)
+
+        return await eventually(found, 30)
+
+    async def result(self, queued: dict[str, Any]) -> Any:
+        job = (await self.http.get(queued["links"]["self"], params={"wait": 30}, timeout=40)).json()
+        assert job["state"] == "succeeded", job
+        return job["result"]
+
+    async def add(self, *rows: Any) -> None:
+        async with self.database.session() as session:
+            session.add_all(rows)
+
+
+@pytest.fixture
+async def platform(migrated: AsyncEngine, tmp_path: Path) -> AsyncIterator[Platform]:
+    port = free_port()
+    with private_redis(tmp_path / "redis") as redis_url:
+        environment = {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": migrated.url.render_as_string(hide_password=False),
+            "PORT": str(port),
+            "EMBARQ_MAIL_PORT": str(free_port()),
+            "EMBARQ_DATA_DIR": str(tmp_path / "data"),
+            "EMBARQ_LEASE": "1",
+        }
+
+        def start(*command: str) -> "subprocess.Popen[bytes]":
+            return start_embarq(*command, log=tmp_path / f"{command[0]}.log", **environment)
+
+        processes = [start("api")]
+
+        def start_worker() -> "subprocess.Popen[bytes]":
+            processes.append(start("worker", "-Q", "*", "--no-schedules"))
+            return processes[-1]
+
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+                await eventually(lambda: ready(http), 30)
+                yield Platform(http, Database(migrated), start_worker, start_worker())
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(40)
+
+
+async def ready(http: httpx.AsyncClient) -> bool:
+    try:
+        return (await http.get("/health/ready")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def register(platform: Platform, email: str = "ada@example.com") -> tuple[int, int]:
+    made = await platform.post("/register", {"name": "Ada Lovelace", "email": email}, 201)
+    return made["user_id"], made["student_id"]
+
+
+@pytest.mark.timeout(180)
+async def test_registration_brings_mail_invoice_and_crm(platform: Platform) -> None:
+    user_id, _ = await register(platform)
+    welcome = await platform.mail("ada@example.com", "Welcome")
+    assert "Hello Ada Lovelace" in welcome["text"]
+    invoice = await platform.mail("ada@example.com", "Invoice I-")
+    assert re.fullmatch(r"I-\d{4}-\d{6}\.pdf", invoice["attachments"][0])
+    (told,) = await eventually(lambda: platform.kept("crm"), 30)
+    assert (told["user_id"], told["email"]) == (user_id, "ada@example.com")
+    await platform.post("/register", {"name": "Ada again", "email": "ADA@example.com"}, 409)
+    await platform.post("/register", {"name": "", "email": "nobody"}, 422)
+
+
+@pytest.mark.timeout(180)
+async def test_enrolment_completion_and_certificate(platform: Platform) -> None:
+    _, student_id = await register(platform)
+    course = Course(title="Analytical Engines")
+    await platform.add(course)
+    pair = {"student_id": student_id, "course_id": course.id}
+    await platform.post("/enrolments", pair, 201)
+    await platform.post("/enrolments", pair, 200)
+    await platform.mail("ada@example.com", "You are enrolled in Analytical Engines")
+    done = await platform.post(f"/courses/{course.id}/complete", {"student_id": student_id}, 200)
+    assert done["certificate"] is True
+    mail = await platform.mail("ada@example.com", "Your certificate")
+    async with platform.database.session() as session:
+        certificate = (await session.scalars(select(Certificate))).one()
+    assert mail["attachments"] == [f"{certificate.number}.pdf"]
+    assert certificate.number in mail["text"]
+    assert (await platform.post(f"/courses/{course.id}/complete", {"student_id": student_id}, 200))[
+        "certificate"
+    ] is False
+    again = await platform.post("/jobs", {"job": "generate_certificate", "args": pair}, 202)
+    assert await platform.result(again) == certificate.number
+    assert sum("certificate" in each["subject"] for each in await platform.kept("mail")) == 1
+    revoked = await platform.post(f"/certificates/{certificate.id}/revoke", {"reason": "a mistake"}, 202)
+    assert await platform.result(revoked) is True
+    await platform.post("/enrolments", {"student_id": student_id, "course_id": 999_999}, 404)
+
+
+@pytest.mark.timeout(180)
+async def test_export_is_at_its_link_until_that_expires(platform: Platform) -> None:
+    for n in range(3):
+        await register(platform, f"student{n}@example.com")
+    result = await platform.result(await platform.post("/exports/students", {"active_only": True}, 202))
+    assert result["rows"] == 3
+    answer = await platform.http.get(result["link"])
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="students.csv"'
+    lines = answer.content.decode("utf-8-sig").splitlines()
+    assert lines[0] == "id,name,email,active,joined"
+    assert len(lines) == 4
+    assert (await platform.http.get(result["link"].replace("until=", "until=9"))).status_code == 403
+    assert (await platform.http.get(result["link"][:-1])).status_code == 403
+
+
+async def placed_order(platform: Platform) -> int:
+    user_id, _ = await register(platform)
+    product = Product(title="Textbook", price_cents=4900, stock=3)
+    await platform.add(product)
+    body = {"user_id": user_id, "lines": [{"product_id": product.id, "quantity": 2}]}
+    order_id: int = (await platform.post("/orders", body, 201))["order_id"]
+    return order_id
+
+
+async def workflow_of(platform: Platform, order_id: int) -> dict[str, Any]:
+    async def there() -> dict[str, Any] | None:
+        answer = await platform.http.get(f"/api/v1/workflows/order-{order_id}", params={"wait": 60}, timeout=70)
+        found: dict[str, Any] = answer.json()
+        return found if answer.status_code == 200 else None
+
+    return await eventually(there, 30)
+
+
+@pytest.mark.timeout(180)
+async def test_order_is_charged_once_although_the_provider_fails_twice(platform: Platform) -> None:
+    answer = await platform.http.post("/stand-ins/payment/trouble", json={"statuses": [503, 503]})
+    assert answer.status_code == 200
+    order_id = await placed_order(platform)
+    workflow = await workflow_of(platform, order_id)
+    assert workflow["state"] == "succeeded", workflow["error"]
+    (charge,) = await platform.kept("payment")
+    assert charge["amount_cents"] == 9800
+    async with platform.database.session() as session:
+        assert (await session.scalars(select(Payment.order_id))).all() == [order_id]
+        assert (await session.scalars(select(Order.status))).all() == ["paid"]
+        assert (await session.scalars(select(Product.stock))).all() == [1]
+    await platform.mail("ada@example.com", f"Order {order_id}")
+    (wanted,) = await platform.kept("warehouse")
+    assert wanted["lines"][0]["quantity"] == 2
+
+
+@pytest.mark.timeout(180)
+async def test_declined_payment_fails_the_order(platform: Platform) -> None:
+    await platform.http.post("/stand-ins/payment/trouble", json={"statuses": [402]})
+    order_id = await placed_order(platform)
+    workflow = await workflow_of(platform, order_id)
+    assert (workflow["state"], workflow["error"]["type"]) == ("failed", "ProviderRefused")
+
+    async def failed() -> bool:
+        async with platform.database.session() as session:
+            return (await session.scalars(select(Order.status))).all() == ["failed"]
+
+    await eventually(failed, 20)
+    assert await platform.kept("payment") == []
+
+
+async def test_pipelines_reports_and_broadcast(platform: Platform) -> None:
+    user_id, student_id = await register(platform)
+    started = await platform.result(await platform.post("/calculate", {"items": [1, 2, 3]}, 202))
+    workflow = (await platform.http.get(f"/api/v1/workflows/{started}", params={"wait": 30}, timeout=40)).json()
+    assert workflow["result"] == 14
+    body = {"text": "one two two", "user_id": user_id}
+    started = await platform.result(await platform.post("/process", body, 202))
+    workflow = (await platform.http.get(f"/api/v1/workflows/{started}", params={"wait": 30}, timeout=40)).json()
+    assert workflow["result"] == "3 words, 2 different; most frequent: two (2), one (1)"
+    report = await platform.result(await platform.post(f"/students/{student_id}/report", {}, 202))
+    assert (await platform.http.get(report["link"])).content.startswith(b"%PDF")
+    started = await platform.result(await platform.post("/broadcast", {"title": "Hi", "message": "All"}, 202))
+    workflow = (await platform.http.get(f"/api/v1/workflows/{started}", params={"wait": 30}, timeout=40)).json()
+    assert workflow["result"] == [True]
+    await platform.post("/password-reset", {"email": "ada@example.com"}, 202)
+    await platform.post("/password-reset", {"email": "nobody@example.com"}, 202)
+    assert "code" in (await platform.mail("ada@example.com", "A new password"))["text"]
+
+
+@pytest.mark.timeout(180)
+async def test_worker_killed_between_mail_and_commit_sends_no_second_certificate(platform: Platform) -> None:
+    """A stopped and killed worker's certificate is finished by the next one, under the same number."""
+    _, student_id = await register(platform)
+    course = Course(title="Engines")
+    await platform.add(course)
+    await platform.post("/enrolments", {"student_id": student_id, "course_id": course.id}, 201)
+    await platform.post(f"/courses/{course.id}/complete", {"student_id": student_id}, 200)
+    platform.worker.send_signal(signal.SIGKILL)
+    platform.worker.wait(10)
+    platform.start_worker()
+    await platform.mail("ada@example.com", "Your certificate")
+    async with platform.database.session() as session:
+        numbers = (await session.scalars(select(Certificate.number))).all()
+        files = (await session.scalars(select(StoredFile.name).where(StoredFile.name.startswith("C-")))).all()
+    assert [f"{number}.pdf" for number in numbers] == list(files)
+    assert len(numbers) == 1
