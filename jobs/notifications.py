@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.lookups import Id
 from jobs.models import Notification, User
-from worker import Context, group, injected, job
+from worker import Context, group, injected, job, registry
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -53,11 +53,5 @@ async def broadcast(ctx: Context, title: Title, message: Text, session: AsyncSes
     """Notify all active users, as a group of jobs; the group's id, which a second run finds again."""
     ids = (await session.scalars(select(User.id).where(User.is_active).order_by(User.id))).all()
     members = (send_notification.s(user_id=user_id, title=title, message=message) for user_id in ids)
-    flow = group(members) if ids else group(send_nothing.s())
-    return (await flow.enqueue(id=f"{ctx.job_id}.notes")).id
-
-
-@job(queue="notifications")
-async def send_nothing() -> bool:
-    """Stand for the members of a broadcast to nobody."""
-    return False
+    handle = await registry.producer.start(group(members), {"id": f"{ctx.job_id}.notes"})
+    return handle.id

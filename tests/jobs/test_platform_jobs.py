@@ -32,6 +32,7 @@ from jobs import (
     orders,
     progress,
     reports,
+    seed,
     users,
 )
 from jobs.cache import Cache
@@ -62,7 +63,7 @@ from jobs.models import (
     Token,
     User,
 )
-from jobs.providers import PaymentProvider, ProviderRefused, ProviderUnavailable, SmsProvider, Warehouse
+from jobs.providers import Crm, PaymentProvider, ProviderRefused, ProviderUnavailable, SmsProvider, Warehouse
 from jobs.services import people
 from jobs.storage import FileStore
 from tests.support import Kit, free_port
@@ -307,6 +308,9 @@ async def test_stock_is_taken_once_and_never_below_nothing(desk: Desk) -> None:
     own = Desk(desk.database, [provider(Warehouse, [], seen)])
     await own.twice(orders.tell_warehouse, order_id=order.id)
     assert seen == [f"order:{order.id}"] * 2
+    told: list[str] = []
+    await Desk(desk.database, [provider(Crm, [], told)]).twice(orders.sync_crm, user_id=order.user_id)
+    assert told == [f"user:{order.user_id}:ada@example.com"] * 2
     failure = {"job_id": "x", "error": {"type": "OutOfStock", "message": "", "traceback": None}}
     assert await desk.run(orders.mark_order_failed, order_id=order.id, failure=failure) == "OutOfStock"
 
@@ -440,6 +444,11 @@ async def test_cache_and_reminders(desk: Desk, kit: Kit, inbox: Inbox) -> None:
     pair = {"student_id": learner.id, "assignment_id": assignment.id}
     assert await desk.twice(maintenance.send_assignment_reminder, **pair) == [True, False]
     assert inbox.messages[0]["Subject"] == "Due soon: Essay"
+
+
+async def test_sample_data_is_made_once(desk: Desk) -> None:
+    assert await desk.twice(seed.seed_development) == [5, 0]
+    assert await desk.count(Enrolment) == 5
 
 
 async def test_template_message(desk: Desk) -> None:

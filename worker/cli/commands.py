@@ -6,7 +6,9 @@ What only one command needs is imported inside it: a worker holds neither a web 
 import asyncio
 import dataclasses
 import json
+import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,10 +127,13 @@ async def companions_of(settings: Settings, client: Client) -> AsyncIterator[lis
         yield []
         return
     from worker.database import Database  # noqa: PLC0415
+    from worker.history.writer import HistoryWriter  # noqa: PLC0415
     from worker.relay import Relay  # noqa: PLC0415
 
-    async with Database.open(settings.database_url, size=3) as database:
-        yield [Relay(database.engine, client.broker)]
+    async with Database.open(settings.database_url, size=5) as database:
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        history = HistoryWriter(database.engine, client.connections, name, settings.history_days)
+        yield [Relay(database.engine, client.broker), history]
 
 
 @app.command("scheduler")

@@ -36,9 +36,22 @@ local function event(name, id, queue, worker, try)
   happened[#happened + 1] = {name, id, queue, worker, tonumber(try) or 0}
 end
 
+-- Jobs that ended in this script, for the history, where one is kept. Its writer removes what it has written.
+local recorded, recording = {}, nil
+
+local function record(id, result, try)
+  if recording == nil then recording = redis.call('EXISTS', RECORDING) == 1 end
+  if not recording then return end
+  local past = try ~= 1 and redis.call('LRANGE', HISTORY .. id, 0, -1) or {}
+  recorded[#recorded + 1] = '{"r":' .. result .. ',"h":[' .. table.concat(past, ',') .. ']}'
+end
+
 local function tell()
   if #happened > 0 then
     redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', cjson.encode(happened))
+  end
+  if #recorded > 0 then
+    redis.call('XADD', RECORDS, 'MAXLEN', '~', RECORDS_KEPT, '*', 'e', '[' .. table.concat(recorded, ',') .. ']')
   end
 end
 
@@ -75,6 +88,7 @@ end
 local ended, ended_in = {}, {}
 
 local function close(id, queue, state, result, life, try)
+  record(id, result, try)
   if life < 0 then
     redis.call('SET', RESULT .. id, result)
     if try ~= 1 then redis.call('PERSIST', HISTORY .. id) end

@@ -1,0 +1,162 @@
+"""Jobs that have ended, from the database: one by its id, or many by what they have in common."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.database import DatabaseUnavailable
+from worker.errors import EmbarqError, JobNotFound
+from worker.history.tables import jobs_table, tries_table
+from worker.job import Job, JobError, Priority, Progress, State, Try
+
+MOST = 200
+
+
+class InvalidCursor(EmbarqError):
+    """A cursor is not one that a page gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What jobs have in common; None does not ask. `words` are all in the job's id, name, arguments or error.
+
+    since, until: bounds of the end. after: the cursor of the page before. limit: jobs of a page, 200 at most.
+    """
+
+    state: State | None = None
+    job: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    words: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, newest end first, and the cursor of the next page if there is one. They come without their tries."""
+
+    jobs: tuple[Job, ...]
+    following: str | None
+
+
+class History:
+    """Every method raises `DatabaseUnavailable` when Postgres cannot serve it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def find(self, job_id: str) -> Job:
+        """The job of this id that ended last, with its tries.
+
+        Raises:
+            JobNotFound: there is none (any more).
+        """
+        table, tries = jobs_table, tries_table
+        newest = select(table).where(table.c.id == job_id).order_by(table.c.enqueued_at.desc()).limit(1)
+        try:
+            async with self._engine.connect() as connection:
+                row = (await connection.execute(newest)).first()
+                if row is None:
+                    raise JobNotFound(job_id)
+                own = and_(tries.c.job_id == job_id, tries.c.enqueued_at == row.enqueued_at)
+                past = (await connection.execute(select(tries).where(own).order_by(tries.c.number))).all()
+        except (SQLAlchemyError, OSError) as error:
+            raise DatabaseUnavailable(f"Postgres is not available: {error}") from error
+        return _job(row, past)
+
+    async def list(self, query: Query) -> Page:
+        """A page of jobs.
+
+        Raises:
+            InvalidCursor: `after` is not one that a page gave.
+        """
+        table = jobs_table
+        limit = min(MOST, max(1, query.limit))
+        found = select(table).where(*_conditions(query)).order_by(table.c.finished_at.desc(), table.c.id.desc())
+        try:
+            async with self._engine.connect() as connection:
+                rows = (await connection.execute(found.limit(limit + 1))).all()
+        except (SQLAlchemyError, OSError) as error:
+            raise DatabaseUnavailable(f"Postgres is not available: {error}") from error
+        following = _cursor(rows[limit - 1]) if len(rows) > limit else None
+        return Page(tuple(_job(row) for row in rows[:limit]), following)
+
+
+def _conditions(query: Query) -> list[ColumnElement[bool]]:
+    columns = jobs_table.c
+    found: list[ColumnElement[bool]] = []
+    for name in ("state", "job", "queue"):
+        value = getattr(query, name)
+        if value is not None:
+            found.append(columns[name] == value)
+    if query.tag is not None:
+        found.append(columns.tags.contains([query.tag]))
+    if query.words is not None:
+        asked = func.plainto_tsquery(text("'simple'"), query.words)
+        found.append(func.to_tsvector(text("'simple'"), columns.words).op("@@")(asked))
+    if query.since is not None:
+        found.append(columns.finished_at >= query.since)
+    if query.until is not None:
+        found.append(columns.finished_at < query.until)
+    if query.after is not None:
+        at, job_id = _read_cursor(query.after)
+        earlier = or_(columns.finished_at < at, and_(columns.finished_at == at, columns.id < job_id))
+        found += [columns.finished_at <= at, earlier]
+    return found
+
+
+def _cursor(row: Row[Any]) -> str:
+    return base64.urlsafe_b64encode(f"{row.finished_at.isoformat()} {row.id}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, _, job_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        return datetime.fromisoformat(at), job_id
+    except ValueError:
+        raise InvalidCursor(f"{cursor!r} is not a cursor") from None
+
+
+def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
+    progress = row.progress
+    return Job(
+        id=row.id,
+        job=row.job,
+        queue=row.queue,
+        priority=Priority(row.priority),
+        state=State(row.state),
+        args=row.args,
+        tries=row.tries,
+        max_tries=row.max_tries,
+        enqueued_at=row.enqueued_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        progress=None if progress is None else Progress(progress["c"], progress.get("t"), progress.get("m")),
+        result=row.result,
+        error=_error(row.error),
+        worker=row.worker,
+        tags=tuple(row.tags),
+        workflow_id=row.workflow_id,
+        history=tuple(_try(each) for each in past),
+    )
+
+
+def _try(row: Row[Any]) -> Try:
+    return Try(row.number, row.outcome, row.started_at, row.finished_at, row.worker, _error(row.error))
+
+
+def _error(value: Any) -> JobError | None:
+    if value is None:
+        return None
+    if isinstance(value, dict) and {"type", "message"} <= value.keys():
+        return JobError(str(value["type"]), str(value["message"]), value.get("traceback"))
+    return JobError("Error", str(value))

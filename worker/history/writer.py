@@ -1,0 +1,193 @@
+"""Takes the records of ended jobs from their stream into the database, in batches; any number of writers may run."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError, ResponseError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker import wire
+from worker.broker import keys
+from worker.broker.pool import blocking_connection
+from worker.errors import MalformedPayload
+from worker.history.rows import job_row, try_rows
+
+logger = structlog.stdlib.get_logger("embarq.history")
+
+GROUP = "history"
+ENTRIES = 100
+BLOCK_MS = 2000
+ADOPT_AFTER_MS = 30_000
+PAUSE = 1.0
+PRUNE_EVERY = 600.0
+PRUNED_AT_ONCE = 5000
+
+INSERT_JOBS = text("""
+INSERT INTO embarq_jobs
+SELECT id, enqueued_at, job, queue, priority, state, tries, max_tries, args, result, error, tags, worker, workflow_id,
+       progress, started_at, finished_at, words
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+  id text, enqueued_at timestamptz, job text, queue text, priority text, state text, tries int, max_tries int,
+  args jsonb, result jsonb, error jsonb, tags text[], worker text, workflow_id text, progress jsonb,
+  started_at timestamptz, finished_at timestamptz, words text)
+ON CONFLICT DO NOTHING
+""")
+INSERT_TRIES = text("""
+INSERT INTO embarq_tries
+SELECT job_id, enqueued_at, number, outcome, worker, started_at, finished_at, error
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
+  job_id text, enqueued_at timestamptz, number int, outcome text, worker text, started_at timestamptz,
+  finished_at timestamptz, error jsonb)
+ON CONFLICT DO NOTHING
+""")
+PRUNE_JOBS = text("""
+WITH old AS (SELECT id, enqueued_at FROM embarq_jobs WHERE finished_at < now() - CAST(:age AS interval) LIMIT :most),
+     gone AS (DELETE FROM embarq_tries t USING old WHERE t.job_id = old.id AND t.enqueued_at = old.enqueued_at)
+DELETE FROM embarq_jobs j USING old WHERE j.id = old.id AND j.enqueued_at = old.enqueued_at
+""")
+
+
+Ended = tuple[wire.Result, list[wire.TryRecord]]
+
+
+class HistoryWriter:
+    """One of the consumers of the stream. An entry is acknowledged, and removed, after its rows are committed; entries
+    of a writer that is gone are adopted by another. What is written twice changes nothing: rows have their keys.
+
+    While the database is away it waits, and the stream keeps.
+    """
+
+    def __init__(self, engine: AsyncEngine, pool: BlockingConnectionPool, name: str, days: float) -> None:
+        """`days`: how long rows are kept."""
+        self._engine = engine
+        self._pool = pool
+        self._name = name
+        self._keep = timedelta(days=days)
+
+    async def run(self) -> None:
+        """Write until cancelled. Nothing that goes wrong ends it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_writing())
+            group.create_task(self._keep_pruning())
+
+    async def _keep_writing(self) -> None:
+        redis = blocking_connection(self._pool)
+        ready = False
+        try:
+            while True:
+                try:
+                    if not ready:
+                        await self.prepare(redis)
+                        ready = True
+                    await self.write_once(redis)
+                except (RedisError, SQLAlchemyError, OSError) as error:
+                    logger.warning("history waits", reason=str(error).splitlines()[0])
+                    ready = False
+                    await asyncio.sleep(PAUSE)
+                except Exception:
+                    logger.exception("history failed")
+                    await asyncio.sleep(PAUSE)
+        finally:
+            await redis.aclose(close_connection_pool=True)
+
+    async def prepare(self, redis: Redis) -> None:
+        """Have the scripts record from now on, and take part in the group."""
+        await redis.set(keys.RECORDING, "1")
+        with contextlib.suppress(ResponseError):  # it is there
+            await redis.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
+
+    async def write_once(self, redis: Redis, block_ms: int = BLOCK_MS) -> int:
+        """Write what is there: first what this writer has in hand or adopts, then what is new; how many entries."""
+        entries = await self._entries(redis, block_ms)
+        if entries:
+            await self._write([record for _, fields in entries for record in _records(fields)])
+            ids = [entry_id for entry_id, _ in entries]
+            pipe = redis.pipeline(transaction=False)
+            pipe.xack(keys.RECORDS, GROUP, *ids)
+            pipe.xdel(keys.RECORDS, *ids)
+            await pipe.execute()
+        return len(entries)
+
+    async def _entries(self, redis: Redis, block_ms: int) -> list[tuple[bytes, Any]]:
+        mine = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: "0"}, count=ENTRIES)
+        if mine and mine[0][1]:
+            return list(mine[0][1])
+        adopted = await redis.xautoclaim(keys.RECORDS, GROUP, self._name, ADOPT_AFTER_MS, count=ENTRIES)
+        if adopted[1]:
+            return list(adopted[1])
+        fresh = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=ENTRIES, block=block_ms)
+        return list(fresh[0][1]) if fresh else []
+
+    async def _write(self, records: Sequence[Ended]) -> None:
+        """All at once; where the database will not have one of them, one by one, without those."""
+        try:
+            await self._insert(records)
+        except DBAPIError as error:
+            if not _is_about_data(error):
+                raise
+            if len(records) == 1:
+                logger.exception("a record of the history is left out", job_id=records[0][0].id)
+                return
+            for record in records:
+                await self._write([record])
+
+    async def _insert(self, records: Sequence[Ended]) -> None:
+        jobs = [job_row(result) for result, _ in records]
+        tries = [row for result, past in records for row in try_rows(result, past)]
+        async with self._engine.begin() as connection:
+            await connection.execute(INSERT_JOBS, {"rows": _json(jobs)})
+            await connection.execute(INSERT_TRIES, {"rows": _json(tries)})
+
+    async def _keep_pruning(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_EVERY)
+            try:
+                while await self.prune_once() == PRUNED_AT_ONCE:
+                    pass
+            except (SQLAlchemyError, OSError) as error:
+                logger.warning("history is not pruned now", reason=str(error).splitlines()[0])
+
+    async def prune_once(self) -> int:
+        """Remove rows that are too old, at most 5,000 jobs; how many."""
+        async with self._engine.begin() as connection:
+            done = await connection.execute(PRUNE_JOBS, {"age": self._keep, "most": PRUNED_AT_ONCE})
+            return int(done.rowcount)
+
+
+class _Record(msgspec.Struct):
+    """An ended job as the scripts record it: its result and its earlier tries."""
+
+    r: msgspec.Raw
+    h: list[msgspec.Raw]
+
+
+_ENTRY = msgspec.json.Decoder(list[_Record])
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # which JSON may have, and Postgres may not
+
+
+def _records(fields: Any) -> Iterable[Ended]:
+    """The ended jobs of an entry; one that cannot be read is left out, and said so."""
+    for record in _ENTRY.decode(fields[b"e"]):
+        try:
+            past = [wire.loads(bytes(each), wire.TryRecord) for each in record.h]
+            yield wire.loads(bytes(record.r), wire.Result), past
+        except MalformedPayload:
+            logger.exception("a record of the history cannot be read")
+
+
+def _is_about_data(error: DBAPIError) -> bool:
+    """Whether the database refuses a value (SQLSTATE class 22), so that trying again would not help."""
+    return str(getattr(error.orig, "sqlstate", "")).startswith("22")
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return _NUL.sub(r"\1", wire.dumps(rows).decode())
