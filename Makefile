@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check chaos bench bench-quick bench-growth lock clean
+.PHONY: run test check chaos bench bench-quick bench-growth bench-history lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
@@ -28,6 +28,9 @@ bench-quick: .venv/ready
 
 bench-growth: .venv/ready
 	@$(BIN)/python -m benchmarks --growth
+
+bench-history: .venv/ready
+	@$(BIN)/python -m benchmarks --history
 
 .venv/ready: requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -86,6 +86,7 @@ def _routes(settings: Settings) -> list[Route | Mount]:
             BASE,
             routes=[
                 Route("/jobs", jobs.create_job, methods=["POST"]),
+                Route("/jobs", jobs.list_jobs),
                 Route("/jobs/bulk", bulk.create_jobs, methods=["POST"]),
                 Route("/jobs/{id}", jobs.show_job),
                 Route("/jobs/{id}/progress", jobs.show_progress),

@@ -30,6 +30,7 @@ from worker.errors import (
     WorkflowEnded,
     WorkflowNotFound,
 )
+from worker.history.reader import InvalidCursor
 
 logger = structlog.stdlib.get_logger("embarq.api")
 
@@ -72,6 +73,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidArguments: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidOptions: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidBody: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidWorkflow: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidSchedule: HTTPStatus.UNPROCESSABLE_ENTITY,
     JobEnded: HTTPStatus.CONFLICT,

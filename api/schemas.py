@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import InvalidBody
 from worker.errors import ArgumentProblem
-from worker.job import Job, JobError, Progress, Try
+from worker.history.reader import MOST, Query
+from worker.job import Job, JobError, Progress, State, Try
 
 BASE = "/api/v1"
 
@@ -35,6 +36,34 @@ class NewJobBody(Body):
     job: Annotated[str, Field(min_length=1, max_length=200)]
     args: dict[str, Any] = {}
     options: dict[str, Any] = {}
+
+
+class HistoryQuery(Body):
+    """The parameters of `GET /jobs`."""
+
+    state: State | None = None
+    job: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    text: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=MOST)] = 50
+
+    def query(self) -> Query:
+        """The same for the history."""
+        return Query(
+            state=self.state,
+            job=self.job,
+            queue=self.queue,
+            tag=self.tag,
+            words=self.text,
+            since=self.since,
+            until=self.until,
+            after=self.cursor,
+            limit=self.limit,
+        )
 
 
 class MessageBody(Body):

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import growth, http
+from benchmarks import growth, history, http
 from benchmarks.measure import Figures, measure
 from benchmarks.report import PLOT, RESULTS, medians, plot, table
 from benchmarks.systems import ALL, QUICK, System
@@ -19,7 +19,11 @@ def main() -> None:
     options.add_argument("--quick", action="store_true")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--growth", action="store_true", help="only how cost grows")
+    options.add_argument("--history", action="store_true", help="only the history in the database")
     chosen = options.parse_args()
+    if chosen.history:
+        sys.stdout.write(f"{history.report()}\n")
+        return
     if chosen.growth:
         sys.stdout.write(f"{growth.report()}\n\n{http.report()}\n")
         return

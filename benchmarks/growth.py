@@ -24,8 +24,8 @@ PATIENCE = 180
 
 
 @contextmanager
-def worker(url: str, folder: Path, *arguments: str) -> Iterator[psutil.Process]:
-    environment = {**os.environ, "REDIS_URL": url, "EMBARQ_JOBS": "benchmarks.peers.embarq"}
+def worker(url: str, folder: Path, *arguments: str, **more: str) -> Iterator[psutil.Process]:
+    environment = {**os.environ, "REDIS_URL": url, "EMBARQ_JOBS": "benchmarks.peers.embarq", **more}
     with (folder / "worker.log").open("ab") as log:
         command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from api.errors import IdempotencyConflict, InvalidBody
 from api.flows import read_options
 from api.json import JsonResponse, read_object
-from api.schemas import NewJobBody, error_record, job_record, links, progress_record
+from api.schemas import HistoryQuery, NewJobBody, error_record, job_record, links, progress_record
 from api.state import Shared, shared
 from worker.definitions import Call
-from worker.errors import ArgumentProblem
+from worker.errors import ArgumentProblem, JobNotFound
+from worker.history.reader import History
 from worker.job import Job
 
 LONGEST_WAIT = 60.0
@@ -95,10 +96,23 @@ async def cancel_job(request: Request) -> Response:
     return JsonResponse(record, 200 if state.ended else 202, headers=_location(job_id))
 
 
+async def list_jobs(request: Request) -> Response:
+    """`GET /jobs`: ended jobs from the history, newest end first, by what they have in common."""
+    asked = HistoryQuery.read(dict(request.query_params))
+    page = await History(shared(request).database.engine).list(asked.query())
+    return JsonResponse({"jobs": [job_record(job) for job in page.jobs], "next": page.following})
+
+
 async def _find(request: Request) -> Job:
-    client, job_id = shared(request).client, request.path_params["id"]
+    """From Redis while the job lives and its result is kept, from the history afterwards."""
+    here, job_id = shared(request), request.path_params["id"]
     wait = wait_of(request)
-    return await (client.wait_for(job_id, wait) if wait else client.find(job_id))
+    try:
+        return await (here.client.wait_for(job_id, wait) if wait else here.client.find(job_id))
+    except JobNotFound:
+        if not here.database.is_set:
+            raise
+    return await History(here.database.engine).find(job_id)
 
 
 def wait_of(request: Request) -> float:

@@ -1,9 +1,13 @@
 """The learning platform end to end: API and worker as processes, stand-ins for everybody outside."""
 
+import asyncio
+import json
+import os
 import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,7 @@ class Platform:
 
     http: httpx.AsyncClient
     database: Database
-    start_worker: Callable[[], "subprocess.Popen[bytes]"]
+    start_worker: Callable[..., "subprocess.Popen[bytes]"]
     worker: "subprocess.Popen[bytes]"
 
     async def post(self, path: str, body: dict[str, Any], expected: int) -> dict[str, Any]:
@@ -68,13 +72,13 @@ async def platform(migrated: AsyncEngine, tmp_path: Path) -> AsyncIterator[Platf
             "EMBARQ_LEASE": "1",
         }
 
-        def start(*command: str) -> "subprocess.Popen[bytes]":
-            return start_embarq(*command, log=tmp_path / f"{command[0]}.log", **environment)
+        def start(*command: str, **more: str) -> "subprocess.Popen[bytes]":
+            return start_embarq(*command, log=tmp_path / f"{command[0]}.log", **environment, **more)
 
         processes = [start("api")]
 
-        def start_worker() -> "subprocess.Popen[bytes]":
-            processes.append(start("worker", "-Q", "*", "--no-schedules"))
+        def start_worker(**more: str) -> "subprocess.Popen[bytes]":
+            processes.append(start("worker", "-Q", "*", "--no-schedules", **more))
             return processes[-1]
 
         try:
@@ -191,6 +195,46 @@ async def test_order_is_charged_once_although_the_provider_fails_twice(platform:
     assert wanted["lines"][0]["quantity"] == 2
 
 
+@asynccontextmanager
+async def deadly_provider(victim: Callable[[], int], charged: list[str]) -> AsyncIterator[str]:
+    """A payment provider that charges, and at the first charge kills who asked before it answers."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
+        charged.append(head.split("idempotency-key:")[1].split("\r\n")[0].strip())
+        if len(charged) == 1:
+            os.kill(victim(), signal.SIGKILL)
+        else:
+            body = json.dumps({"id": f"ch_{charged[-1]}"}).encode()
+            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/charges"
+
+
+@pytest.mark.timeout(180)
+async def test_worker_killed_between_charge_and_commit_charges_once(platform: Platform) -> None:
+    platform.worker.terminate()
+    platform.worker.wait(40)
+    charged: list[str] = []
+    workers: list[subprocess.Popen[bytes]] = []
+    async with deadly_provider(lambda: workers[0].pid, charged) as url:
+        workers.append(platform.start_worker(EMBARQ_PAYMENT_URL=url))
+        order_id = await placed_order(platform)
+        await asyncio.to_thread(workers[0].wait, 60)
+        workers.append(platform.start_worker(EMBARQ_PAYMENT_URL=url))
+        workflow = await workflow_of(platform, order_id)
+    assert workflow["state"] == "succeeded", workflow["error"]
+    assert charged == [f"order:{order_id}"] * 2  # one key: one charge at the provider
+    async with platform.database.session() as session:
+        assert (await session.scalars(select(Payment.charge))).all() == [f"ch_order:{order_id}"]
+        assert (await session.scalars(select(Order.status))).all() == ["paid"]
+
+
 @pytest.mark.timeout(180)
 async def test_declined_payment_fails_the_order(platform: Platform) -> None:
     await platform.http.post("/stand-ins/payment/trouble", json={"statuses": [402]})
@@ -206,6 +250,29 @@ async def test_declined_payment_fails_the_order(platform: Platform) -> None:
     assert await platform.kept("payment") == []
 
 
+@pytest.mark.timeout(180)
+async def test_history_over_http(platform: Platform) -> None:
+    for n in range(3):
+        body = {"job": "echo", "args": {"value": f"needle {n}"}, "options": {"tags": ["seen"], "result_ttl": 0}}
+        await platform.result(await platform.post("/jobs", body, 202))
+
+    async def listed() -> dict[str, Any] | None:
+        answer = await platform.http.get("/api/v1/jobs", params={"tag": "seen", "limit": 2})
+        found: dict[str, Any] = answer.json()
+        return found if len(found["jobs"]) == 2 else None
+
+    page = await eventually(listed, 30)
+    rest = (await platform.http.get("/api/v1/jobs", params={"tag": "seen", "cursor": page["next"]})).json()
+    assert [job["args"]["value"] for job in page["jobs"] + rest["jobs"]] == ["needle 2", "needle 1", "needle 0"]
+    assert rest["next"] is None
+    found = (await platform.http.get("/api/v1/jobs", params={"text": "needle 1", "state": "succeeded"})).json()
+    assert [job["args"]["value"] for job in found["jobs"]] == ["needle 1"]
+    assert (await platform.http.get("/api/v1/jobs", params={"state": "nonsense"})).status_code == 422
+    assert (await platform.http.get("/api/v1/jobs", params={"cursor": "nonsense"})).status_code == 422
+    assert (await platform.http.get("/api/v1/jobs", params={"since": "2020-01-01"})).status_code == 422
+
+
+@pytest.mark.timeout(180)
 async def test_pipelines_reports_and_broadcast(platform: Platform) -> None:
     user_id, student_id = await register(platform)
     started = await platform.result(await platform.post("/calculate", {"items": [1, 2, 3]}, 202))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -79,16 +79,20 @@ class History:
         Raises:
             InvalidCursor: `after` is not one that a page gave.
         """
-        table = jobs_table
         limit = min(MOST, max(1, query.limit))
-        found = select(table).where(*_conditions(query)).order_by(table.c.finished_at.desc(), table.c.id.desc())
         try:
             async with self._engine.connect() as connection:
-                rows = (await connection.execute(found.limit(limit + 1))).all()
+                rows = (await connection.execute(statement(query, limit + 1))).all()
         except (SQLAlchemyError, OSError) as error:
             raise DatabaseUnavailable(f"Postgres is not available: {error}") from error
         following = _cursor(rows[limit - 1]) if len(rows) > limit else None
         return Page(tuple(_job(row) for row in rows[:limit]), following)
+
+
+def statement(query: Query, limit: int) -> Select[*tuple[Any, ...]]:
+    """What is asked of the database."""
+    newest_first = (jobs_table.c.finished_at.desc(), jobs_table.c.id.desc())
+    return select(jobs_table).where(*_conditions(query)).order_by(*newest_first).limit(limit)
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:
