@@ -73,7 +73,7 @@ def _schedule_row(schedule: Schedule) -> dict[str, Any]:
     record = schedule.record
     return {
         "name": record.name,
-        "job": record.job,
+        "job": None if record.job == record.name else record.job,
         "when": record.times.text,
         "tz": record.tz if record.cron else None,
         "next_run": schedule.next_run,

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,6 +13,8 @@ from rich.table import Table
 from worker import wire
 from worker.cli.check import Check
 from worker.job import Job
+
+EMPTY: tuple[Any, ...] = (None, (), {}, [])
 
 
 def job(found: Job, *, as_json: bool) -> None:
@@ -40,10 +43,12 @@ def rows(records: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         Console().print("none")
         return
     table = Table(box=None, pad_edge=False)
-    for name in records[0]:
-        table.add_column(name.replace("_", " "), justify="right" if _is_number(records[0][name]) else "left")
+    names = [name for name in records[0] if any(record[name] not in EMPTY for record in records)]
+    for place, name in enumerate(names):
+        justify: Literal["left", "right"] = "right" if _is_number(records[0][name]) else "left"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=place == 0)
     for record in records:
-        table.add_row(*("" if value is None else _cell(value) for value in record.values()))
+        table.add_row(*("" if record[name] in EMPTY else _cell(record[name]) for name in names))
     Console().print(table)
 
 
@@ -54,7 +59,7 @@ def fields(record: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in record.items():
-        if value not in (None, (), {}, []):
+        if value not in EMPTY:
             table.add_row(f"[bold]{name}[/]", _cell(value))
     Console().print(table)
 
@@ -64,6 +69,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
     return escape(value if isinstance(value, str) else wire.dumps(value).decode().strip('"'))
 
 
