@@ -22,10 +22,10 @@ from jobs.seed import seed_development
 from settings import LogFormat, Settings, load_settings
 from worker.client import Client
 from worker.database import Database
-from worker.definitions import registry
 from worker.discovery import discover
 from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
+from worker.registry import registry
 
 # Bodies with many jobs may be larger than others.
 MANY_JOBS = (f"{BASE}/jobs/bulk", f"{BASE}/workflows")

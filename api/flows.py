@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from api.errors import InvalidBody
-from worker.definitions import Registry
 from worker.errors import ArgumentProblem
 from worker.options import EnqueueOptions, check_options
+from worker.registry import Registry
 from worker.signature import Signature
 from worker.workflows import DEEPEST, Chain, Flow, Group, chord
 

@@ -10,7 +10,7 @@ from jobs.providers import SmsProvider
 from jobs.storage import FileStore
 from worker.client import Client
 from worker.database import Database
-from worker.definitions import Registry
+from worker.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

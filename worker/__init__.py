@@ -4,13 +4,14 @@ from worker.client import Client
 from worker.config import WorkerConfig
 from worker.context import Context, current_context
 from worker.cron import every
-from worker.definitions import BoundJob, Call, JobDefinition, Registry, job, registry, resource, schedule
+from worker.definitions import BoundJob, Call, JobDefinition
 from worker.discovery import discover
 from worker.engine import Worker
 from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Job, JobError, Priority, Progress, State, Try
 from worker.limits import ConcurrencyLimit, RateLimit
+from worker.registry import Registry, job, registry, resource, schedule
 from worker.resources import injected
 from worker.retries import RetryPolicy
 from worker.signature import Signature

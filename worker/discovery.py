@@ -4,8 +4,8 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 
-from worker.definitions import Registry
 from worker.errors import DefinitionError
+from worker.registry import Registry
 
 
 def discover(modules: Iterable[str], registry: Registry) -> None:

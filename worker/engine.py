@@ -23,7 +23,7 @@ from worker.broker.inspect import WorkerRecord
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client
 from worker.config import WorkerConfig
-from worker.definitions import JobDefinition, Registry
+from worker.definitions import JobDefinition
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
@@ -33,6 +33,7 @@ from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
 from worker.packing import new_id
 from worker.pump import Pump
+from worker.registry import Registry
 from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.scheduler import Scheduler

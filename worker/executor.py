@@ -15,7 +15,7 @@ from worker.broker.broker import Broker, Claimed, PutBack
 from worker.broker.graphs import Graphs
 from worker.config import WorkerConfig
 from worker.context import Context, Stopping, enter_context
-from worker.definitions import JobDefinition, Registry
+from worker.definitions import JobDefinition
 from worker.errors import (
     BrokerUnavailable,
     InvalidArguments,
@@ -30,6 +30,7 @@ from worker.observability.lines import LineLogger
 from worker.once import LeasedSteps
 from worker.outcomes import Outcome, Outcomes, failure
 from worker.processes import Processes
+from worker.registry import Registry
 from worker.run import Run, Stop
 from worker.threads import JobThread
 

@@ -11,7 +11,6 @@ import structlog
 from worker import wire
 from worker.broker.broker import Ended, PutBack
 from worker.config import WorkerConfig
-from worker.definitions import Registry
 from worker.errors import (
     ErrorInProcess,
     NotSerializable,
@@ -22,6 +21,7 @@ from worker.errors import (
 )
 from worker.job import State
 from worker.observability.lines import LineLogger
+from worker.registry import Registry
 from worker.retries import NEVER, next_try_in
 from worker.run import Run, Stop
 

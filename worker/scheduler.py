@@ -11,12 +11,13 @@ import structlog
 
 from worker.broker.broker import NewJob
 from worker.broker.timetable import Fired, Schedules
-from worker.definitions import Producer, Registry
+from worker.definitions import Producer
 from worker.errors import BrokerUnavailable, EmbarqError, ScheduleExists, ScheduleNotFound
 from worker.handle import JobHandle
 from worker.job import to_ms
 from worker.options import check_options
 from worker.packing import new_id, pack
+from worker.registry import Registry
 from worker.schedules import Overlap, Schedule, ScheduleRecord, firings, jittered
 
 logger = structlog.stdlib.get_logger("embarq.scheduler")

@@ -10,9 +10,10 @@ from api.flows import CALLBACKS
 from api.json import JsonResponse, read_object
 from api.schemas import NewJobBody, links
 from api.state import shared
-from worker.definitions import Call, Registry
+from worker.definitions import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
 from worker.options import check_options
+from worker.registry import Registry
 
 MOST_JOBS = 10_000
 

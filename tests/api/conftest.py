@@ -9,6 +9,7 @@ from api.app import create_app
 from settings import Settings
 from tests.support import Kit
 from worker import Client, registry
+from worker.cli.migrate import migrate
 
 
 @asynccontextmanager
@@ -34,11 +35,16 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
     return make
 
 
+@pytest.fixture(scope="session")
+def tables(database_url: str) -> str:
+    """The URL of a database with all our tables."""
+    migrate(database_url)
+    return database_url
+
+
 @pytest.fixture
-async def http(
-    settings_for: Callable[..., Settings], redis_url: str, database_url: str
-) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(REDIS_URL=redis_url, DATABASE_URL=database_url)) as opened:
+async def http(settings_for: Callable[..., Settings], redis_url: str, tables: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(settings_for(REDIS_URL=redis_url, DATABASE_URL=tables)) as opened:
         yield opened
 
 

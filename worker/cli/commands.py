@@ -21,12 +21,12 @@ from worker.cli import operate, show
 from worker.cli.run import client_for, run, start
 from worker.client import Client
 from worker.config import WorkerConfig
-from worker.definitions import registry
 from worker.embedded import postgres_for
 from worker.engine import Companion, Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
 from worker.options import check_options
+from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.supervisor import supervise
 from worker.waiting import Reason

@@ -5,8 +5,8 @@ from worker.cli.check import Check
 from worker.cli.run import client_for
 from worker.client import Client
 from worker.database import DatabaseUnavailable, make_engine, ping
-from worker.definitions import registry
 from worker.errors import BrokerUnavailable
+from worker.registry import registry
 
 
 async def examine(settings: Settings) -> list[Check]:

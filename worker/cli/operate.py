@@ -11,7 +11,7 @@ import typer
 from worker.cli import show
 from worker.cli.run import client_for, run, start
 from worker.client import Client
-from worker.definitions import registry
+from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.schedules import Schedule
 from worker.workflows import Workflow

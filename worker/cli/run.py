@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from settings import Environment, LogFormat, Settings, load_settings
 from worker.client import Client
-from worker.definitions import registry
 from worker.discovery import discover
 from worker.embedded import redis_for
 from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
+from worker.registry import registry
 
 if sys.platform == "win32":
     from asyncio import run as run_loop

@@ -1,0 +1,212 @@
+"""The registry: `@job`, `@schedule` and `@resource` put into it what they decorate, to be found by name or type."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from fnmatch import fnmatchcase
+from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from worker.context import Context
+from worker.cron import Every
+from worker.definitions import JobDefinition, JobOptions, Producer
+from worker.errors import DefinitionError, EmbarqError, UnknownJob
+from worker.options import EnqueueOptions, check_options
+from worker.resources import Provider, is_per_try, provided_type
+from worker.schedules import ScheduleRecord, make_record
+
+P = ParamSpec("P")
+R = TypeVar("R")
+D = TypeVar("D", bound=JobDefinition[..., Any])
+
+NOT_OF_A_CALL = frozenset({"name", "aliases", "retry", "process", "limits"})
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """What `@schedule(when, ...)` takes besides `when`.
+
+    name: the job's name by default; a second schedule of a job needs one. tz: of a cron expression, UTC by default.
+    args, options: of each run, as a call has them. jitter: seconds by which a run may be moved back.
+    missed: what becomes of times that passed while nobody could fire: `once` (default) one run for all, `skip`, `all`.
+    overlap: `allow` (default), or `skip` a time while the run before has not ended.
+    """
+
+    name: str
+    tz: str
+    args: dict[str, Any]
+    options: EnqueueOptions
+    missed: Literal["skip", "once", "all"]
+    overlap: Literal["allow", "skip"]
+    jitter: float
+
+
+class JobDecorator:
+    """What `@job(...)` returns: it keeps the types of the function that it decorates."""
+
+    def __init__(self, registry: "Registry", declared: JobOptions) -> None:
+        self._registry = registry
+        self._declared = declared
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]) -> JobDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> JobDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R]) -> JobDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> JobDefinition[P, R]: ...
+    def __call__(self, function: Callable[..., Any]) -> JobDefinition[Any, Any]:
+        """Register `function` and return its definition."""
+        definition = JobDefinition[Any, Any](function, self._registry, self._declared)
+        self._registry.add(definition)
+        return definition
+
+
+class Registry:
+    """Jobs by name and alias, and the resources they ask for."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, JobDefinition[..., Any]] = {}
+        self._names: dict[str, JobDefinition[..., Any]] = {}
+        self._providers: dict[type, Provider] = {}
+        self._producer: Producer | None = None
+        self._routes: tuple[tuple[str, str], ...] = ()
+        self._schedules: dict[str, ScheduleRecord] = {}
+
+    def job(self, **declared: Unpack[JobOptions]) -> JobDecorator:
+        """Decorate a function as a job; see `JobOptions`.
+
+        Raises:
+            InvalidOptions: a declared option is out of range.
+        """
+        checked = {k: v for k, v in declared.items() if k not in NOT_OF_A_CALL}
+        check_options(declared.get("name", "@job"), checked)
+        return JobDecorator(self, declared)
+
+    def schedule(self, when: str | Every, **declared: Unpack[ScheduleOptions]) -> Callable[[D], D]:
+        """Run a job at times: `@schedule("0 3 * * *", tz="Europe/Berlin")` or `@schedule(every(30))` above its `@job`.
+
+        Raises:
+            InvalidSchedule: the expression, the zone or the name is wrong.
+            DefinitionError: another schedule has the name.
+        """
+        at = {"every": when.seconds} if isinstance(when, Every) else {"cron": when}
+        make_record({"name": "unnamed", "job": "", **declared, **at})
+
+        def add(definition: D) -> D:
+            record = make_record({"name": definition.name, **declared, **at, "job": definition.name, "declared": True})
+            if record.name in self._schedules:
+                raise DefinitionError(f"two schedules are named {record.name!r}: give one @schedule(..., name=...)")
+            self._schedules[record.name] = record
+            return definition
+
+        return add
+
+    def resource(self, provider: Provider) -> Provider:
+        """Decorate an async generator function that opens, yields and closes a resource."""
+        self._providers[provided_type(provider)] = provider
+        return provider
+
+    def add(self, definition: JobDefinition[..., Any]) -> None:
+        """Register a definition.
+
+        Raises:
+            DefinitionError: another function has the name already.
+        """
+        for name in (definition.name, *definition.declared.get("aliases", ())):
+            other = self._names.get(name)
+            if other is not None and other.path != definition.path:
+                raise DefinitionError(
+                    f"two jobs are named {name!r}: {other.path} and {definition.path}; give one @job(name=...)"
+                )
+            self._names[name] = definition
+        self._jobs[definition.name] = definition
+
+    def get(self, name: str) -> JobDefinition[..., Any]:
+        """The job of this name or alias.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        try:
+            return self._names[name]
+        except KeyError:
+            raise UnknownJob(name) from None
+
+    def route(self, routes: Sequence[tuple[str, str]]) -> None:
+        """Send jobs that declare no queue by the patterns of their paths: `[("jobs.emails.*", "emails")]`, the first
+        that fits."""
+        self._routes = tuple(routes)
+
+    def queue_for(self, path: str) -> str:
+        """The queue of a job at this path."""
+        return next((queue for pattern, queue in self._routes if fnmatchcase(path, pattern)), "default")
+
+    def __iter__(self) -> Iterator[JobDefinition[..., Any]]:
+        return iter(self._jobs.values())
+
+    @property
+    def schedules(self) -> list[ScheduleRecord]:
+        """The schedules that were declared."""
+        return list(self._schedules.values())
+
+    def check(self) -> None:
+        """Look at all signatures, and at what schedules and limits say of them.
+
+        Raises:
+            DefinitionError, InvalidArguments, InvalidOptions: one is wrong.
+        """
+        for definition in self:
+            definition.schema  # noqa: B018  # building it checks the annotations
+        for record in self.schedules:
+            self.get(record.job).call_with(record.args, check_options(record.job, record.options))
+
+    @property
+    def providers(self) -> list[Provider]:
+        """The providers of what is opened once a worker, in the order of registration."""
+        return [provider for provider in self._providers.values() if not is_per_try(provider)]
+
+    @property
+    def resource_types(self) -> frozenset[type]:
+        """All types that jobs may ask for."""
+        return frozenset(self._providers)
+
+    def opens_per_try(self, kind: type) -> bool:
+        """Whether a resource is opened anew for each try."""
+        return is_per_try(self._providers[kind])
+
+    @asynccontextmanager
+    async def given(self, wanted: Mapping[str, type], context: Context) -> AsyncIterator[dict[str, Any]]:
+        """What a job asks for, by the names of its parameters; what is opened for this try is closed on leaving.
+
+        Raises:
+            UnknownResource: the worker has not opened it.
+        """
+        async with AsyncExitStack() as stack:
+            found: dict[str, Any] = {}
+            for name, kind in wanted.items():
+                if self.opens_per_try(kind):
+                    opened = asynccontextmanager(self._providers[kind])(context)
+                    found[name] = await stack.enter_async_context(opened)
+                else:
+                    found[name] = context.resource(kind)
+            yield found
+
+    @property
+    def producer(self) -> Producer:
+        """The client that `.enqueue(...)` uses in this process.
+
+        Raises:
+            EmbarqError: no client was bound.
+        """
+        if self._producer is None:
+            raise EmbarqError("no client in this process: call registry.bind(client) at start-up")
+        return self._producer
+
+    def bind(self, producer: Producer | None) -> None:
+        """Name the client that `.enqueue(...)` uses in this process."""
+        self._producer = producer
+
+
+registry = Registry()
+job = registry.job
+resource = registry.resource
+schedule = registry.schedule
