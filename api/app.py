@@ -1,7 +1,7 @@
 """The application: routes, middleware, and what lives as long as the process."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypedDict
 
 import httpx
@@ -23,7 +23,7 @@ from settings import LogFormat, Settings, load_settings
 from worker.client import Client
 from worker.database import Database
 from worker.discovery import discover
-from worker.errors import EmbarqError
+from worker.errors import BrokerUnavailable, EmbarqError
 from worker.observability.logs import configure_logs
 from worker.registry import registry
 
@@ -143,7 +143,8 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
         registry.bind(client)
         stack.callback(registry.bind, None)
         if settings.seed:
-            await seed_development.enqueue()
+            with suppress(BrokerUnavailable):
+                await seed_development.enqueue()
         yield Shared(
             client=client,
             registry=registry,

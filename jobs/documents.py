@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 from anyio import open_file, to_thread
-from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -65,6 +64,8 @@ async def resize_image(
 
 
 def _resize(source: Path, target: Path, size: tuple[int, int]) -> None:
+    from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415  # loaded by the first who needs it
+
     try:
         with Image.open(source) as image:
             if image.width * image.height > MOST_PIXELS:

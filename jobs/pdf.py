@@ -4,7 +4,6 @@ import json
 from importlib import resources
 from typing import Any
 
-import typst
 from anyio import to_thread
 
 TEMPLATES = resources.files("jobs") / "templates"
@@ -17,4 +16,6 @@ async def make_pdf(template: str, values: dict[str, Any]) -> bytes:
 
 
 def _compile(source: bytes, values: str) -> bytes:
+    import typst  # noqa: PLC0415  # a compiler: loaded by the first who needs it
+
     return bytes(typst.compile(source, sys_inputs={"values": values}))

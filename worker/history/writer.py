@@ -3,23 +3,22 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
+from importlib import resources
 from typing import Any
 
 import msgspec
 import structlog
+from asyncpg import PostgresError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker import wire
 from worker.broker import keys
 from worker.broker.pool import blocking_connection
-from worker.errors import MalformedPayload
-from worker.history.rows import job_row, try_rows
 
 logger = structlog.stdlib.get_logger("embarq.history")
 
@@ -31,32 +30,12 @@ PAUSE = 1.0
 PRUNE_EVERY = 600.0
 PRUNED_AT_ONCE = 5000
 
-INSERT_JOBS = text("""
-INSERT INTO embarq_jobs
-SELECT id, enqueued_at, job, queue, priority, state, tries, max_tries, args, result, error, tags, worker, workflow_id,
-       progress, started_at, finished_at, words
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-  id text, enqueued_at timestamptz, job text, queue text, priority text, state text, tries int, max_tries int,
-  args jsonb, result jsonb, error jsonb, tags text[], worker text, workflow_id text, progress jsonb,
-  started_at timestamptz, finished_at timestamptz, words text)
-ON CONFLICT DO NOTHING
-""")
-INSERT_TRIES = text("""
-INSERT INTO embarq_tries
-SELECT job_id, enqueued_at, number, outcome, worker, started_at, finished_at, error
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
-  job_id text, enqueued_at timestamptz, number int, outcome text, worker text, started_at timestamptz,
-  finished_at timestamptz, error jsonb)
-ON CONFLICT DO NOTHING
-""")
+INSERT = (resources.files("worker.history") / "writing.sql").read_text()
 PRUNE_JOBS = text("""
 WITH old AS (SELECT id, enqueued_at FROM embarq_jobs WHERE finished_at < now() - CAST(:age AS interval) LIMIT :most),
      gone AS (DELETE FROM embarq_tries t USING old WHERE t.job_id = old.id AND t.enqueued_at = old.enqueued_at)
 DELETE FROM embarq_jobs j USING old WHERE j.id = old.id AND j.enqueued_at = old.enqueued_at
 """)
-
-
-Ended = tuple[wire.Result, list[wire.TryRecord]]
 
 
 class HistoryWriter:
@@ -89,7 +68,7 @@ class HistoryWriter:
                         await self.prepare(redis)
                         ready = True
                     await self.write_once(redis)
-                except (RedisError, SQLAlchemyError, OSError) as error:
+                except (RedisError, SQLAlchemyError, PostgresError, OSError) as error:
                     logger.warning("history waits", reason=str(error).splitlines()[0])
                     ready = False
                     await asyncio.sleep(PAUSE)
@@ -109,7 +88,7 @@ class HistoryWriter:
         """Write what is there: first what this writer has in hand or adopts, then what is new; how many entries."""
         entries = await self._entries(redis, block_ms)
         if entries:
-            await self._write([record for _, fields in entries for record in _records(fields)])
+            await self._write([fields[b"e"].decode() for _, fields in entries])
             ids = [entry_id for entry_id, _ in entries]
             pipe = redis.pipeline(transaction=False)
             pipe.xack(keys.RECORDS, GROUP, *ids)
@@ -127,25 +106,33 @@ class HistoryWriter:
         fresh = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=ENTRIES, block=block_ms)
         return list(fresh[0][1]) if fresh else []
 
-    async def _write(self, records: Sequence[Ended]) -> None:
-        """All at once; where the database will not have one of them, one by one, without those."""
+    async def _write(self, lists: Sequence[str]) -> None:
+        """All at once; where the database will not have one of the records, one by one, without those.
+
+        The rows are made by the database: a worker's process has better to do.
+        """
+        records = [_NUL.sub(r"\1", each) if "\\u0000" in each else each for each in lists]
         try:
-            await self._insert(records)
-        except DBAPIError as error:
+            await self._insert("[" + ",".join(each[1:-1] for each in records) + "]")
+        except PostgresError as error:
             if not _is_about_data(error):
                 raise
-            if len(records) == 1:
-                logger.exception("a record of the history is left out", job_id=records[0][0].id)
-                return
-            for record in records:
-                await self._write([record])
+            for record in [record for each in records for record in _ENTRY.decode(each)]:
+                await self._write_one(bytes(record).decode())
 
-    async def _insert(self, records: Sequence[Ended]) -> None:
-        jobs = [job_row(result) for result, _ in records]
-        tries = [row for result, past in records for row in try_rows(result, past)]
-        async with self._engine.begin() as connection:
-            await connection.execute(INSERT_JOBS, {"rows": _json(jobs)})
-            await connection.execute(INSERT_TRIES, {"rows": _json(tries)})
+    async def _write_one(self, record: str) -> None:
+        try:
+            await self._insert(f"[{record}]")
+        except PostgresError as error:
+            if not _is_about_data(error):
+                raise
+            logger.exception("a record of the history is left out", record=record[:500])
+
+    async def _insert(self, records: str) -> None:
+        async with self._engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            await driver.execute(INSERT, records)
 
     async def _keep_pruning(self) -> None:
         while True:
@@ -163,31 +150,10 @@ class HistoryWriter:
             return int(done.rowcount)
 
 
-class _Record(msgspec.Struct):
-    """An ended job as the scripts record it: its result and its earlier tries."""
-
-    r: msgspec.Raw
-    h: list[msgspec.Raw]
-
-
-_ENTRY = msgspec.json.Decoder(list[_Record])
+_ENTRY = msgspec.json.Decoder(list[msgspec.Raw])
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # which JSON may have, and Postgres may not
 
 
-def _records(fields: Any) -> Iterable[Ended]:
-    """The ended jobs of an entry; one that cannot be read is left out, and said so."""
-    for record in _ENTRY.decode(fields[b"e"]):
-        try:
-            past = [wire.loads(bytes(each), wire.TryRecord) for each in record.h]
-            yield wire.loads(bytes(record.r), wire.Result), past
-        except MalformedPayload:
-            logger.exception("a record of the history cannot be read")
-
-
-def _is_about_data(error: DBAPIError) -> bool:
-    """Whether the database refuses a value (SQLSTATE class 22), so that trying again would not help."""
-    return str(getattr(error.orig, "sqlstate", "")).startswith("22")
-
-
-def _json(rows: list[dict[str, Any]]) -> str:
-    return _NUL.sub(r"\1", wire.dumps(rows).decode())
+def _is_about_data(error: PostgresError) -> bool:
+    """Whether the database refuses a value (SQLSTATE classes 22 and 23), so that trying again would not help."""
+    return str(error.sqlstate).startswith(("22", "23"))
