@@ -1,10 +1,11 @@
 """Embarq's engine: background jobs as native coroutines over arq's Redis queue."""
 
+from worker.calls import Call
 from worker.client import Client
 from worker.config import WorkerConfig
 from worker.context import Context, current_context
 from worker.cron import every
-from worker.definitions import BoundJob, Call, JobDefinition
+from worker.definitions import BoundJob, JobDefinition
 from worker.discovery import discover
 from worker.engine import Worker
 from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
@@ -15,7 +16,8 @@ from worker.registry import Registry, job, registry, resource, schedule
 from worker.resources import injected
 from worker.retries import RetryPolicy
 from worker.signature import Signature
-from worker.workflows import Workflow, WorkflowState, chain, chord, group
+from worker.workflow_records import Workflow, WorkflowState
+from worker.workflows import chain, chord, group
 
 __all__ = [
     "BoundJob",

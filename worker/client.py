@@ -17,7 +17,7 @@ from worker.broker.graphs import Graphs, NewWorkflow
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.pool import make_pool, thread_client
 from worker.broker.timetable import Schedules
-from worker.definitions import Call
+from worker.calls import Call
 from worker.errors import (
     ArgumentProblem,
     BrokerUnavailable,
@@ -32,8 +32,8 @@ from worker.job import Job, State
 from worker.packing import new_id, pack, pack_workflow
 from worker.signature import Signature
 from worker.waiting import Reason, reasons
-from worker.workflow_records import read_workflow
-from worker.workflows import Flow, Workflow, WorkflowOptions, WorkflowState, compile_graph
+from worker.workflow_records import Workflow, WorkflowState, read_workflow
+from worker.workflows import Flow, WorkflowOptions, compile_graph
 
 R = TypeVar("R")
 
@@ -87,7 +87,7 @@ class Client(ArqCalls):
 
     async def _enqueue_with_callbacks(self, call: Call[R]) -> JobHandle[R]:
         """A job with callbacks is a small workflow, whose id is the job's."""
-        signature = Signature(call.definition, (), call.arguments, call.options, immutable=True)
+        signature: Signature[R] = Signature(call.definition, (), call.arguments, call.options, immutable=True)
         new = pack_workflow(compile_graph(signature), {}, single=call.options.get("id") or new_id())
         return JobHandle(new.id, self, created=await self._start(new))
 

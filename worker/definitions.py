@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
 
 from worker.arguments import ArgumentSchema
+from worker.calls import Call
 from worker.context import Context, current_context
 from worker.errors import DefinitionError, UnknownResource
 from worker.handle import JobHandle, WorkflowHandle
@@ -16,9 +16,6 @@ from worker.options import EnqueueOptions, check_options
 from worker.retries import RetryPolicy
 from worker.signature import Signature
 from worker.workflows import Flow, WorkflowOptions
-
-if TYPE_CHECKING:
-    from worker.registry import Registry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,15 +49,6 @@ class JobOptions(TypedDict, total=False):
     result_ttl: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[R]):
-    """A job with checked, JSON-ready arguments and options: what a client enqueues."""
-
-    definition: "JobDefinition[..., R]"
-    arguments: Mapping[str, Any]
-    options: EnqueueOptions = field(default_factory=EnqueueOptions)
-
-
 class Producer(Protocol):
     """Whoever puts calls into a queue: the client."""
 
@@ -73,10 +61,32 @@ class Producer(Protocol):
         ...
 
 
+class Home(Protocol):
+    """The registry, as far as its jobs go."""
+
+    @property
+    def producer(self) -> Producer:
+        """The client that `.enqueue(...)` uses in this process."""
+        ...
+
+    @property
+    def resource_types(self) -> frozenset[type]:
+        """All types that jobs may ask for."""
+        ...
+
+    def opens_per_try(self, kind: type) -> bool:
+        """Whether a resource is opened anew for each try."""
+        ...
+
+    def queue_for(self, path: str) -> str:
+        """The queue of a job at this path."""
+        ...
+
+
 class JobDefinition(Generic[P, R]):
     """A job function and what was declared about it. Calling it runs the function here, without a queue."""
 
-    def __init__(self, function: Callable[..., Awaitable[R] | R], registry: "Registry", declared: JobOptions) -> None:
+    def __init__(self, function: Callable[..., Awaitable[R] | R], registry: Home, declared: JobOptions) -> None:
         self.function = function
         self.name = declared.get("name", function.__name__)
         self.path = f"{function.__module__}.{function.__qualname__}"

@@ -4,7 +4,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from worker.errors import JobFailed, WorkflowFailed
 from worker.job import Job, State
-from worker.workflows import Workflow, WorkflowState
+from worker.workflow_records import Workflow, WorkflowState
 
 R = TypeVar("R")
 

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, Table, Text, func, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from worker.calls import Call
 from worker.database import metadata
-from worker.definitions import Call
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.packing import pack
 

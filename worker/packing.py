@@ -12,7 +12,7 @@ from worker import wire
 from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.graphs import NewNode, NewWorkflow, NodeRecord
-from worker.definitions import Call, JobOptions
+from worker.calls import Call
 from worker.errors import ArgumentProblem, InvalidWorkflow
 from worker.job import Priority
 from worker.limits import limit_keys
@@ -82,7 +82,7 @@ def call_options(call: Call[Any], queue: str, **node: Any) -> wire.CallOptions:
     )
 
 
-def _unique(call: Call[Any], declared: JobOptions) -> str:
+def _unique(call: Call[Any], declared: Mapping[str, Any]) -> str:
     """How a call is unique, as the enqueue script reads it; what the call asks for overrules the declaration."""
     sources: tuple[Mapping[str, Any], ...] = (call.options, declared)
     found = next(((mode, source[name]) for source in sources for name, mode in UNIQUE.items() if name in source), None)
@@ -123,7 +123,7 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None) 
     if node.call is None:
         return NewNode(NodeRecord(members=node.members, after=node.after, then=tuple(node.then)), node.waits)
     takes = _takes(node, node.call)
-    call = Call(node.call.definition, node.call.given(takes), node.call.options)
+    call: Call[Any] = Call(node.call.definition, node.call.given(takes), node.call.options)
     for limit in call.definition.declared.get("limits", ()):
         if takes and limit.by == takes:
             raise _misplaced(node.call, f"its limit is by {takes!r}, which is not known before it starts")

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from worker.definitions import JobDefinition
-    from worker.options import EnqueueOptions
+from worker.declared import Declared
 
 R = TypeVar("R")
 
@@ -15,13 +13,14 @@ R = TypeVar("R")
 class Signature(Generic[R]):
     """What `job.s(...)` gives. Behind another step it takes that step's result, unless it is `immutable`.
 
-    The result becomes the first argument that is not given by name; `args` come after it.
+    The result becomes the first argument that is not given by name; `args` come after it. `options` are checked
+    `EnqueueOptions`, which may have signatures themselves.
     """
 
-    definition: "JobDefinition[..., R]"
+    definition: Declared
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    options: "EnqueueOptions" = field(default_factory=dict)  # type: ignore[assignment]  # a TypedDict is a dict
+    options: Any = field(default_factory=dict)
     immutable: bool = False
 
     def takes(self) -> str:

@@ -2,23 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack, cast
+from typing import Annotated, Any, Protocol, Unpack, cast
 
 from pydantic import Field, InstanceOf, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from worker.errors import ArgumentProblem, InvalidWorkflow
-from worker.job import JobError
+from worker.handle import WorkflowHandle
 from worker.options import FORBID, JobId, problems
 from worker.signature import Signature
+from worker.workflow_records import OnFailure
 
-if TYPE_CHECKING:
-    from worker.handle import WorkflowHandle
-
-# What a failed step does to the rest: fails the workflow, or passes its error on as a value.
-OnFailure = Literal["stop", "continue"]
 MOST_NODES = 50_000
 DEEPEST = 100
 
@@ -54,6 +48,14 @@ def check_workflow_options(options: Any) -> WorkflowOptions:
         raise InvalidWorkflow(problems(error, "options")) from error
 
 
+class Starter(Protocol):
+    """Whoever starts workflows: the client."""
+
+    async def start(self, flow: "Flow", options: WorkflowOptions) -> WorkflowHandle:
+        """Start a workflow and return a handle on it."""
+        ...
+
+
 class Startable:
     """What can be started with the client that its jobs are bound to."""
 
@@ -63,7 +65,7 @@ class Startable:
         """The jobs in it."""
         raise NotImplementedError
 
-    async def enqueue(self, **options: Unpack[WorkflowOptions]) -> "WorkflowHandle":
+    async def enqueue(self, **options: Unpack[WorkflowOptions]) -> WorkflowHandle:
         """Start the workflow.
 
         Raises:
@@ -75,7 +77,8 @@ class Startable:
         first = next(self.signatures(), None)
         if first is None:
             raise _invalid("it has no job")
-        return await first.definition.registry.producer.start(cast("Flow", self), check_workflow_options(options))
+        producer: Starter = first.definition.registry.producer
+        return await producer.start(cast("Flow", self), check_workflow_options(options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,46 +239,3 @@ class _Compiler:
 
 def _invalid(message: str) -> InvalidWorkflow:
     return InvalidWorkflow([ArgumentProblem((), message)])
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A node of a workflow as one look-up saw it; a join has neither job nor id.
-
-    state: a final state of a job, or `running`, `queued`, `waiting`, or `skipped`. then: the nodes that follow it.
-    """
-
-    node: int
-    state: str
-    job_id: str | None
-    job: str | None
-    then: tuple[int, ...]
-
-
-class WorkflowState(StrEnum):
-    """Where a workflow is; only `RUNNING` is not final, and a retry leads back to it."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has come to an end."""
-        return self is not WorkflowState.RUNNING
-
-
-@dataclass(frozen=True, slots=True)
-class Workflow:
-    """A workflow as one look-up saw it. `result` is there once it succeeded, `failed` names the node that ended it."""
-
-    id: str
-    state: WorkflowState
-    on_failure: OnFailure
-    created_at: datetime
-    finished_at: datetime | None
-    steps: tuple[Step, ...]
-    failed: int | None = None
-    result: Any = None
-    error: JobError | None = None

@@ -10,7 +10,7 @@ from api.flows import CALLBACKS
 from api.json import JsonResponse, read_object
 from api.schemas import NewJobBody, links
 from api.state import shared
-from worker.definitions import Call
+from worker.calls import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
 from worker.options import check_options
 from worker.registry import Registry

@@ -12,7 +12,7 @@ from api.flows import read_options
 from api.json import JsonResponse, read_object
 from api.schemas import HistoryQuery, NewJobBody, error_record, job_record, links, progress_record
 from api.state import Shared, shared
-from worker.definitions import Call
+from worker.calls import Call
 from worker.errors import ArgumentProblem, JobNotFound
 from worker.history.reader import History
 from worker.job import Job

@@ -13,7 +13,8 @@ from api.json import JsonResponse, read_object
 from api.schemas import BASE, error_record
 from api.state import shared
 from worker.errors import ArgumentProblem
-from worker.workflows import Workflow, check_workflow_options
+from worker.workflow_records import Workflow
+from worker.workflows import check_workflow_options
 
 
 async def start(request: Request) -> Response:

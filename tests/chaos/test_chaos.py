@@ -27,7 +27,8 @@ from worker.broker import keys
 from worker.broker.events import latest
 from worker.embedded import private_redis
 from worker.errors import BrokerUnavailable
-from worker.workflows import Flow, WorkflowState
+from worker.workflow_records import WorkflowState
+from worker.workflows import Flow
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "1500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))

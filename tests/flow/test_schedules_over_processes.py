@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow import jobs_of_tests
+from tests.flow import jobs_of_tests  # noqa: F401  # registers the job
 from tests.support import eventually, start_embarq
 from worker.broker import keys
 from worker.client import Client
 from worker.embedded import private_redis
+from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.schedules import make_record
 
@@ -31,7 +32,6 @@ def own_redis(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.timeout(300)
 async def test_each_time_of_many_schedules_fires_once_under_kills(own_redis: str, tmp_path: Path) -> None:
-    registry = jobs_of_tests.stamped.registry
     environment = {
         "REDIS_URL": own_redis,
         "EMBARQ_JOBS": "tests.flow.jobs_of_tests",

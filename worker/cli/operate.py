@@ -14,7 +14,7 @@ from worker.client import Client
 from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.schedules import Schedule
-from worker.workflows import Workflow
+from worker.workflow_records import Workflow
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

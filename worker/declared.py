@@ -1,0 +1,71 @@
+"""What calls and steps need to know of a job, so that they need not know how jobs are defined."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Schema(Protocol):
+    """The arguments of a job; see `ArgumentSchema`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The arguments' names, in order."""
+        ...
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Name positional arguments as a Python call would."""
+        ...
+
+    def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn values into what the signature's types say."""
+        ...
+
+    def to_json(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Validated arguments as JSON values."""
+        ...
+
+    def bind_without(self, taken: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """As `bind`, when an earlier step's result becomes the argument `taken`."""
+        ...
+
+    def check_without(self, taken: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check arguments of which one is still to come; as JSON values."""
+        ...
+
+
+class Home(Protocol):
+    """Where a job is registered."""
+
+    @property
+    def producer(self) -> Any:
+        """The client that queues calls and starts workflows in this process."""
+        ...
+
+
+class Declared(Protocol):
+    """A job, as far as its calls go."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the wire."""
+        ...
+
+    @property
+    def queue(self) -> str:
+        """Where calls go that name no queue."""
+        ...
+
+    @property
+    def declared(self) -> Mapping[str, Any]:
+        """What `@job(...)` was given."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """What it takes."""
+        ...
+
+    @property
+    def registry(self) -> Home:
+        """Where it is registered."""
+        ...
