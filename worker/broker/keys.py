@@ -47,7 +47,7 @@ TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secre
 EVENTS_KEPT = 5_000  # entries, each with the events of one script
 PARKED_SCORE = 9_000_000_000_000_000  # of a job that waits for a limit: never due
 TRIES_KEPT = 20
-RECORDS_KEPT = 1_000_000  # entries of the history that nobody has written yet
+RECORDS_KEPT = 200_000  # entries of the history that nobody has written yet
 TOMBSTONE_MS = 60_000
 
 LUA_CONSTANTS = {

@@ -29,6 +29,7 @@ ADOPT_AFTER_MS = 30_000
 PAUSE = 1.0
 PRUNE_EVERY = 600.0
 PRUNED_AT_ONCE = 5000
+RECORDED_FOR = 86400  # seconds after the last sign of a writer: a database that was given up fills no Redis
 
 INSERT = (resources.files("worker.history") / "writing.sql").read_text()
 PRUNE_JOBS = text("""
@@ -80,12 +81,13 @@ class HistoryWriter:
 
     async def prepare(self, redis: Redis) -> None:
         """Have the scripts record from now on, and take part in the group."""
-        await redis.set(keys.RECORDING, "1")
+        await redis.set(keys.RECORDING, "1", ex=RECORDED_FOR)
         with contextlib.suppress(ResponseError):  # it is there
             await redis.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
 
     async def write_once(self, redis: Redis, block_ms: int = BLOCK_MS) -> int:
         """Write what is there: first what this writer has in hand or adopts, then what is new; how many entries."""
+        await redis.expire(keys.RECORDING, RECORDED_FOR)
         entries = await self._entries(redis, block_ms)
         if entries:
             await self._write([fields[b"e"].decode() for _, fields in entries])
