@@ -9,15 +9,31 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from aiosmtpd.smtp import SMTP
+from sqlalchemy import func, select, text
+from sqlalchemy import table as named
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from jobs.models import Certificate, Course, Order, Payment, Product, StoredFile
+from jobs.models import (
+    Certificate,
+    Course,
+    EmailSent,
+    Enrolment,
+    Order,
+    Payment,
+    Product,
+    StoredFile,
+    Student,
+    User,
+)
 from tests.support import eventually, free_port, start_embarq
 from worker.database import Database
 from worker.embedded import private_redis
@@ -233,6 +249,104 @@ async def test_worker_killed_between_charge_and_commit_charges_once(platform: Pl
     async with platform.database.session() as session:
         assert (await session.scalars(select(Payment.charge))).all() == [f"ch_order:{order_id}"]
         assert (await session.scalars(select(Order.status))).all() == ["paid"]
+
+
+class DeadlyMailServer:
+    """Takes e-mails, and at the first one kills who sent it before it answers."""
+
+    def __init__(self, victim: Callable[[], int]) -> None:
+        self._victim = victim
+        self.messages: list[EmailMessage] = []
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # aiosmtpd's name
+        self.messages.append(message_from_bytes(envelope.content, _class=EmailMessage, policy=policy.default))
+        if len(self.messages) == 1:
+            os.kill(self._victim(), signal.SIGKILL)
+        return "250 ok"
+
+
+@asynccontextmanager
+async def killed_at_the_first_mail(platform: Platform) -> AsyncIterator[DeadlyMailServer]:
+    """Workers whose mail server kills the first of them; the second comes when the first has died."""
+    platform.worker.terminate()
+    await asyncio.to_thread(platform.worker.wait, 40)
+    workers: list[subprocess.Popen[bytes]] = []
+    server, port = DeadlyMailServer(lambda: workers[0].pid), free_port()
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: SMTP(server, loop=loop), "127.0.0.1", port)
+    url = f"smtp://127.0.0.1:{port}"
+
+    async def follow() -> None:
+        await asyncio.to_thread(workers[0].wait, 60)
+        workers.append(platform.start_worker(EMBARQ_SMTP_URL=url))
+
+    workers.append(platform.start_worker(EMBARQ_SMTP_URL=url))
+    following = asyncio.create_task(follow())
+    try:
+        yield server
+    finally:
+        await following
+        listening.close()
+
+
+@pytest.mark.timeout(180)
+async def test_welcome_killed_half_way_is_on_record_once(platform: Platform) -> None:
+    async with killed_at_the_first_mail(platform) as server:
+        job = {"job": "send_welcome_email", "args": {"user_id": await a_user(platform)}}
+        assert await platform.result(await platform.post("/jobs", job, 202)) is True
+        assert await platform.result(await platform.post("/jobs", job, 202)) is False
+    assert len(server.messages) == 2  # the mail server had the first one when the worker died
+    assert len({message["Message-ID"] for message in server.messages}) == 1  # and can tell that it is the same
+    async with platform.database.session() as session:
+        assert len((await session.scalars(select(EmailSent.id))).all()) == 1
+
+
+async def a_user(platform: Platform) -> int:
+    user = User(name="Ada", email="ada@example.com")
+    await platform.add(user)
+    return user.id
+
+
+@pytest.mark.timeout(180)
+async def test_certificate_killed_half_way_is_made_once(platform: Platform) -> None:
+    student, course = Student(user_id=await a_user(platform)), Course(title="Engines")
+    await platform.add(student, course)
+    await platform.add(Enrolment(student_id=student.id, course_id=course.id, completed_at=datetime.now(UTC)))
+    async with killed_at_the_first_mail(platform) as server:
+        job = {"job": "generate_certificate", "args": {"student_id": student.id, "course_id": course.id}}
+        number = await platform.result(await platform.post("/jobs", job, 202))
+        assert await platform.result(await platform.post("/jobs", job, 202)) == number
+    assert len(server.messages) == 2
+    async with platform.database.session() as session:
+        assert (await session.scalars(select(Certificate.number))).all() == [number]
+        assert (await session.scalars(select(StoredFile.name))).all() == [f"{number}.pdf"]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("table", ["credits", "profiles"])
+async def test_row_of_a_job_killed_half_way_is_there_once(platform: Platform, table: str) -> None:
+    """The table is locked, so that the job is killed between its first statement and its commit."""
+    user_id = await a_user(platform)
+    credits_job = {"job": "add_credits", "args": {"user_id": user_id, "amount": 5, "transaction_id": "t1"}}
+    job = credits_job if table == "credits" else {"job": "create_user_profile", "args": {"user_id": user_id}}
+    async with platform.database.session() as session:
+        await session.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        queued = await platform.post("/jobs", job, 202)
+
+        async def stuck() -> bool:
+            async with platform.database.session() as other:
+                waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                return bool((await other.execute(waiting)).scalar_one())
+
+        await eventually(stuck, 30)
+        platform.worker.send_signal(signal.SIGKILL)
+        platform.worker.wait(10)
+    platform.start_worker()
+    await platform.result(queued)
+    again = await platform.result(await platform.post("/jobs", job, 202))
+    assert again == (5 if table == "credits" else False)
+    async with platform.database.session() as session:
+        assert await session.scalar(select(func.count()).select_from(named(table))) == 1
 
 
 @pytest.mark.timeout(180)
