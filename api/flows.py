@@ -5,13 +5,12 @@ from typing import Any
 
 from api.errors import InvalidBody
 from worker.errors import ArgumentProblem
-from worker.options import EnqueueOptions, check_options
+from worker.options import CALLBACKS, EnqueueOptions, check_options
 from worker.registry import Registry
 from worker.signature import Signature
 from worker.workflows import DEEPEST, Chain, Flow, Group, chord
 
 Path = tuple[str | int, ...]
-CALLBACKS = ("on_success", "on_error")
 
 
 def read_flow(registry: Registry, value: Any, path: Path = ()) -> Flow:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from worker.declared import Declared
+from worker.errors import ArgumentProblem, InvalidOptions
 from worker.options import EnqueueOptions
 
 R = TypeVar("R")
@@ -17,3 +18,8 @@ class Call(Generic[R]):
     definition: Declared
     arguments: Mapping[str, Any]
     options: EnqueueOptions = field(default_factory=EnqueueOptions)
+
+
+def refusal(call: Call[Any], option: str, reason: str) -> InvalidOptions:
+    """The error that says why an option of a call cannot be had this way."""
+    return InvalidOptions(call.definition.name, [ArgumentProblem(("options", option), reason)])

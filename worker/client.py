@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -17,11 +17,9 @@ from worker.broker.graphs import Graphs, NewWorkflow
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.pool import make_pool, thread_client
 from worker.broker.timetable import Schedules
-from worker.calls import Call
+from worker.calls import Call, refusal
 from worker.errors import (
-    ArgumentProblem,
     BrokerUnavailable,
-    InvalidOptions,
     JobEnded,
     JobNotFound,
     WorkflowEnded,
@@ -29,6 +27,7 @@ from worker.errors import (
 )
 from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Job, State
+from worker.options import CALLBACKS
 from worker.packing import new_id, pack, pack_workflow
 from worker.signature import Signature
 from worker.waiting import Reason, reasons
@@ -36,12 +35,12 @@ from worker.workflow_records import Workflow, WorkflowState, read_workflow
 from worker.workflows import Flow, WorkflowOptions, compile_graph
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 ENQUEUE_PAUSES = (0.05, 0.25)
 BULK = 1000
 CANCELLED_KEPT_MS = 3_600_000
 RECHECK = 1.0  # plain arq workers announce no end
-CALLBACKS = ("on_success", "on_error")
 
 
 class Client(ArqCalls):
@@ -78,8 +77,7 @@ class Client(ArqCalls):
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call; the handle's `created` is False when a job that stands for it was there already."""
         if call.options.get("durable"):
-            problem = ArgumentProblem(("options", "durable"), "is for enqueue_in, whose transaction keeps the job")
-            raise InvalidOptions(call.definition.name, [problem])
+            raise refusal(call, "durable", "is for enqueue_in, whose transaction keeps the job")
         if any(name in call.options for name in CALLBACKS):
             return await self._enqueue_with_callbacks(call)
         placed = await self.batches.add(pack(call))
@@ -116,12 +114,7 @@ class Client(ArqCalls):
         return [JobHandle(job_id, self, created=created) for job_id, created in placed]
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
-        for pause in ENQUEUE_PAUSES:
-            try:
-                return await self.broker.enqueue(jobs)
-            except BrokerUnavailable:
-                await asyncio.sleep(pause)
-        return await self.broker.enqueue(jobs)
+        return await _persist(lambda: self.broker.enqueue(jobs))
 
     async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
         """Start a workflow; the handle's `created` is False when its id was taken already.
@@ -135,12 +128,7 @@ class Client(ArqCalls):
         return WorkflowHandle(new.id, self, created=await self._start(new))
 
     async def _start(self, new: NewWorkflow) -> bool:
-        for pause in ENQUEUE_PAUSES:
-            try:
-                return await self.graphs.start(new)
-            except BrokerUnavailable:
-                await asyncio.sleep(pause)
-        return await self.graphs.start(new)
+        return await _persist(lambda: self.graphs.start(new))
 
     async def workflow(self, workflow_id: str) -> Workflow:
         """A workflow with the state of each of its nodes, and its result once it succeeded.
@@ -261,6 +249,16 @@ class Client(ArqCalls):
         return await self.inspector.workers()
 
 
+async def _persist(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while Redis is away, three times in all; what is asked must be safe to repeat."""
+    for pause in ENQUEUE_PAUSES:
+        try:
+            return await ask()
+        except BrokerUnavailable:
+            await asyncio.sleep(pause)
+    return await ask()
+
+
 async def _another_look(ended: asyncio.Event, deadline: float | None) -> bool:
     """Wait for news of an end; False when the time is over."""
     left = RECHECK if deadline is None else min(RECHECK, deadline - time.monotonic())
@@ -276,6 +274,5 @@ async def _another_look(ended: asyncio.Event, deadline: float | None) -> bool:
 def _pack_alone(call: Call[Any]) -> NewJob:
     clash = next((name for name in (*CALLBACKS, "durable") if name in call.options), None)
     if clash is not None:
-        problem = ArgumentProblem(("options", clash), f"enqueue_many takes no {clash}")
-        raise InvalidOptions(call.definition.name, [problem])
+        raise refusal(call, clash, f"enqueue_many takes no {clash}")
     return pack(call)

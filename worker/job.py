@@ -73,6 +73,15 @@ class JobError:
     traceback: str | None = None
 
 
+def read_error(value: Any) -> JobError | None:
+    """A failure as the wire promises it, or whatever another writer put there, as text."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and {"type", "message"} <= value.keys():
+        return JobError(str(value["type"]), str(value["message"]), value.get("traceback"))
+    return JobError("Error", str(value))
+
+
 @dataclass(frozen=True, slots=True)
 class Try:
     """One start of a job. `outcome` is a final state, `retry`, or `lost`: its worker fell silent."""

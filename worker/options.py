@@ -69,6 +69,8 @@ class EnqueueOptions(TypedDict, total=False):
     on_error: InstanceOf[Signature[Any]]
 
 
+CALLBACKS = ("on_success", "on_error")
+
 # Of each of these only one may be given.
 EXCLUSIVE = (
     ("delay", "run_at", "debounce", "throttle"),

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, Table, Text, func, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from worker.calls import Call
+from worker.calls import Call, refusal
 from worker.database import metadata
-from worker.errors import ArgumentProblem, InvalidOptions
+from worker.options import CALLBACKS
 from worker.packing import pack
 
 CHANNEL = "embarq_outbox"
@@ -39,10 +39,9 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
     Raises:
         InvalidOptions: the call has callbacks.
     """
-    clash = next((name for name in ("on_success", "on_error") if name in call.options), None)
+    clash = next((name for name in CALLBACKS if name in call.options), None)
     if clash is not None:
-        problem = ArgumentProblem(("options", clash), "is not for enqueue_in; let the job start a workflow")
-        raise InvalidOptions(call.definition.name, [problem])
+        raise refusal(call, clash, "is not for enqueue_in; let the job start a workflow")
     job = pack(call)
     row = {
         "id": job.id,

@@ -11,6 +11,7 @@ import structlog
 
 from worker.broker.broker import NewJob
 from worker.broker.timetable import Fired, Schedules
+from worker.calls import Call
 from worker.definitions import Producer
 from worker.errors import BrokerUnavailable, EmbarqError, ScheduleExists, ScheduleNotFound
 from worker.handle import JobHandle
@@ -149,18 +150,18 @@ class Scheduler:
             UnknownJob: its job is not known here.
         """
         record = (await self.find(name)).record
-        options = check_options(record.job, {**record.options, "id": f"schedule:{name}:now:{new_id()}"})
-        return await producer.enqueue(self._registry.get(record.job).call_with(record.args, options))
+        return await producer.enqueue(self._call(record, f"schedule:{name}:now:{new_id()}"))
 
     async def _next(self, record: ScheduleRecord) -> datetime:
         """Its first time after now, by Redis' clock."""
         return next(record.times.after((await self._schedules.due()).now))
 
+    def _call(self, record: ScheduleRecord, job_id: str) -> Call[Any]:
+        options = check_options(record.job, {**record.options, "id": job_id})
+        return self._registry.get(record.job).call_with(record.args, options)
+
     def _job(self, record: ScheduleRecord, at: datetime) -> NewJob:
-        job_id = f"schedule:{record.name}:{to_ms(at)}"
-        call = self._registry.get(record.job).call_with(
-            record.args, check_options(record.job, {**record.options, "id": job_id})
-        )
+        call = self._call(record, f"schedule:{record.name}:{to_ms(at)}")
         return dataclasses.replace(pack(call), due_ms=to_ms(jittered(record.name, at, record.jitter)))
 
     async def _forget_orphans(self, schedules: Iterable[Schedule], now: datetime) -> None:

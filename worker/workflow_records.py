@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from worker import wire
 from worker.broker.graphs import FoundWorkflow, NodeRecord
-from worker.job import JobError, from_ms
+from worker.job import JobError, from_ms, read_error
 
 # What a failed step does to the rest: fails the workflow, or passes its error on as a value.
 OnFailure = Literal["stop", "continue"]
@@ -71,7 +71,7 @@ def read_workflow(workflow_id: str, found: FoundWorkflow, value: bytes | None) -
         steps=tuple(_step(number, record, at) for number, (record, at) in found.nodes.items()),
         failed=int(fields["failed"]) if "failed" in fields else None,
         result=told if state is WorkflowState.SUCCEEDED else None,
-        error=JobError(error["type"], error["message"], error.get("traceback")) if error else None,
+        error=read_error(error),
     )
 
 

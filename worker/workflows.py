@@ -61,10 +61,6 @@ class Startable:
 
     __slots__ = ()
 
-    def signatures(self) -> Iterator[Signature[Any]]:
-        """The jobs in it."""
-        raise NotImplementedError
-
     async def enqueue(self, **options: Unpack[WorkflowOptions]) -> WorkflowHandle:
         """Start the workflow.
 
@@ -74,11 +70,12 @@ class Startable:
             InvalidArguments: a step's arguments do not fit its job.
             BrokerUnavailable: Redis did not answer; the same id may be tried again.
         """
-        first = next(self.signatures(), None)
+        flow = cast("Flow", self)
+        first = next(_signatures(flow), None)
         if first is None:
             raise _invalid("it has no job")
         producer: Starter = first.definition.registry.producer
-        return await producer.start(cast("Flow", self), check_workflow_options(options))
+        return await producer.start(flow, check_workflow_options(options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +84,6 @@ class Chain(Startable):
 
     steps: tuple["Flow", ...]
 
-    def signatures(self) -> Iterator[Signature[Any]]:
-        """The jobs in it."""
-        return _signatures(self.steps)
-
 
 @dataclass(frozen=True, slots=True)
 class Group(Startable):
@@ -98,17 +91,16 @@ class Group(Startable):
 
     members: tuple["Flow", ...]
 
-    def signatures(self) -> Iterator[Signature[Any]]:
-        """The jobs in it."""
-        return _signatures(self.members)
-
-
-def _signatures(parts: Iterable["Flow"]) -> Iterator[Signature[Any]]:
-    for part in parts:
-        yield from [part] if isinstance(part, Signature) else part.signatures()
-
 
 Flow = Signature[Any] | Chain | Group
+
+
+def _signatures(flow: Flow) -> Iterator[Signature[Any]]:
+    if isinstance(flow, Signature):
+        yield flow
+        return
+    for part in flow.steps if isinstance(flow, Chain) else flow.members:
+        yield from _signatures(part)
 
 
 def chain(*steps: Flow) -> Chain:
@@ -205,11 +197,11 @@ class _Compiler:
             return self._job(flow, after)
         if isinstance(flow, Group):
             return self._group(flow, after, depth)
-        if not flow.steps:
-            raise _invalid("a chain has at least one step")
         for step in flow.steps:
             after = self.place(step, after, depth + 1)
-        return self._known(after)
+        if not flow.steps or after is None:
+            raise _invalid("a chain has at least one step")
+        return after
 
     def _job(self, call: Signature[Any], after: int | None) -> int:
         on_success, on_error = call.options.get("on_success"), call.options.get("on_error")
@@ -229,12 +221,6 @@ class _Compiler:
         if members:
             return self.add(Node(members=members, waits=len(members)))
         return self.add(Node(after=after, waits=0 if after is None else 1))
-
-    @staticmethod
-    def _known(number: int | None) -> int:
-        if number is None:
-            raise _invalid("a chain has at least one step")
-        return number
 
 
 def _invalid(message: str) -> InvalidWorkflow:

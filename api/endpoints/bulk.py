@@ -6,13 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import STATUS, InvalidBody
-from api.flows import CALLBACKS
 from api.json import JsonResponse, read_object
 from api.schemas import NewJobBody, links
 from api.state import shared
 from worker.calls import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
-from worker.options import check_options
+from worker.options import CALLBACKS, check_options
 from worker.registry import Registry
 
 MOST_JOBS = 10_000

@@ -11,7 +11,7 @@ from worker.broker import keys, scripts
 from worker.broker.facts import Facts
 from worker.broker.pool import unavailable_when_away
 from worker.errors import JobNotFound, MalformedPayload
-from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms
+from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
@@ -190,7 +190,7 @@ def _try(record: wire.TryRecord) -> Try:
         started_at=from_ms(record.started_ms),
         finished_at=None if record.finished_ms is None else from_ms(record.finished_ms),
         worker=record.worker,
-        error=_error(record.error),
+        error=read_error(record.error),
     )
 
 
@@ -238,7 +238,7 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...]) -> Job:
         return _unreadable(job_id, str(problem))
     queue, priority = keys.parse_queue_key(record.queue)
     state = State(record.state) if record.state else (State.SUCCEEDED if record.success else State.FAILED)
-    error = _error(record.notice if record.success else record.result)
+    error = read_error(record.notice if record.success else record.result)
     started = from_ms(record.started_ms) if record.started_ms else None
     finished = from_ms(record.finished_ms)
     last = (Try(record.tries, state, started, finished, record.worker, error),) if started else ()
@@ -262,15 +262,6 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...]) -> Job:
         workflow_id=record.options.workflow,
         history=past + last,
     )
-
-
-def _error(value: Any) -> JobError | None:
-    """A failure as the wire promises it, or whatever another writer put there, as text."""
-    if value is None:
-        return None
-    if isinstance(value, dict) and {"type", "message"} <= value.keys():
-        return JobError(str(value["type"]), str(value["message"]), value.get("traceback"))
-    return JobError("Error", str(value))
 
 
 def _unreadable(job_id: str, reason: str) -> Job:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.database import DatabaseUnavailable
 from worker.errors import EmbarqError, JobNotFound
 from worker.history.tables import jobs_table, tries_table
-from worker.job import Job, JobError, Priority, Progress, State, Try
+from worker.job import Job, Priority, Progress, State, Try, read_error
 
 MOST = 200
 
@@ -146,7 +146,7 @@ def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
         finished_at=row.finished_at,
         progress=None if progress is None else Progress(progress["c"], progress.get("t"), progress.get("m")),
         result=row.result,
-        error=_error(row.error),
+        error=read_error(row.error),
         worker=row.worker,
         tags=tuple(row.tags),
         workflow_id=row.workflow_id,
@@ -155,12 +155,4 @@ def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
 
 
 def _try(row: Row[Any]) -> Try:
-    return Try(row.number, row.outcome, row.started_at, row.finished_at, row.worker, _error(row.error))
-
-
-def _error(value: Any) -> JobError | None:
-    if value is None:
-        return None
-    if isinstance(value, dict) and {"type", "message"} <= value.keys():
-        return JobError(str(value["type"]), str(value["message"]), value.get("traceback"))
-    return JobError("Error", str(value))
+    return Try(row.number, row.outcome, row.started_at, row.finished_at, row.worker, read_error(row.error))
