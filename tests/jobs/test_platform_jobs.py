@@ -112,13 +112,15 @@ class Desk:
 
     def __init__(self, database: Database, resources: list[Any]) -> None:
         self.database = database
-        self._resources = {type(each): each for each in [database, *resources]}
+        self._resources: dict[type, Any] = {type(each): each for each in [database, *resources]}
 
     async def run(self, job: JobDefinition[..., Any], job_id: str = "j1", /, **arguments: Any) -> Any:
         context = Context(job_id=job_id, job=job.name)
         async with self.database.session() as session:
-            given = {AsyncSession: session, **self._resources}
-            injected = {name: given[kind] for name, kind in job.schema.injected.items()}
+            injected = {
+                name: session if kind is AsyncSession else self._resources[kind]
+                for name, kind in job.schema.injected.items()
+            }
             returned = job.invoke(context, (), job.schema.validate(arguments) | injected)
             return await returned
 
