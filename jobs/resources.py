@@ -1,7 +1,12 @@
 """What jobs are given, by type: opened once a worker, but for the session, which each try has for itself."""
 
+import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TypeVar
 
 import httpx
 from redis.asyncio import Redis
@@ -9,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.cache import Cache
 from jobs.mail import Mailer
-from jobs.providers import PROVIDER_TIMEOUT, Crm, PaymentProvider, SmsProvider, Warehouse
+from jobs.providers import PROVIDER_TIMEOUT, Crm, PaymentProvider, Service, SmsProvider, Warehouse
 from jobs.storage import FileStore
 from settings import Settings, load_settings
 from worker import Context, resource
 from worker.broker.pool import make_pool
 from worker.database import Database
+
+S = TypeVar("S", bound=Service)
 
 
 @resource
@@ -32,32 +39,33 @@ async def session(ctx: Context) -> AsyncIterator[AsyncSession]:
         yield opened
 
 
+async def _service(kind: type[S], url: str) -> AsyncIterator[S]:
+    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
+        yield kind(http, url)
+
+
 @resource
-async def sms_provider() -> AsyncIterator[SmsProvider]:
+def sms_provider() -> AsyncIterator[SmsProvider]:
     """The provider at `EMBARQ_SMS_URL`, or the stand-in of development."""
-    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
-        yield SmsProvider(http, load_settings().sms_endpoint)
+    return _service(SmsProvider, load_settings().sms_endpoint)
 
 
 @resource
-async def payment_provider() -> AsyncIterator[PaymentProvider]:
+def payment_provider() -> AsyncIterator[PaymentProvider]:
     """The provider at `EMBARQ_PAYMENT_URL`, or the stand-in of development."""
-    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
-        yield PaymentProvider(http, load_settings().service_url("payment"))
+    return _service(PaymentProvider, load_settings().service_url("payment"))
 
 
 @resource
-async def crm() -> AsyncIterator[Crm]:
+def crm() -> AsyncIterator[Crm]:
     """The system at `EMBARQ_CRM_URL`, or the stand-in of development."""
-    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
-        yield Crm(http, load_settings().service_url("crm"))
+    return _service(Crm, load_settings().service_url("crm"))
 
 
 @resource
-async def warehouse() -> AsyncIterator[Warehouse]:
+def warehouse() -> AsyncIterator[Warehouse]:
     """The system at `EMBARQ_WAREHOUSE_URL`, or the stand-in of development."""
-    async with httpx.AsyncClient(timeout=PROVIDER_TIMEOUT) as http:
-        yield Warehouse(http, load_settings().service_url("warehouse"))
+    return _service(Warehouse, load_settings().service_url("warehouse"))
 
 
 @resource
@@ -90,8 +98,15 @@ def open_store(settings: Settings) -> FileStore:
     root.mkdir(parents=True, exist_ok=True)
     if settings.secret is not None:
         return FileStore(root, settings.secret.encode())
-    kept = settings.data_dir / "secret"
-    if not kept.exists():
-        kept.write_text(secrets.token_hex(32))
-        kept.chmod(0o600)
-    return FileStore(root, kept.read_text().encode())
+    return FileStore(root, _kept_secret(settings.data_dir / "secret").encode())
+
+
+def _kept_secret(path: Path) -> str:
+    """A secret in a file that only its owner may read; processes that start at once agree on the first one's."""
+    if not path.exists():
+        with NamedTemporaryFile("w", dir=path.parent) as draft:
+            draft.write(secrets.token_hex(32))
+            draft.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(draft.name, path)
+    return path.read_text()

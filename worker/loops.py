@@ -1,4 +1,4 @@
-"""Background duties: what is done once, how often, and the one loop that does it."""
+"""Background duties: what is done again and again, how often, and the one loop that does it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,23 +10,42 @@ from worker.errors import BrokerUnavailable
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
+PAUSE_AFTER_ERROR = 1.0
+OUTAGES: tuple[type[Exception], ...] = (BrokerUnavailable, OSError)
+
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do every `interval` seconds."""
+    """Something to do every `interval` seconds; with 0, as soon as it is done: it waits for its work by itself.
+
+    `outages`: errors that say that something it needs is away for a while; they are told without a traceback.
+    """
 
     name: str
     interval: float
-    run_once: Callable[[], Awaitable[None]]
+    run_once: Callable[[], Awaitable[object]]
+    outages: tuple[type[Exception], ...] = OUTAGES
 
 
 async def keep_doing(duty: Duty) -> None:
     """Do a duty for ever. Nothing that goes wrong in it ends it."""
+    pause = duty.interval
     while True:
-        await asyncio.sleep(duty.interval)
+        await asyncio.sleep(pause)
+        pause = duty.interval
         try:
             await duty.run_once()
-        except BrokerUnavailable as error:
-            logger.warning("duty waits for redis", duty=duty.name, reason=str(error))
-        except Exception:
-            logger.exception("duty failed", duty=duty.name)
+        except Exception as error:
+            pause = max(pause, PAUSE_AFTER_ERROR)
+            if isinstance(error, duty.outages):
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                logger.warning("duty waits", duty=duty.name, reason=reason)
+            else:
+                logger.exception("duty failed", duty=duty.name)
+
+
+async def keep_doing_all(*duties: Duty) -> None:
+    """Do several duties at once, for ever."""
+    async with asyncio.TaskGroup() as group:
+        for duty in duties:
+            group.create_task(keep_doing(duty), name=duty.name)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from worker.broker.broker import Broker, NewJob
-from worker.errors import BrokerUnavailable
+from worker.loops import OUTAGES, Duty, keep_doing_all
 from worker.outbox import CHANNEL, outbox_table
 
 logger = structlog.stdlib.get_logger("embarq.relay")
@@ -36,22 +36,12 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled. Nothing that goes wrong ends it."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep(self._listen, LONGEST_SLEEP))
-            group.create_task(self._keep(self._patrol_all, PATROL_EVERY))
-            group.create_task(self._keep(self._relay_all, 0.0))
-
-    async def _keep(self, duty: Any, pause: float) -> None:
-        while True:
-            try:
-                await duty()
-            except (BrokerUnavailable, SQLAlchemyError, OSError) as error:
-                logger.warning("relay waits", reason=str(error).splitlines()[0])
-                await asyncio.sleep(LONGEST_SLEEP)
-            except Exception:
-                logger.exception("relay failed")
-                await asyncio.sleep(LONGEST_SLEEP)
-            await asyncio.sleep(pause)
+        outages = (*OUTAGES, SQLAlchemyError)
+        await keep_doing_all(
+            Duty("relay, ear", 0.0, self._listen, outages),
+            Duty("relay, patrol", PATROL_EVERY, self._patrol_all, outages),
+            Duty("relay", 0.0, self._relay_all, outages),
+        )
 
     async def _listen(self) -> None:
         """Hear of commits for as long as the connection lasts."""

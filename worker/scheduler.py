@@ -16,6 +16,7 @@ from worker.definitions import Producer
 from worker.errors import BrokerUnavailable, EmbarqError, ScheduleExists, ScheduleNotFound
 from worker.handle import JobHandle
 from worker.job import to_ms
+from worker.loops import Duty, keep_doing
 from worker.options import check_options
 from worker.packing import new_id, pack
 from worker.registry import Registry
@@ -34,30 +35,25 @@ class Scheduler:
         self._schedules = schedules
         self._registry = registry
         self._declared: dict[str, ScheduleRecord] = {record.name: record for record in registry.schedules}
+        self._is_declared = False
         self._told: set[str] = set()
 
     async def run(self) -> None:
         """Fire until cancelled. Nothing that goes wrong ends it."""
-        declared = False
-        while True:
-            pause = LONGEST_SLEEP
-            try:
-                if not declared:
-                    await self.declare()
-                    declared = True
-                pause = await self.run_once()
-            except BrokerUnavailable as error:
-                logger.warning("scheduler waits for redis", reason=str(error))
-            except Exception:
-                logger.exception("scheduler failed")
-            await asyncio.sleep(pause)
+        await keep_doing(Duty("scheduler", 0.0, self._fire_and_wait))
 
     async def declare(self) -> None:
         """Make the registry's schedules known; those that are known already keep their next time."""
-        now = (await self._schedules.due()).now
+        now = await self._schedules.now()
         records = [(record, next(record.times.after(now))) for record in self._declared.values()]
         if records:
             await self._schedules.declare(records)
+        self._is_declared = True
+
+    async def _fire_and_wait(self) -> None:
+        if not self._is_declared:
+            await self.declare()
+        await asyncio.sleep(await self.run_once())
 
     async def run_once(self) -> float:
         """Fire what is due; seconds until something is due again, a second at most."""
@@ -154,7 +150,7 @@ class Scheduler:
 
     async def _next(self, record: ScheduleRecord) -> datetime:
         """Its first time after now, by Redis' clock."""
-        return next(record.times.after((await self._schedules.due()).now))
+        return next(record.times.after(await self._schedules.now()))
 
     def _call(self, record: ScheduleRecord, job_id: str) -> Call[Any]:
         options = check_options(record.job, {**record.options, "id": job_id})

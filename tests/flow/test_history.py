@@ -153,7 +153,7 @@ async def test_writer_that_dies_before_it_acknowledges_writes_nothing_twice(
         return n
 
     redis = blocking_connection(own.client.connections)
-    await writer(own, migrated).prepare(redis)
+    await writer(own, migrated).write_once(redis)  # makes the group
     for n in range(50):
         await own.enqueue(work, {"n": n})
     await own.drain()

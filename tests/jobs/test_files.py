@@ -1,11 +1,14 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from jobs.files import process_large_file
-from jobs.resources import file_store
+from jobs.resources import file_store, open_store
 from jobs.storage import FileOutsideStore, FileStore
+from settings import Settings
 from tests.support import Kit
 from worker import Context, Progress, State
 
@@ -49,3 +52,18 @@ async def test_missing_file_fails_with_its_name(kit: Kit, monkeypatch: pytest.Mo
     assert job.error is not None
     assert job.error.type == "FileNotFoundError"
     assert "nowhere.txt" in job.error.message
+
+
+def test_processes_that_start_at_once_sign_with_one_secret(tmp_path: Path) -> None:
+    start = Barrier(8)
+
+    def secret(_: int) -> str:
+        start.wait()
+        open_store(Settings(data_dir=tmp_path))
+        return (tmp_path / "secret").read_text()
+
+    with ThreadPoolExecutor(8) as pool:
+        (kept,) = set(pool.map(secret, range(8)))
+    assert len(kept) == 64
+    assert (tmp_path / "secret").stat().st_mode & 0o077 == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"files", "secret"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -64,6 +64,12 @@ class Schedules:
     async def drop(self, name: str) -> bool:
         """Forget it; False when there is none."""
         return await self._change("drop", [(name, "", "")])
+
+    async def now(self) -> datetime:
+        """The time by Redis' clock."""
+        with unavailable_when_away():
+            seconds, microseconds = await self._redis.time()
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
     async def due(self) -> Timetable:
         """Those whose time has come."""

@@ -1,6 +1,5 @@
 """Takes the records of ended jobs from their stream into the database, in batches; any number of writers may run."""
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.broker import keys
 from worker.broker.pool import blocking_connection
+from worker.loops import OUTAGES, Duty, keep_doing_all
 
 logger = structlog.stdlib.get_logger("embarq.history")
 
@@ -26,7 +26,6 @@ GROUP = "history"
 ENTRIES = 100
 BLOCK_MS = 2000
 ADOPT_AFTER_MS = 30_000
-PAUSE = 1.0
 PRUNE_EVERY = 600.0
 PRUNED_AT_ONCE = 5000
 RECORDED_FOR = 86400  # seconds after the last sign of a writer: a database that was given up fills no Redis
@@ -55,40 +54,27 @@ class HistoryWriter:
 
     async def run(self) -> None:
         """Write until cancelled. Nothing that goes wrong ends it."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_writing())
-            group.create_task(self._keep_pruning())
-
-    async def _keep_writing(self) -> None:
         redis = blocking_connection(self._pool)
-        ready = False
+        outages = (*OUTAGES, RedisError, SQLAlchemyError, PostgresError)
         try:
-            while True:
-                try:
-                    if not ready:
-                        await self.prepare(redis)
-                        ready = True
-                    await self.write_once(redis)
-                except (RedisError, SQLAlchemyError, PostgresError, OSError) as error:
-                    logger.warning("history waits", reason=str(error).splitlines()[0])
-                    ready = False
-                    await asyncio.sleep(PAUSE)
-                except Exception:
-                    logger.exception("history failed")
-                    await asyncio.sleep(PAUSE)
+            await keep_doing_all(
+                Duty("history", 0.0, lambda: self.write_once(redis), outages),
+                Duty("history, pruning", PRUNE_EVERY, self._prune_all, outages),
+            )
         finally:
             await redis.aclose(close_connection_pool=True)
 
-    async def prepare(self, redis: Redis) -> None:
-        """Have the scripts record from now on, and take part in the group."""
+    async def write_once(self, redis: Redis) -> None:
+        """Write what is there: first what this writer has in hand or adopts, then what is new, as it comes."""
         await redis.set(keys.RECORDING, "1", ex=RECORDED_FOR)
-        with contextlib.suppress(ResponseError):  # it is there
-            await redis.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
-
-    async def write_once(self, redis: Redis, block_ms: int = BLOCK_MS) -> int:
-        """Write what is there: first what this writer has in hand or adopts, then what is new; how many entries."""
-        await redis.expire(keys.RECORDING, RECORDED_FOR)
-        entries = await self._entries(redis, block_ms)
+        try:
+            entries = await self._entries(redis)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            with contextlib.suppress(ResponseError):  # another writer was faster
+                await redis.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
+            return
         if entries:
             await self._write([fields[b"e"].decode() for _, fields in entries])
             ids = [entry_id for entry_id, _ in entries]
@@ -96,16 +82,15 @@ class HistoryWriter:
             pipe.xack(keys.RECORDS, GROUP, *ids)
             pipe.xdel(keys.RECORDS, *ids)
             await pipe.execute()
-        return len(entries)
 
-    async def _entries(self, redis: Redis, block_ms: int) -> list[tuple[bytes, Any]]:
+    async def _entries(self, redis: Redis) -> list[tuple[bytes, Any]]:
         mine = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: "0"}, count=ENTRIES)
         if mine and mine[0][1]:
             return list(mine[0][1])
         adopted = await redis.xautoclaim(keys.RECORDS, GROUP, self._name, ADOPT_AFTER_MS, count=ENTRIES)
         if adopted[1]:
             return list(adopted[1])
-        fresh = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=ENTRIES, block=block_ms)
+        fresh = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=ENTRIES, block=BLOCK_MS)
         return list(fresh[0][1]) if fresh else []
 
     async def _write(self, lists: Sequence[str]) -> None:
@@ -136,14 +121,9 @@ class HistoryWriter:
             driver: Any = raw.driver_connection
             await driver.execute(INSERT, records)
 
-    async def _keep_pruning(self) -> None:
-        while True:
-            await asyncio.sleep(PRUNE_EVERY)
-            try:
-                while await self.prune_once() == PRUNED_AT_ONCE:
-                    pass
-            except (SQLAlchemyError, OSError) as error:
-                logger.warning("history is not pruned now", reason=str(error).splitlines()[0])
+    async def _prune_all(self) -> None:
+        while await self.prune_once() == PRUNED_AT_ONCE:
+            pass
 
     async def prune_once(self) -> int:
         """Remove rows that are too old, at most 5,000 jobs; how many."""
