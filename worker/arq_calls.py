@@ -10,12 +10,12 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
 from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
-from redis.asyncio import BlockingConnectionPool
 
 from worker import wire
 from worker.batches import Batches
 from worker.broker import keys
 from worker.broker.broker import NewJob
+from worker.broker.pool import Pool
 from worker.packing import milliseconds, new_id
 
 
@@ -41,7 +41,7 @@ class ArqCalls(ArqRedis):
 
     batches: Batches
 
-    def __init__(self, pool: BlockingConnectionPool) -> None:
+    def __init__(self, pool: Pool) -> None:
         super().__init__(pool_or_conn=pool, job_serializer=arq_serializer, job_deserializer=arq_deserializer)
 
     async def enqueue_job(

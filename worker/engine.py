@@ -38,7 +38,7 @@ from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.scheduler import Scheduler
 from worker.service import Service
-from worker.wakeup import Listener
+from worker.wakeup import Standby, keep_reading
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
@@ -117,13 +117,12 @@ class Worker(ArqWorker):
         self._started_at = time.time()
         self._pace = (time.monotonic(), 0, 0.0)
         self._serves_all = service.serves_all
-        self._wake = Listener(client.connections, [], self._woken)
+        self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
         self._serve(Service(("default",)) if self._serves_all else service)
-        self._control = Listener(client.connections, [keys.CONTROL + self.id], self._controlled)
 
     def _serve(self, service: Service) -> None:
         self._pump.service = service
-        self._wake.listen_to([keys.wake_key(queue) for queue in service.queues])
+        self._standby.serve(service.queues)
 
     async def main(self) -> None:
         """Work until told to stop, and say goodbye."""
@@ -141,7 +140,9 @@ class Worker(ArqWorker):
             self.executor.resources = resources
             async with asyncio.TaskGroup() as group:
                 background = [group.create_task(keep_doing(duty), name=duty.name) for duty in self._duties()]
-                background += [group.create_task(each.listen()) for each in (self._wake, self._control)]
+                background.append(group.create_task(self._standby.run(), name="standby"))
+                control = keep_reading(self.client.connections, keys.CONTROL + self.id, self._controlled)
+                background.append(group.create_task(control, name="control"))
                 if self.config.schedules and not self.burst:
                     scheduler = Scheduler(self.client.schedules, self._registry)
                     background.append(group.create_task(scheduler.run(), name="scheduler"))
@@ -195,6 +196,11 @@ class Worker(ArqWorker):
         if self._leave_at is not None and time.monotonic() > self._leave_at:
             return True
         return idle and not self.runs and (self._stopping or (self.burst and self._pump.nothing_waits))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and more than one job is welcome."""
+        return not (self.runs or self._stopping or self.burst) and self.config.concurrency > 1
 
     def begin(self, claim: Claim, leased_until: float) -> None:
         """Start the jobs of a claim."""
@@ -268,21 +274,15 @@ class Worker(ArqWorker):
 
     def _note_room(self) -> None:
         if self.room(0) > 0 and not self._pump.backlog:
-            self._wake.ready.set()
+            self._standby.ready.set()
         else:
-            self._wake.ready.clear()
+            self._standby.ready.clear()
+        self._standby.reconsider()
 
-    def _woken(self, _token: str) -> bool:
-        if self.room(0) <= 0:
-            return False
-        self._pump.look()
-        return True
-
-    def _controlled(self, message: str) -> bool:
+    def _controlled(self, message: str) -> None:
         command, _, job_id = message.partition(" ")
         if command == "abort":
             self._cancel([job_id], Stop.CANCELLED)
-        return True
 
     def _cancel(self, job_ids: list[str], reason: Stop) -> None:
         for job_id in job_ids:

@@ -34,6 +34,11 @@ class Slots(Protocol):
         """Whether the worker should end. `idle`: nothing is under way, nothing runs that the pump knows of."""
         ...
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and jobs are welcome."""
+        ...
+
     def begin(self, claim: Claim, leased_until: float) -> None:
         """Start the jobs of a claim."""
         ...
@@ -57,6 +62,7 @@ class Pump:
         self._outbox: list[Settlement] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._asked_for = 0
+        self._stands = False
         self._leaving = 0
         self._signal = asyncio.Event()
         self._claim_at = 0.0
@@ -87,10 +93,42 @@ class Pump:
         """Look again whether the worker is done."""
         self._signal.set()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a job could start now."""
+        return self._slots.room(0) > 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and jobs are welcome."""
+        return self._slots.is_idle
+
+    def standing_claim(self) -> ClaimRequest | None:
+        """A claim for one job, to be left in Redis until something is due, with a slot kept for it until `stood`; None
+        when jobs run, or may be coming."""
+        if not self._slots.is_idle or self._asked_for:
+            return None
+        self._stands = True
+        return self._claim_for(1)
+
+    def stood(self, claim: Claim | None, leased_until: float) -> None:
+        """Start what a standing claim brought (None: it was not made)."""
+        self._stands = False
+        if claim is None:
+            self.look()
+            return
+        self._slots.begin(claim, leased_until)
+        if claim.more:
+            self.look()
+        elif claim.next_due_in is not None:
+            self._claim_at = min(self._claim_at, time.monotonic() + claim.next_due_in)
+        if not claim.jobs or claim.next_due_in is not None:
+            self.stir()
+
     async def run(self) -> None:
         """Work until the worker is done."""
         async with asyncio.TaskGroup() as group:
-            while not self._slots.done(idle=not self._under_way and not self._outbox):
+            while not self._slots.done(idle=not (self._under_way or self._outbox or self._stands)):
                 exchange = self._next()
                 if exchange is None:
                     await self._sleep()
@@ -116,11 +154,14 @@ class Pump:
         return self._exchange(settlements, request)
 
     def _request(self, now: float, leaving: int, most: int) -> ClaimRequest | None:
-        limit = min(most, self._slots.room(leaving) - self._asked_for)
+        limit = min(most, self._slots.room(leaving) - self._asked_for - self._stands)
         if limit <= 0 or now < self._claim_at:
             return None
-        self._claims += 1
         self._asked_for += limit
+        return self._claim_for(limit)
+
+    def _claim_for(self, limit: int) -> ClaimRequest:
+        self._claims += 1
         order = self.service.keys(self._claims)
         return ClaimRequest(self._slots.id, self._claims, order, limit, self._config.lease_ms)
 
@@ -156,7 +197,7 @@ class Pump:
         """Wait for an outcome, a wake-up, or the time of the next claim."""
         now, until = time.monotonic(), self._resume_at
         if until <= now:
-            may_claim = not self._under_way and self._slots.room(0) > self._asked_for
+            may_claim = not self._under_way and self._slots.room(0) > self._asked_for + self._stands
             until = self._claim_at if may_claim else now + self._config.poll
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(until - now, self._config.poll))):

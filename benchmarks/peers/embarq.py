@@ -61,8 +61,10 @@ async def producer() -> AsyncIterator[Any]:
 
         async def enqueue(name: str, due: float | None = None, delay: float = 0.0) -> None:
             if due is not None:
-                options: Any = {"run_at": datetime.fromtimestamp(due, UTC)} if delay else {}
-                await stamp.options(**options).enqueue(due)
+                if delay:
+                    await stamp.options(run_at=datetime.fromtimestamp(due, UTC)).enqueue(due)
+                else:
+                    await stamp.enqueue(due)
             else:
                 definition, arguments = JOBS[name]
                 await definition.enqueue(**arguments)

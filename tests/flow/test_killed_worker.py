@@ -1,5 +1,6 @@
 """Workers as processes: one is killed, one is paused; the job goes on elsewhere and late results are refused."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -93,3 +94,26 @@ async def test_paused_workers_late_result_is_refused(
     assert after == job
     assert after.result == 2
     assert not await kit.client.exists(keys.LEASE + job_id)
+
+
+async def test_job_handed_to_an_idle_worker_that_is_paused_starts_once_elsewhere(
+    kit: Kit, workers: list["subprocess.Popen[bytes]"]
+) -> None:
+    await eventually(lambda: both_live(kit), 30)
+    await asyncio.sleep(0.2)  # both are idle, each with a claim in Redis
+    workers[0].send_signal(signal.SIGSTOP)
+    where = f"notes:{kit.queue}"
+    began = time.time()
+    jobs = [await kit.ended(job_id, 30) for job_id in [await enqueue_hold(kit, where, 0.1) for _ in range(3)]]
+    assert {job.state for job in jobs} == {State.SUCCEEDED}
+    assert sorted(job.tries for job in jobs) == [1, 1, 2]
+    assert time.time() - began < LEASE + 2
+    workers[0].send_signal(signal.SIGCONT)
+    await asyncio.sleep(1)  # it reads what it was handed, and must not start it
+    lines = await notes(kit, where)
+    assert [line[0] for line in lines].count("start") == 3
+    assert {int(line[1]) for line in lines} == {workers[1].pid}
+
+
+async def both_live(kit: Kit) -> bool:
+    return sum(kit.queue in worker.queues for worker in await kit.client.workers()) == 2

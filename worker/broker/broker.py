@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from worker import wire
 from worker.broker import keys, scripts
@@ -196,6 +197,33 @@ class Broker:
             answers = await scripts.run_together(self._redis, requests)
         stored = [bool(answer) for answer in answers[0]] if settlements else []
         return stored, None if claim is None else _read_claim(claim, answers[-1])
+
+    async def wait_for_token(
+        self, connection: Redis, wake_keys: Sequence[str], seconds: float, claim: ClaimRequest | None
+    ) -> tuple[str | None, Claim | None]:
+        """Wait for a token on a connection that may block; with a claim, that is made at once when the wait ends.
+
+        Returns the list that the token was in (None: none came), and what was claimed (None: nothing was asked for, or
+        the server did not know the script).
+        """
+        pipe = connection.pipeline(transaction=False)
+        pipe.execute_command("BLPOP", *wake_keys, seconds)
+        if claim is not None:
+            pipe.execute_command(*scripts.command(_claim(claim)))
+        with unavailable_when_away():
+            token, *answers = await pipe.execute(raise_on_error=False)
+            for answer in (token, *answers):
+                if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
+                    raise answer
+        taken = None if token is None else token[0].decode()
+        if claim is None or isinstance(answers[0], NoScriptError):
+            return taken, None
+        return taken, _read_claim(claim, answers[0])
+
+    async def break_off(self, client_id: int) -> bool:
+        """End the wait of a connection; False when it does not wait."""
+        with unavailable_when_away():
+            return bool(await self._redis.client_unblock(client_id))
 
     async def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
         """Push on the leases of running jobs and store their progress."""

@@ -5,12 +5,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from worker.broker import keys
-from worker.broker.pool import blocking_connection, unavailable_when_away
+from worker.broker.pool import Pool, blocking_connection, unavailable_when_away
 
 RECONNECT_DELAY = 0.5
 
@@ -21,7 +20,7 @@ class Ends:
     A waiter must look the job up once it has subscribed, and again when it is told: messages carry nothing.
     """
 
-    def __init__(self, pool: BlockingConnectionPool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._pubsub: PubSub | None = None

@@ -1,5 +1,6 @@
 """Connections to Redis: how they are made from a URL, and which of redis-py's errors mean `unavailable`."""
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import hiredis
 import redis
 import redis.exceptions as errors
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.typing import EncodableT
 
@@ -78,15 +79,54 @@ class QuickSocketConnection(QuickConnection, UnixDomainSocketConnection):
 CONNECTIONS = {"redis": QuickTcpConnection, "rediss": QuickTlsConnection, "unix": QuickSocketConnection}
 
 
-def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> BlockingConnectionPool:
+class Pool(ConnectionPool):
+    """At most `max_connections` at once; who comes later waits up to `timeout` seconds. What redis-py's blocking pool
+    does with a lock, a timer and an event for every command, only where somebody has to wait."""
+
+    def __init__(self, *, max_connections: int, timeout: float, **options: Any) -> None:
+        super().__init__(max_connections=max_connections, **options)
+        self._free = asyncio.Semaphore(max_connections)
+        self._timeout = timeout
+
+    async def get_connection(self, *_: object, **__: object) -> AbstractConnection:
+        """A connection that is ready for a command.
+
+        Raises:
+            redis.exceptions.ConnectionError: the server is away, or no connection came free in time.
+        """
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
+        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise errors.ConnectionError(f"no connection came free within {self._timeout} s") from error
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Give a connection back."""
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)
+        self._free.release()
+
+
+def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> Pool:
     """A pool of at most `size` connections; a caller waits up to 5 s for a free one.
 
     `verify_tls=False` accepts the self-signed certificates of Heroku's `rediss://` servers.
     """
     options = _options(url, COMMAND_TIMEOUT, verify_tls)
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-        url, max_connections=size, timeout=COMMAND_TIMEOUT, **options
-    )
+    pool = Pool.from_url(url, max_connections=size, timeout=COMMAND_TIMEOUT, **options)
     pool.connection_class = CONNECTIONS[url.partition(":")[0]]
     return pool
 
@@ -106,11 +146,12 @@ def _options(url: str, timeout: float, verify_tls: bool) -> dict[str, Any]:
     return options
 
 
-def blocking_connection(pool: BlockingConnectionPool) -> "Redis":
-    """A client on one connection of its own, for commands that wait: replies may take as long as they like."""
+def blocking_connection(pool: Pool) -> Redis:
+    """A client on one connection of its own, for commands that wait: replies may take as long as they like. Used as
+    `async with`, which closes it."""
     options = {**pool.connection_kwargs, "socket_timeout": None}
-    alone = BlockingConnectionPool(connection_class=pool.connection_class, max_connections=2, **options)
-    return Redis(connection_pool=alone)
+    alone = Pool(connection_class=pool.connection_class, max_connections=2, timeout=COMMAND_TIMEOUT, **options)
+    return Redis.from_pool(alone)
 
 
 @contextmanager

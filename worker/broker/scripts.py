@@ -96,6 +96,11 @@ class Request:
     arguments: Sequence[Argument]
 
 
+def command(request: Request) -> Sequence[Argument]:
+    """A request as a command for a server that knows the script."""
+    return ("EVALSHA", request.script.sha, len(request.key_names), *request.key_names, *request.arguments)
+
+
 async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
     """Run scripts one after the other in a single round trip; each is atomic by itself.
 
@@ -107,9 +112,7 @@ async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
         return [await run(redis, only.script, only.key_names, only.arguments)]
     pipe = redis.pipeline(transaction=False)
     for request in requests:
-        pipe.execute_command(
-            "EVALSHA", request.script.sha, len(request.key_names), *request.key_names, *request.arguments
-        )
+        pipe.execute_command(*command(request))
     answers = await pipe.execute(raise_on_error=False)
     for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
         if isinstance(answer, NoScriptError):

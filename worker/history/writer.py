@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import structlog
 from asyncpg import PostgresError
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.broker import keys
-from worker.broker.pool import blocking_connection
+from worker.broker.pool import Pool, blocking_connection
 from worker.loops import OUTAGES, Duty, keep_doing_all
 
 logger = structlog.stdlib.get_logger("embarq.history")
@@ -45,7 +45,7 @@ class HistoryWriter:
     While the database is away it waits, and the stream keeps.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: BlockingConnectionPool, name: str, days: float) -> None:
+    def __init__(self, engine: AsyncEngine, pool: Pool, name: str, days: float) -> None:
         """`days`: how long rows are kept."""
         self._engine = engine
         self._pool = pool
@@ -54,15 +54,12 @@ class HistoryWriter:
 
     async def run(self) -> None:
         """Write until cancelled. Nothing that goes wrong ends it."""
-        redis = blocking_connection(self._pool)
         outages = (*OUTAGES, RedisError, SQLAlchemyError, PostgresError)
-        try:
+        async with blocking_connection(self._pool) as redis:
             await keep_doing_all(
                 Duty("history", 0.0, lambda: self.write_once(redis), outages),
                 Duty("history, pruning", PRUNE_EVERY, self._prune_all, outages),
             )
-        finally:
-            await redis.aclose(close_connection_pool=True)
 
     async def write_once(self, redis: Redis) -> None:
         """Write what is there: first what this writer has in hand or adopts, then what is new, as it comes."""
