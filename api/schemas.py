@@ -38,14 +38,18 @@ class NewJobBody(Body):
     options: dict[str, Any] = {}
 
 
+# What Postgres takes: no NUL.
+Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
 class HistoryQuery(Body):
     """The parameters of `GET /jobs`."""
 
     state: State | None = None
-    job: str | None = None
-    queue: str | None = None
-    tag: str | None = None
-    text: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    job: Words | None = None
+    queue: Words | None = None
+    tag: Words | None = None
+    text: Words | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     cursor: str | None = None
@@ -83,13 +87,13 @@ class ContactBody(Body):
 
 
 Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+Address = Annotated[str, Field(pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$", max_length=254)]
 
 
 class RegistrationBody(Body):
     """`POST /register`."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Words
     email: Address
 
 
@@ -107,9 +111,10 @@ class EnrolmentBody(Body):
 
 
 class CompletionBody(Body):
-    """`POST /courses/{id}/complete`."""
+    """`POST /courses/{id}/complete`, with the course from the path."""
 
     student_id: Id
+    course_id: Id
 
 
 class OrderLineBody(Body):

@@ -6,12 +6,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs import mail
+from jobs.fan_out import fan_out
 from jobs.lookups import Id, day, get, money, now
 from jobs.mail import Attachment, Email, Mailer
 from jobs.models import Invoice, Order, OrderLine, Product, StoredFile, User
 from jobs.pdf import make_pdf
 from jobs.storage import FileStore, whole
-from worker import Context, group, injected, job, schedule
+from worker import Context, injected, job, schedule
 
 Line = tuple[str, int, int]  # title, quantity, price in cents
 WELCOME: Line = ("Account", 1, 0)
@@ -107,7 +108,6 @@ async def generate_invoices(ctx: Context, session: AsyncSession = injected) -> i
     month = (first - timedelta(days=1)).replace(day=1)
     ordered = select(Order.user_id).where(Order.placed_at >= month, Order.placed_at < first).group_by(Order.user_id)
     ids = (await session.scalars(ordered.order_by(func.min(Order.id)))).all()
-    if ids:
-        steps = (generate_monthly_invoice.s(user_id=each, month=month.isoformat()) for each in ids)
-        await group(steps).enqueue(id=f"{ctx.job_id}.invoices", on_failure="continue")
+    steps = (generate_monthly_invoice.s(user_id=each, month=month.isoformat()) for each in ids)
+    await fan_out(steps, f"{ctx.job_id}.invoices")
     return len(ids)

@@ -112,9 +112,14 @@ class Mailer:
                 timeout=TIMEOUT,
             )
         except aiosmtplib.SMTPResponseException as error:
-            kind = MailUnavailable if 400 <= error.code < 500 else MailRefused
-            raise kind(f"{error.code} {error.message}") from error
+            raise _answered(error) from error
         except aiosmtplib.SMTPRecipientsRefused as error:
-            raise MailRefused(str(error)) from error
+            raise _answered(error.recipients[0]) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise MailUnavailable(f"{server.hostname} does not take mail: {error}") from error
+
+
+def _answered(error: aiosmtplib.SMTPResponseException) -> EmbarqError:
+    """4xx means later, as servers say that see a sender for the first time; 5xx means never."""
+    kind = MailUnavailable if 400 <= error.code < 500 else MailRefused
+    return kind(f"{error.code} {error.message}")

@@ -1,11 +1,11 @@
 """What keeps the service tidy."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from anyio import to_thread
 from pydantic import Field
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs import mail
 from jobs.cache import Cache
 from jobs.exports import csv_parts
+from jobs.fan_out import fan_out
 from jobs.lookups import Id, day, get, now, user_of
 from jobs.mail import Email, Mailer
 from jobs.models import (
@@ -32,7 +33,7 @@ from jobs.models import (
     User,
 )
 from jobs.storage import FileStore
-from worker import Context, Permanent, every, group, injected, job, schedule
+from worker import Context, Permanent, every, injected, job, schedule
 from worker.database import Database
 from worker.embedded import postgres_program
 
@@ -134,13 +135,13 @@ async def backup_database(
 
     A second run writes another dump.
     """
-    url = urlsplit(database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False))
-    program = str(postgres_program("pg_dump"))
+    url = database.engine.url.set(drivername="postgresql")
     process = await asyncio.create_subprocess_exec(
-        program,
+        str(postgres_program("pg_dump")),
         "--format=custom",
         "--no-owner",
-        url.geturl(),
+        url._replace(password=None).render_as_string(),
+        env={**os.environ, "PGPASSWORD": url.password or ""},  # not among the arguments, which everybody may list
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -209,6 +210,5 @@ async def send_assignment_reminders(
         )
     )
     steps = [send_assignment_reminder.s(student_id=student, assignment_id=each) for student, each in due]
-    if steps:
-        await group(steps).enqueue(id=f"{ctx.job_id}.reminders", on_failure="continue")
+    await fan_out(steps, f"{ctx.job_id}.reminders")
     return len(steps)

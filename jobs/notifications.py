@@ -7,9 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from jobs.fan_out import fan_out
 from jobs.lookups import Id
 from jobs.models import Notification, User
-from worker import Context, group, injected, job, registry
+from worker import Context, injected, job
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -49,9 +50,8 @@ async def send_bulk_notifications(
 
 
 @job(queue="notifications")
-async def broadcast(ctx: Context, title: Title, message: Text, session: AsyncSession = injected) -> str:
-    """Notify all active users, as a group of jobs; the group's id, which a second run finds again."""
+async def broadcast(ctx: Context, title: Title, message: Text, session: AsyncSession = injected) -> list[str]:
+    """Notify all active users, in groups of jobs; the groups' ids, which a second run finds again."""
     ids = (await session.scalars(select(User.id).where(User.is_active).order_by(User.id))).all()
     members = (send_notification.s(user_id=user_id, title=title, message=message) for user_id in ids)
-    handle = await registry.producer.start(group(members), {"id": f"{ctx.job_id}.notes"})
-    return handle.id
+    return await fan_out(members, f"{ctx.job_id}.notes")

@@ -105,7 +105,7 @@ async def process_order(order_id: Id, session: AsyncSession = injected) -> str:
             tell_warehouse.si(order_id=order_id),
             send_order_confirmation.si(order_id=order_id),
             sync_crm.si(user_id=order.user_id),
-            generate_hourly_analytics.si(),
+            generate_hourly_analytics.si(at=order.placed_at),
         ),
     )
     return (await flow.enqueue(id=f"order-{order_id}", on_error=mark_order_failed.s(order_id=order_id))).id

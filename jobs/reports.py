@@ -1,19 +1,22 @@
 """Reports, as PDF files or e-mails."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 from typing_extensions import TypedDict
 
 from jobs import mail
+from jobs.fan_out import fan_out
 from jobs.lookups import Id, day, get, now, user_of
 from jobs.mail import Email, Mailer
 from jobs.models import Course, Enrolment, LessonProgress, Order, Student, User
 from jobs.notifications import notify
 from jobs.pdf import make_pdf
 from jobs.storage import FileStore, whole
-from worker import Context, SoftTimeLimitExceeded, group, injected, job, schedule
+from worker import Context, SoftTimeLimitExceeded, injected, job, schedule
 
 KEPT = timedelta(days=30)
 
@@ -91,33 +94,32 @@ class Numbers(TypedDict):
     orders: int
 
 
-async def numbers_of(session: AsyncSession, hours: float) -> Numbers:
-    """What happened in the last so many hours."""
-    since = now() - timedelta(hours=hours)
+async def numbers_of(session: AsyncSession, since: datetime, until: datetime) -> Numbers:
+    """What happened between two times."""
 
-    async def count(*condition: object) -> int:
-        return await session.scalar(select(func.count()).where(*condition)) or 0  # type: ignore[arg-type]  # columns
+    async def count(column: InstrumentedAttribute[Any]) -> int:
+        return await session.scalar(select(func.count()).where(column >= since, column < until)) or 0
 
     return {
-        "users": await count(User.created_at >= since),
-        "enrolments": await count(Enrolment.enrolled_at >= since),
-        "completed": await count(Enrolment.completed_at >= since),
-        "lessons": await count(LessonProgress.done_at >= since),
-        "orders": await count(Order.placed_at >= since),
+        "users": await count(User.created_at),
+        "enrolments": await count(Enrolment.enrolled_at),
+        "completed": await count(Enrolment.completed_at),
+        "lessons": await count(LessonProgress.done_at),
+        "orders": await count(Order.placed_at),
     }
 
 
 @job(queue="reports")
 async def generate_hourly_report(session: AsyncSession = injected) -> Numbers:
     """The numbers of the last hour. It only reads."""
-    return await numbers_of(session, 1)
+    return await numbers_of(session, now() - timedelta(hours=1), now())
 
 
 @schedule("0 9 * * mon")
 @job(queue="reports")
 async def generate_weekly_report(session: AsyncSession = injected, store: FileStore = injected) -> Report:
     """Write the numbers of the last week as a PDF. A second run writes another file."""
-    numbers = await numbers_of(session, 7 * 24)
+    numbers = await numbers_of(session, now() - timedelta(days=7), now())
     rows = [[name.capitalize(), str(value)] for name, value in numbers.items()]
     values = {"title": "The week", "subtitle": day(now()), "columns": ["What", "How many"], "rows": rows}
     pdf = await make_pdf("report", values)
@@ -148,6 +150,5 @@ async def send_weekly_digest(ctx: Context, session: AsyncSession = injected) -> 
     """Send every active student the digest of the week, a job each; how many. A second run starts nothing anew."""
     ids = (await session.scalars(select(Student.id).where(Student.is_active))).all()
     week = f"{now():%G-W%V}"
-    if ids:
-        await group(send_digest.s(student_id=each, week=week) for each in ids).enqueue(id=f"{ctx.job_id}.digests")
+    await fan_out((send_digest.s(student_id=each, week=week) for each in ids), f"{ctx.job_id}.digests")
     return len(ids)

@@ -93,7 +93,8 @@ class FileStore:
 
     def allows(self, file_id: int, until: int, signature: str) -> bool:
         """Whether a link is ours and has not expired."""
-        return time.time() <= until and hmac.compare_digest(self.sign(file_id, until), signature)
+        known = self.sign(file_id, until).encode()
+        return time.time() <= until and hmac.compare_digest(known, signature.encode())
 
 
 async def whole(data: bytes) -> AsyncIterator[bytes]:

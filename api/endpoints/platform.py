@@ -22,6 +22,8 @@ from worker.definitions import JobDefinition
 from worker.errors import ArgumentProblem
 from worker.options import EnqueueOptions
 
+LONGEST_TIME = 12  # digits
+
 
 async def register(request: Request) -> Response:
     """`POST /register`: 201; e-mail, invoice and CRM follow; 409 when the address is known."""
@@ -49,9 +51,9 @@ async def enrol(request: Request) -> Response:
 
 async def complete_course(request: Request) -> Response:
     """`POST /courses/{id}/complete`: 200; the certificate follows, the first time."""
-    body = CompletionBody.read(await read_object(request))
+    body = CompletionBody.read({**await read_object(request), "course_id": request.path_params["id"]})
     async with shared(request).database.session() as session:
-        first = await learning.complete_course(session, body.student_id, request.path_params["id"])
+        first = await learning.complete_course(session, body.student_id, body.course_id)
     return JsonResponse({"completed": True, "certificate": first})
 
 
@@ -86,7 +88,7 @@ async def export_students(request: Request) -> Response:
 
 
 async def broadcast_note(request: Request) -> Response:
-    """`POST /broadcast`: 202 and the job, whose result is the workflow's id."""
+    """`POST /broadcast`: 202 and the job, whose result is a list of workflows' ids."""
     return await _queue(request, broadcast, dict(await read_object(request)))
 
 
@@ -110,7 +112,7 @@ async def download(request: Request) -> Response:
     """`GET /files/{id}`: the file, to whoever has a link that has not expired; 403 otherwise."""
     here, file_id = shared(request), request.path_params["id"]
     until, signature = request.query_params.get("until", ""), request.query_params.get("signature", "")
-    if not until.isdecimal():
+    if not until.isdecimal() or len(until) > LONGEST_TIME:
         raise InvalidBody([ArgumentProblem(("until",), "is a Unix time")])
     if not here.store.allows(file_id, int(until), signature):
         raise LinkExpired("the link has expired, or is not one of ours")

@@ -39,9 +39,10 @@ async def _stamps(peer: Any, count: int, delay: float) -> None:
             waits = [delay * random.uniform(0.5, 1.5) for _ in range(count)]
             await asyncio.gather(*(enqueue("stamp", time.time() + wait, delay=wait) for wait in waits))
             return
+        await enqueue("tick")  # so that all have connected
         for _ in range(count):
-            await enqueue("stamp", time.time())
             await asyncio.sleep(random.uniform(0.02, 0.06))
+            await enqueue("stamp", time.time())
 
 
 def main(module: str, run: Callable[[Any], Any] = asyncio.run) -> None:

@@ -7,7 +7,7 @@ import email.policy
 import io
 import resource
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from jobs import (
     documents,
     emails,
     exports,
+    fan_out,
     invoices,
     maintenance,
     messaging,
@@ -79,6 +80,11 @@ class Inbox:
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
         self.answer = "250 ok"
+        self.recipient_answer = "250 ok"
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:
+        envelope.rcpt_tos.append(address)
+        return self.recipient_answer
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # aiosmtpd's name
         if self.answer.startswith("250"):
@@ -190,6 +196,13 @@ async def test_mail_server_that_is_away_or_refuses(desk: Desk, inbox: Inbox) -> 
     with pytest.raises(MailRefused):
         await desk.run(emails.send_welcome_email, user_id=user.id)
     inbox.answer = "250 ok"
+    inbox.recipient_answer = "450 greylisted"
+    with pytest.raises(MailUnavailable, match="450 greylisted"):
+        await desk.run(emails.send_welcome_email, user_id=user.id)
+    inbox.recipient_answer = "550 no such mailbox"
+    with pytest.raises(MailRefused, match="550 no such mailbox"):
+        await desk.run(emails.send_welcome_email, user_id=user.id)
+    inbox.recipient_answer = "250 ok"
     assert await desk.run(emails.send_welcome_email, user_id=user.id)
     with pytest.raises(Missing):
         await desk.run(emails.send_welcome_email, user_id=10**6)
@@ -257,7 +270,19 @@ async def test_notifications(desk: Desk, kit: Kit) -> None:
     assert await desk.count(Notification) == 3
     first, second = await desk.twice(notifications.broadcast, f"b-{kit.queue}", title="t", message="m")
     assert first == second
-    assert len((await kit.client.workflow(first)).steps) == 3
+    assert [len((await kit.client.workflow(each)).steps) for each in first] == [3]
+
+
+async def test_broadcast_to_more_users_than_a_group_takes(
+    desk: Desk, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = {"title": "t", "message": "m"}
+    assert await desk.run(notifications.broadcast, f"none-{kit.queue}", **everybody) == []
+    monkeypatch.setattr(fan_out, "MOST", 2)
+    for n in range(5):
+        await student(desk, f"user{n}@example.com")
+    started = await desk.run(notifications.broadcast, f"b-{kit.queue}", **everybody)
+    assert [len((await kit.client.workflow(each)).steps) for each in started] == [3, 3, 2]
 
 
 async def order_of(desk: Desk, stock: int = 5) -> Order:
@@ -370,11 +395,36 @@ async def test_reports_and_analytics(desk: Desk, store: FileStore, kit: Kit, inb
             assert (await store.read(await session.get_one(StoredFile, made["file_id"]))).startswith(b"%PDF")
     numbers = {"users": 1, "enrolments": 1, "completed": 0, "lessons": 0, "orders": 0}
     assert await desk.run(reports.generate_hourly_report) == numbers
-    assert await desk.twice(analytics.generate_hourly_analytics) == [numbers, numbers]
-    assert await desk.twice(analytics.generate_daily_analytics) == [numbers, numbers]
-    assert await desk.count(Analytics) == 2
     assert await desk.twice(reports.send_digest, student_id=learner.id, week="2026-W1") == [True, False]
     assert await desk.twice(reports.send_weekly_digest, f"d-{kit.queue}") == [1, 1]
+
+
+async def test_analytics_count_whole_hours_and_days(desk: Desk) -> None:
+    hour = now().replace(minute=0, second=0, microsecond=0)
+    day = hour.replace(hour=0)
+    just_before = timedelta(microseconds=1)
+    yesterday, hour_before = day - timedelta(days=1), hour - timedelta(hours=1)
+    moments = [yesterday - just_before, yesterday, day - just_before, day, hour_before, hour]
+    for number, created_at in enumerate(moments):
+        await desk.add(User(name="x", email=f"{number}@example.com", created_at=created_at))
+    daily = await desk.twice(analytics.generate_daily_analytics)
+    hourly = await desk.twice(analytics.generate_hourly_analytics)
+    this_hour = await desk.twice(analytics.generate_hourly_analytics, at=hour.isoformat())
+    async with desk.database.session() as session:
+        kept = {(row.period, row.begins_at): row.numbers for row in await session.scalars(select(Analytics))}
+        created = (await session.scalars(select(User.created_at))).all()
+
+    def users(since: datetime, length: timedelta) -> int:
+        return sum(since <= each < since + length for each in created)
+
+    for begins_at, length, period, told in (
+        (yesterday, timedelta(days=1), "day", daily),
+        (hour_before, timedelta(hours=1), "hour", hourly),
+        (hour, timedelta(hours=1), "hour", this_hour),
+    ):
+        assert [each["users"] for each in told] == [users(begins_at, length)] * 2
+        assert kept[period, begins_at] == told[0]
+    assert len(kept) == 3
 
 
 async def test_cleaning_up(desk: Desk, store: FileStore) -> None:

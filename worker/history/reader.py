@@ -60,6 +60,8 @@ class History:
         Raises:
             JobNotFound: there is none (any more).
         """
+        if "\0" in job_id:  # which no column may hold
+            raise JobNotFound(job_id)
         table, tries = jobs_table, tries_table
         newest = select(table).where(table.c.id == job_id).order_by(table.c.enqueued_at.desc()).limit(1)
         try:
@@ -124,10 +126,13 @@ def _cursor(row: Row[Any]) -> str:
 
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
-        at, _, job_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
-        return datetime.fromisoformat(at), job_id
+        text_at, _, job_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        at = datetime.fromisoformat(text_at)
     except ValueError:
         raise InvalidCursor(f"{cursor!r} is not a cursor") from None
+    if at.tzinfo is None or "\0" in job_id:
+        raise InvalidCursor(f"{cursor!r} is not a cursor")
+    return at, job_id
 
 
 def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
