@@ -42,6 +42,8 @@ async def read_object(request: Request) -> Mapping[str, Any]:
         body = msgspec.json.decode(await request.body())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidJson(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidJson("the body is nested too deeply") from error
     if not isinstance(body, dict):
         raise InvalidJson(f"the body must be a JSON object, not {type(body).__name__}")
     return body

@@ -99,7 +99,7 @@ async def test_bad_requests_are_problems_with_pointers(
     assert [error["pointer"] for error in problem.get("errors", [])] == ([pointer] if pointer else [])
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"job": "echo"'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"job": "echo"', b"[" * 100_000])
 async def test_body_that_is_no_json_object_is_400(http: httpx.AsyncClient, content: bytes) -> None:
     answer = await http.post("/api/v1/jobs", content=content)
     assert answer.status_code == 400
