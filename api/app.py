@@ -24,6 +24,7 @@ from worker.client import Client
 from worker.database import Database
 from worker.discovery import discover
 from worker.errors import BrokerUnavailable, EmbarqError
+from worker.memory import keep_heap
 from worker.observability.logs import configure_logs
 from worker.registry import registry
 
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[Lifespan]:
         async with _open(settings) as shared:
+            keep_heap()
             yield {"shared": shared}
 
     larger = dict.fromkeys(MANY_JOBS, settings.max_body * MANY_TIMES_LARGER)
