@@ -1,12 +1,15 @@
 """CPU-heavy functions in processes of their own, which a hard limit or a cancellation really kills.
 
-A child gets its job as JSON and answers with a `Verdict`. What it has to say meanwhile (its process id, progress, log
-lines) comes as datagrams, which need no lock that a killed child could leave behind.
+A child gets its job as JSON and answers with a `Verdict`. What it has to say meanwhile (progress, log lines, the end of
+the function) comes as datagrams, which need no lock that a killed child could leave behind. Before it calls the
+function it asks whether it still may, so that a job that was cancelled meanwhile never starts.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import importlib
+import itertools
 import json
 import logging
 import multiprocessing
@@ -36,12 +39,16 @@ from worker.errors import (
 from worker.run import Run
 
 LARGEST_DATAGRAM = 100_000
+GO = b"go"
+KILLED_WITHIN = 3.0
+LOOK_AGAIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """A job for a child. `function` is the job's place: module and name; `arguments` are JSON."""
 
+    number: int
     module: str
     function: str
     arguments: str
@@ -64,6 +71,27 @@ class Verdict:
     types: tuple[str, ...] = ()
 
 
+@dataclass(slots=True)
+class Child:
+    """What the worker knows of a job in a child. `pid`: once the function may run; `ended`: it has returned."""
+
+    run: Run
+    inside: contextvars.Context
+    pid: int | None = None
+    ended: bool = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the function runs no more, or never will."""
+        if self.pid is None or self.ended:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+
 class Processes:
     """A pool of child processes, started with the first job that needs one."""
 
@@ -72,11 +100,12 @@ class Processes:
         self._pool: pebble.ProcessPool | None = None
         self._mailbox: socket.socket | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._listeners: dict[str, Callable[[dict[str, Any]], None]] = {}
+        self._children: dict[int, Child] = {}
+        self._numbers = itertools.count()
         self.slots = asyncio.Semaphore(count)
 
     async def run(self, function: Callable[..., object], arguments: dict[str, Any], run: Run) -> object:
-        """Run a job's function in a child. A cancellation kills it.
+        """Run a job's function in a child. A cancellation kills it, and comes out when it is dead.
 
         Raises:
             ProcessDied: the child ended by itself.
@@ -86,6 +115,7 @@ class Processes:
         pool, mailbox = self._open()
         context = run.context
         order = Order(
+            number=next(self._numbers),
             module=function.__module__,
             function=function.__qualname__,
             arguments=wire.dumps(arguments).decode(),
@@ -95,15 +125,17 @@ class Processes:
             queue=context.queue,
             mailbox=mailbox,
         )
-        inside = contextvars.copy_context()
-        self._listeners[order.job_id] = lambda letter: inside.run(_heard, run, letter)
+        child = self._children[order.number] = Child(run, contextvars.copy_context())
         future = pool.schedule(run_order, args=(order,))
         try:
             verdict: Verdict = await asyncio.wrap_future(future)
         except pebble.ProcessExpired as error:
             raise ProcessDied(f"the job's process ended with exit code {error.exitcode}") from None
+        except asyncio.CancelledError:
+            await _dead(child)
+            raise
         finally:
-            self._listeners.pop(order.job_id, None)
+            del self._children[order.number]
             run.interrupt = None
         return _unfold(verdict)
 
@@ -123,12 +155,17 @@ class Processes:
     def _receive(self) -> None:
         while self._mailbox is not None:
             try:
-                letter = json.loads(self._mailbox.recv(2 * LARGEST_DATAGRAM))
+                data, sender = self._mailbox.recvfrom(2 * LARGEST_DATAGRAM)
             except BlockingIOError:
                 return
-            heard = self._listeners.get(letter["job_id"])
-            if heard is not None:
-                heard(letter)
+            letter = json.loads(data)
+            child = self._children.get(letter["number"])
+            wanted = child is not None and child.run.stop is None
+            if letter["kind"] == "ready":
+                with contextlib.suppress(OSError):  # the child is gone
+                    self._mailbox.sendto(GO if wanted else b"no", sender)
+            if child is not None and (wanted or letter["kind"] != "ready"):
+                child.inside.run(_heard, child, letter)
 
     async def close(self) -> None:
         """Kill what still runs."""
@@ -144,13 +181,24 @@ class Processes:
             self._folder.cleanup()
 
 
-def _heard(run: Run, letter: dict[str, Any]) -> None:
+async def _dead(child: Child) -> None:
+    """Wait until the pool has killed a child: the job may start elsewhere as soon as this one is settled."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILLED_WITHIN):
+            while not child.is_gone:  # noqa: ASYNC110  # the pool tells nobody of an end that it brings about
+                await asyncio.sleep(LOOK_AGAIN)
+
+
+def _heard(child: Child, letter: dict[str, Any]) -> None:
     """In the worker, within the job's context variables: take in what a child says."""
-    if letter["kind"] == "started":
-        pid = letter["pid"]
+    run = child.run
+    if letter["kind"] == "ready":
+        pid = child.pid = letter["pid"]
         run.interrupt = lambda: os.kill(pid, signal.SIGUSR1)
         if run.hard_limit is not None:
             run.limit(run.soft_limit, run.hard_limit)  # starting the process took none of the job's time
+    elif letter["kind"] == "ended":
+        child.ended = True
     elif letter["kind"] == "progress":
         run.context.progress(letter["current"], letter["total"], letter["message"])
     else:
@@ -176,16 +224,35 @@ def _start_child() -> None:
 
 
 class _Mail:
-    """What a child says while it runs."""
+    """What a child says while it runs, and the one thing that it asks."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
+        self._own = Path(f"{order.mailbox}.{os.getpid()}")
+        self._own.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._own))
 
     def send(self, **letter: Any) -> None:
-        data = json.dumps({"job_id": self._order.job_id, **letter}, default=str).encode()
+        data = json.dumps({"number": self._order.number, **letter}, default=str).encode()
         if len(data) <= LARGEST_DATAGRAM:
             self._socket.sendto(data, self._order.mailbox)
+
+    def may_start(self) -> bool:
+        """Whether the worker still wants the job; False when it is gone."""
+        worker = os.getppid()
+        self._socket.settimeout(1.0)
+        self.send(kind="ready", pid=os.getpid())
+        while os.getppid() == worker:
+            with contextlib.suppress(TimeoutError):
+                return self._socket.recv(16) == GO
+        return False
+
+    def close(self) -> None:
+        """Say that the function has returned."""
+        with contextlib.suppress(OSError):
+            self.send(kind="ended")
+        self._socket.close()
 
 
 class _ChildContext(Context):
@@ -223,6 +290,7 @@ def run_order(order: Order) -> Verdict:
         return _call(order, mail)
     finally:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        mail.close()
 
 
 def _call(order: Order, mail: _Mail) -> Verdict:
@@ -234,7 +302,8 @@ def _call(order: Order, mail: _Mail) -> Verdict:
         context.mail = mail
         enter_context(context)
         arguments = definition.schema.validate(json.loads(order.arguments))
-        mail.send(kind="started", pid=os.getpid())
+        if not mail.may_start():
+            return Verdict("raised", type="CancelledError", message="the worker does not want it any more")
         return _returned(definition.invoke(context, (), arguments))
     except Retry as retry:
         return Verdict("retry", json.dumps(retry.delay))

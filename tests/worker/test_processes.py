@@ -41,12 +41,20 @@ async def test_limit_or_cancel_kills_the_process(kit: Kit, tmp_path: Path, by: s
         if by == "cancel":
             await handle.cancel()
         job = await kit.ended(handle.id)
-
-        async def gone() -> bool:
-            return not psutil.pid_exists(pid)
-
-        await eventually(gone)
+        assert not psutil.pid_exists(pid), "settled while its process lived"
     assert job.state is (State.FAILED if by == "limit" else State.CANCELLED)
+
+
+async def test_job_that_is_cancelled_before_its_process_is_there_never_starts(kit: Kit, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    handle = await kit.enqueue(process_jobs.spin, {"pid_file": str(pid_file)})
+    async with kit.worker():
+        await kit.reaches(handle.id, State.RUNNING)
+        await handle.cancel()
+        assert (await kit.ended(handle.id)).state is State.CANCELLED
+        after = await kit.enqueue(process_jobs.fail, {"how": "not"})  # behind it in the same pool
+        assert await after.result(timeout=30) == 1
+        assert not pid_file.exists()
 
 
 async def test_soft_limit_reaches_into_the_process(kit: Kit) -> None:
