@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.broker import keys
 from worker.broker.broker import Broker, Claim, ClaimRequest
@@ -17,6 +17,7 @@ from worker.errors import BrokerUnavailable
 BLOCK_SECONDS = 5.0
 RECONNECT_DELAY = 0.5
 SETTLED_AFTER = 0.01
+NOT_TOLD = 0  # instead of a client's id, by servers that do not let everybody use CLIENT
 AWAY = (BrokerUnavailable, RedisError, OSError)
 
 
@@ -97,7 +98,7 @@ class Standby:
 
     async def _wait(self, redis: Redis) -> None:
         if self._client_id is None:
-            self._client_id = await redis.client_id()
+            self._client_id = await _client_id(redis)
         claim = self._taker.standing_claim()
         token = claimed = None
         asked_at = time.monotonic()
@@ -127,13 +128,22 @@ class Standby:
 
     async def _break_off(self) -> None:
         try:
-            while self._is_wrong() and self._client_id is not None:
-                with contextlib.suppress(*AWAY):
+            while self._is_wrong() and self._client_id:
+                with contextlib.suppress(BrokerUnavailable):
                     if await self._broker.break_off(self._client_id):
                         return
                 await asyncio.sleep(SETTLED_AFTER)
+        except ResponseError:  # not allowed here: the wait ends by itself
+            self._client_id = NOT_TOLD
         finally:
             self._breaking_off = None
+
+
+async def _client_id(redis: Redis) -> int:
+    try:
+        return int(await redis.execute_command("CLIENT ID"))
+    except ResponseError:
+        return NOT_TOLD
 
 
 async def keep_reading(pool: Pool, key: str, heard: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.support import Kit, eventually
-from worker import Context, State, Worker
+from worker import Client, Context, State, Worker
 from worker.broker import keys
 
 
@@ -133,3 +133,26 @@ async def test_standing_claim_loads_a_script_that_the_server_forgot(kit: Kit) ->
         await eventually(lambda: stands(worker))
         await kit.client.script_flush()
         assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
+
+
+@pytest.mark.parametrize("command", ["client|id", "client|unblock"])
+async def test_server_that_does_not_let_us_break_off(kit: Kit, redis_url: str, command: str) -> None:
+    """Waits end by themselves then, after a third of a lease."""
+
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    name = f"user{kit.queue}"
+    await kit.client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all", f"-{command}")
+    async with Client.open(redis_url.replace("://", f"://{name}:secret@")) as client:
+        limited = Kit(client, kit.registry, kit.queue)
+        async with limited.worker(lease=1.0) as worker:
+            await eventually(lambda: stands(worker))
+            for _ in range(3):
+                await kit.ended((await limited.enqueue(work)).id, 5)
+            began = time.monotonic()
+            await eventually(lambda: stands(worker))
+            worker.handle_sig(signal.SIGTERM)
+            await eventually(lambda: ended(worker), 5)
+            assert time.monotonic() - began < 2
+    await kit.client.execute_command("ACL", "DELUSER", name)
