@@ -22,7 +22,7 @@ from worker.database import Database
 from worker.embedded import private_redis
 from worker.errors import InvalidOptions
 from worker.outbox import outbox_table
-from worker.relay import Relay
+from worker.relay import BATCH, Relay
 
 TRANSACTIONS = int(os.environ.get("CHAOS_TRANSACTIONS", "1500"))
 
@@ -96,7 +96,9 @@ async def test_several_relays_share_the_work(kit: Kit, database: Database) -> No
             await settle.options(queue=kit.queue).enqueue_in(session, n)
     relays = [Relay(database.engine, kit.client.broker) for _ in range(3)]
     counts = await asyncio.gather(*(relay.relay_once() for relay in relays))
-    assert sorted(counts) == [200, 500, 500]
+    assert all(0 < count <= BATCH for count in counts)
+    rest = await relays[0].relay_once()  # of a batch in which another relay was faster
+    assert sum(counts) + rest == 1200
     assert await kit.client.zcard(kit.queue_key) == 1200
 
 
