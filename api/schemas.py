@@ -5,6 +5,9 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import InvalidBody
+from jobs.emails import Address
+from jobs.lookups import Id
+from jobs.messaging import PhoneNumber
 from worker.errors import ArgumentProblem
 from worker.history.reader import MOST, Query
 from worker.job import Job, JobError, Progress, State, Try
@@ -73,7 +76,7 @@ class HistoryQuery(Body):
 class MessageBody(Body):
     """What the SMS stand-in takes, as a provider would."""
 
-    to: Annotated[str, Field(pattern=r"^\+?[0-9]{5,15}$")]
+    to: PhoneNumber
     message: Annotated[str, Field(min_length=1, max_length=1600)]
     message_type: str = "text"
 
@@ -82,12 +85,8 @@ class ContactBody(Body):
     """`POST /contact`."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    number: Annotated[str, Field(pattern=r"^\+?[0-9]{5,15}$")]
+    number: PhoneNumber
     message: Annotated[str, Field(min_length=1, max_length=5000)]
-
-
-Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Address = Annotated[str, Field(pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$", max_length=254)]
 
 
 class RegistrationBody(Body):

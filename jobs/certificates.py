@@ -10,8 +10,8 @@ from jobs import mail
 from jobs.lookups import Id, day, get, now, user_of
 from jobs.mail import Attachment, Email, Mailer
 from jobs.models import Certificate, Course, Enrolment, StoredFile
-from jobs.pdf import make_pdf
-from jobs.storage import FileStore, whole
+from jobs.pdf import keep_pdf
+from jobs.storage import FileStore
 from worker import injected, job
 
 
@@ -59,8 +59,7 @@ async def _issue(session: AsyncSession, store: FileStore, student_id: int, cours
     await session.flush()
     certificate.number = f"C-{issued.year}-{certificate.id:06}"
     values = {"name": name, "course": course.title, "number": certificate.number, "date": day(issued)}
-    pdf = await make_pdf("certificate", values)
-    file = await store.keep(session, f"{certificate.number}.pdf", "application/pdf", whole(pdf))
+    file = await keep_pdf(session, store, "certificate", values, f"{certificate.number}.pdf")
     certificate.file_id = file.id
     return certificate
 

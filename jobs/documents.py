@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypedDict
 
-from jobs.models import StoredFile, Student, User
-from jobs.pdf import make_pdf
+from jobs.models import Student, User
+from jobs.pdf import keep_pdf
 from jobs.storage import FileStore
 from worker import Context, Permanent, injected, job
 
@@ -43,11 +43,6 @@ async def file_parts(path: Path) -> AsyncIterator[bytes]:
             yield part
 
 
-async def _keep(session: AsyncSession, store: FileStore, path: Path, name: str, content_type: str) -> Made:
-    file: StoredFile = await store.keep(session, name, content_type, file_parts(path), keep=KEPT)
-    return {"file_id": file.id, "link": store.link(file)}
-
-
 @job(queue="files")
 async def resize_image(
     path: Place,
@@ -60,7 +55,8 @@ async def resize_image(
     with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
         target = Path(folder) / "resized.jpg"
         await to_thread.run_sync(_resize, store.path(path), target, (width, height))
-        return await _keep(session, store, target, f"{Path(path).stem}.jpg", "image/jpeg")
+        made = await store.keep(session, f"{Path(path).stem}.jpg", "image/jpeg", file_parts(target), keep=KEPT)
+    return {"file_id": made.id, "link": store.link(made)}
 
 
 def _resize(source: Path, target: Path, size: tuple[int, int]) -> None:
@@ -86,11 +82,8 @@ async def convert_document(path: Place, session: AsyncSession = injected, store:
     except UnicodeDecodeError as error:
         raise Unreadable(f"{path} is not text in UTF-8") from error
     values = {"title": Path(path).name, "subtitle": "", "columns": [""], "rows": [[line] for line in lines]}
-    with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
-        target = Path(folder) / "document.pdf"
-        async with await open_file(target, "wb") as made:
-            await made.write(await make_pdf("report", values))
-        return await _keep(session, store, target, f"{Path(path).stem}.pdf", "application/pdf")
+    made = await keep_pdf(session, store, "report", values, f"{Path(path).stem}.pdf", keep=KEPT)
+    return {"file_id": made.id, "link": store.link(made)}
 
 
 class Imported(TypedDict):

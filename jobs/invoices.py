@@ -10,8 +10,8 @@ from jobs.fan_out import fan_out
 from jobs.lookups import Id, day, get, money, now
 from jobs.mail import Attachment, Email, Mailer
 from jobs.models import Invoice, Order, OrderLine, Product, StoredFile, User
-from jobs.pdf import make_pdf
-from jobs.storage import FileStore, whole
+from jobs.pdf import keep_pdf
+from jobs.storage import FileStore
 from worker import Context, injected, job, schedule
 
 Line = tuple[str, int, int]  # title, quantity, price in cents
@@ -54,8 +54,7 @@ async def _make(session: AsyncSession, store: FileStore, user: User, key: str, l
         "lines": shown,
         "total": money(total),
     }
-    pdf = await make_pdf("invoice", values)
-    made.file_id = (await store.keep(session, f"{made.number}.pdf", "application/pdf", whole(pdf))).id
+    made.file_id = (await keep_pdf(session, store, "invoice", values, f"{made.number}.pdf")).id
     return made
 
 

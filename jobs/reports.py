@@ -14,8 +14,8 @@ from jobs.lookups import Id, day, get, now, user_of
 from jobs.mail import Email, Mailer
 from jobs.models import Course, Enrolment, LessonProgress, Order, Student, User
 from jobs.notifications import notify
-from jobs.pdf import make_pdf
-from jobs.storage import FileStore, whole
+from jobs.pdf import keep_pdf
+from jobs.storage import FileStore
 from worker import Context, SoftTimeLimitExceeded, injected, job, schedule
 
 KEPT = timedelta(days=30)
@@ -27,6 +27,13 @@ class Report(TypedDict):
     file_id: int
     link: str
     complete: bool
+
+
+async def _write(
+    session: AsyncSession, store: FileStore, name: str, values: dict[str, Any], *, complete: bool = True
+) -> Report:
+    file = await keep_pdf(session, store, "report", values, name, keep=KEPT)
+    return {"file_id": file.id, "link": store.link(file), "complete": complete}
 
 
 @job(queue="reports", timeout=600, soft_timeout=540)
@@ -48,10 +55,9 @@ async def generate_student_report(
         "columns": ["Course", "Done", "Completed"],
         "rows": rows,
     }
-    pdf = await make_pdf("report", values)
-    file = await store.keep(session, f"student-{student_id}.pdf", "application/pdf", whole(pdf), keep=KEPT)
-    await notify(session, user.id, "Your report is ready", store.link(file), f"report:{ctx.job_id}")
-    return {"file_id": file.id, "link": store.link(file), "complete": True}
+    report = await _write(session, store, f"student-{student_id}.pdf", values)
+    await notify(session, user.id, "Your report is ready", report["link"], f"report:{ctx.job_id}")
+    return report
 
 
 @job(queue="reports", soft_timeout=60, timeout=90)
@@ -71,11 +77,9 @@ async def generate_report(
         complete = False
     subtitle = f"for {user.name}, {day(now())}" + ("" if complete else ", not complete")
     values = {"title": "Courses", "subtitle": subtitle, "columns": ["Course", "Students", "Completed"], "rows": rows}
-    file = await store.keep(
-        session, "courses.pdf", "application/pdf", whole(await make_pdf("report", values)), keep=KEPT
-    )
-    await notify(session, user.id, "Your report is ready", store.link(file), f"report:{ctx.job_id}")
-    return {"file_id": file.id, "link": store.link(file), "complete": complete}
+    report = await _write(session, store, "courses.pdf", values, complete=complete)
+    await notify(session, user.id, "Your report is ready", report["link"], f"report:{ctx.job_id}")
+    return report
 
 
 async def _numbers(session: AsyncSession, course_id: int) -> list[str]:
@@ -122,9 +126,7 @@ async def generate_weekly_report(session: AsyncSession = injected, store: FileSt
     numbers = await numbers_of(session, now() - timedelta(days=7), now())
     rows = [[name.capitalize(), str(value)] for name, value in numbers.items()]
     values = {"title": "The week", "subtitle": day(now()), "columns": ["What", "How many"], "rows": rows}
-    pdf = await make_pdf("report", values)
-    file = await store.keep(session, "week.pdf", "application/pdf", whole(pdf), keep=KEPT)
-    return {"file_id": file.id, "link": store.link(file), "complete": True}
+    return await _write(session, store, "week.pdf", values)
 
 
 @job(queue="emails", max_tries=8, retry=mail.WHILE_AWAY)

@@ -76,6 +76,20 @@ class Kit:
         return await eventually(found, timeout)
 
 
+class Gauge:
+    """How many are inside at once, and the most that ever were."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def __enter__(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        self.now -= 1
+
+
 async def eventually(look: Callable[[], Awaitable[T | None]], timeout: float = 15) -> T:
     """What `look` finds, as soon as it finds something."""
     deadline = time.monotonic() + timeout

@@ -1,4 +1,4 @@
-"""How much memory this process holds."""
+"""This process' memory: how much it holds, and what of it the collector need not look at."""
 
 import gc
 import os

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import Kit, eventually
+from tests.support import Gauge, Kit, eventually
 from worker import ConcurrencyLimit, RateLimit, Registry, State, Worker
 from worker.broker import keys
 from worker.errors import DefinitionError
@@ -107,22 +107,19 @@ async def calls_of_scripts(kit: Kit) -> int:
 
 
 async def test_concurrency_limit_holds_over_workers_and_is_used(kit: Kit) -> None:
-    running, most = 0, 0
+    running = Gauge()
 
     @kit.registry.job(limits=[ConcurrencyLimit(3)])
     async def few() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.05)
-        running -= 1
+        with running:
+            await asyncio.sleep(0.05)
 
     handles = [await kit.enqueue(few) for _ in range(60)]
     began = time.monotonic()
     async with kit.worker(), kit.worker(), kit.worker():
         for handle in handles:
             await kit.ended(handle.id)
-    assert most == 3
+    assert running.most == 3
     assert time.monotonic() - began < 2.0  # 20 rounds of 50 ms would be ideal
     assert await kit.client.exists(keys.PARKED + "c:3:0:few") == 0
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support import Kit, eventually
+from tests.support import Gauge, Kit, eventually
 from worker import Client, Context, State, Worker
 from worker.broker import keys
 
@@ -51,36 +51,30 @@ async def test_job_comes_with_its_token(kit: Kit) -> None:
 
 
 async def test_worker_with_one_slot_takes_one_job_at_a_time(kit: Kit) -> None:
-    running = most = 0
+    running = Gauge()
 
     @kit.registry.job()
     async def work() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.01)
-        running -= 1
+        with running:
+            await asyncio.sleep(0.01)
 
     async with kit.worker(concurrency=1) as worker:
         await eventually(lambda: only_waits(worker))
         handles = [await kit.enqueue(work) for _ in range(20)]
         for handle in handles:
             assert (await kit.ended(handle.id)).tries == 1
-    assert most == 1
+    assert running.most == 1
 
 
 @pytest.mark.parametrize("concurrency", [2, 3])
 async def test_slot_of_a_standing_claim_is_kept(kit: Kit, concurrency: int) -> None:
     """Jobs that come without a token, when the claim stands, leave it its slot."""
-    running = most = 0
+    running = Gauge()
 
     @kit.registry.job()
     async def work() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.05)
-        running -= 1
+        with running:
+            await asyncio.sleep(0.05)
 
     async with kit.worker(concurrency=concurrency, poll=0.1) as worker:
         for _ in range(5):
@@ -92,7 +86,7 @@ async def test_slot_of_a_standing_claim_is_kept(kit: Kit, concurrency: int) -> N
                 await asyncio.sleep(0.01)
             for handle in handles:
                 assert (await kit.ended(handle.id)).tries == 1
-    assert most == concurrency
+    assert running.most == concurrency
 
 
 async def test_idle_worker_stops_at_once_and_takes_nothing_along(kit: Kit) -> None:
