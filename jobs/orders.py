@@ -108,4 +108,4 @@ async def process_order(order_id: Id, session: AsyncSession = injected) -> str:
             generate_hourly_analytics.si(at=order.placed_at),
         ),
     )
-    return (await flow.enqueue(id=f"order-{order_id}", on_error=mark_order_failed.s(order_id=order_id))).id
+    return (await flow.enqueue(id=f"order~{order_id}", on_error=mark_order_failed.s(order_id=order_id))).id

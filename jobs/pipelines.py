@@ -55,14 +55,14 @@ async def notify_report(ctx: Context, report: str, user_id: Id, session: AsyncSe
 async def process_text(ctx: Context, text: Text, user_id: Id) -> str:
     """Start preprocess → analyse → report → notify; the workflow's id, which a second run finds again."""
     flow = chain(preprocess.s(text), analyse.s(), write_report.s(), notify_report.s(user_id=user_id))
-    return (await flow.enqueue(id=f"{ctx.job_id}.text")).id
+    return (await flow.enqueue(id=f"{ctx.job_id}~text")).id
 
 
 @job()
 async def process_files(ctx: Context, paths: Annotated[list[str], Field(min_length=1, max_length=10_000)]) -> str:
     """Start a group that reads many files of the store; the workflow's id, which a second run finds again."""
     flow = group(process_large_file.s(path=path) for path in paths)
-    return (await flow.enqueue(id=f"{ctx.job_id}.files", on_failure="continue")).id
+    return (await flow.enqueue(id=f"{ctx.job_id}~files", on_failure="continue")).id
 
 
 @job()
@@ -81,4 +81,4 @@ async def sum_values(values: list[int]) -> int:
 async def process_batch(ctx: Context, items: Annotated[list[int], Field(max_length=10_000)]) -> str:
     """Start a job for each item and one that adds up; the workflow's id, which a second run finds again."""
     flow = chord((process_item.s(item) for item in items), sum_values.s())
-    return (await flow.enqueue(id=f"{ctx.job_id}.items")).id
+    return (await flow.enqueue(id=f"{ctx.job_id}~items")).id

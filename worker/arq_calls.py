@@ -16,6 +16,7 @@ from worker.batches import Batches
 from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.pool import Pool
+from worker.errors import CallRefused
 from worker.packing import milliseconds, new_id
 
 
@@ -56,9 +57,15 @@ class ArqCalls(ArqRedis):
         _job_try: int | None = None,
         **kwargs: Any,
     ) -> ArqJob | None:
-        """Queue any function under any arguments: nothing is checked. None when the id is taken."""
+        """Queue any function under any arguments: nothing is checked. None when the id is taken.
+
+        Raises:
+            CallRefused: the id holds a `~`, which those have that our own code makes, or something is out of bounds.
+        """
         if _defer_until and _defer_by:
             raise RuntimeError("use either 'defer_until' or 'defer_by' or neither, not both")
+        if keys.MARK in (_job_id or ""):
+            raise CallRefused(f"{_job_id!r}: an id must not hold {keys.MARK!r}")
         queue = _queue_name or self.default_queue_name
         nonce = new_id()
         payload = wire.Payload(

@@ -15,6 +15,7 @@ class WorkerConfig:
     max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none.
     recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
     to, for its supervisor to start another.
+    event_bytes: what the stream of events may take in Redis.
     leases_lost_limit: leases lost in a row that end a job as poisoned. cancel_grace: what a cancelled job gets to end.
     """
 
@@ -33,6 +34,7 @@ class WorkerConfig:
     recycle_jobs: int | None = None
     recycle_megabytes: int | None = None
     leases_lost_limit: int = 3
+    event_bytes: int = 64 * 1024 * 1024
     cancel_grace: float = 5.0
 
     @property

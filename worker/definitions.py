@@ -1,6 +1,7 @@
 """What a job is: a function, what was declared of it, and the calls that are made of it."""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
@@ -95,6 +96,8 @@ class JobDefinition(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self.in_process = declared.get("process", False)
         self.__doc__ = function.__doc__
+        if not re.fullmatch(r"[^\W\d][\w.:-]{0,199}", self.name):
+            raise DefinitionError(f"job {self.name[:50]!r}: its name must be 1 to 200 letters, digits, _ . : -")
         if self.in_process and (self.is_async or "<locals>" in self.path):
             raise DefinitionError(f"job {self.name!r}: process=True needs a plain function of a module")
 

@@ -27,7 +27,7 @@ from worker.definitions import JobDefinition
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
-from worker.job import Progress, State
+from worker.job import Priority, Progress, State
 from worker.loops import Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
@@ -37,7 +37,7 @@ from worker.registry import Registry
 from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.scheduler import Scheduler
-from worker.service import Service
+from worker.service import ALL_QUEUES, Service
 from worker.wakeup import Standby, keep_reading
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -122,7 +122,7 @@ class Worker(ArqWorker):
 
     def _serve(self, service: Service) -> None:
         self._pump.service = service
-        self._standby.serve(service.queues)
+        self._standby.serve([keys.WAKE_ANY] if service.by_use else [keys.wake_key(queue) for queue in service.queues])
 
     async def main(self) -> None:
         """Work until told to stop, and say goodbye."""
@@ -229,7 +229,8 @@ class Worker(ArqWorker):
             self._pump.stir()
         else:
             options = run.payload.options if run.payload else wire.CallOptions()
-            self._pump.send(Settlement(run.claimed, outcome, run.held_limits, options.workflow, options.node))
+            place = (options.workflow, options.node)
+            self._pump.send(Settlement(run.claimed, outcome, run.held_limits, *place, durable=options.durable))
 
     async def _keep_limits(self) -> None:
         """Enforce time limits, and leave behind what does not end although it was cancelled."""
@@ -280,9 +281,15 @@ class Worker(ArqWorker):
         self._standby.reconsider()
 
     def _controlled(self, message: str) -> None:
-        command, _, job_id = message.partition(" ")
+        """`abort <id>`, or `lost <claim> <id>`: another worker has the job by now."""
+        command, _, rest = message.partition(" ")
         if command == "abort":
-            self._cancel([job_id], Stop.CANCELLED)
+            self._cancel([rest], Stop.CANCELLED)
+        elif command == "lost":
+            number, _, job_id = rest.partition(" ")
+            run = self.runs.get(job_id)
+            if run is not None and run.claimed.number == number:
+                self._lose([run])
 
     def _cancel(self, job_ids: list[str], reason: Stop) -> None:
         for job_id in job_ids:
@@ -329,17 +336,27 @@ class Worker(ArqWorker):
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=list(self._pump.service.queues),
+            queues=self._told_queues(),
             concurrency=self.config.concurrency,
             running=len(self.runs),
             started_at=self._started_at,
             jobs=sorted(self.functions),
             rate=self._rate(),
         )
-        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, self._pump.service.keys(1))
+        served = self._declared_queues() if self._serves_all else set(self._pump.service.queues)
+        levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
+        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, levels, self.config.event_bytes)
         if self._serves_all:
-            declared = {definition.queue for definition in self._registry}
-            self._serve(Service(tuple(sorted({keys.parse_queue_key(key)[0] for key in known} | declared))))
+            names = tuple(sorted({keys.parse_queue_key(key)[0] for key in known} | served))
+            self._serve(Service(names, by_use=len(known) > keys.QUEUES_ASKED))
+
+    def _declared_queues(self) -> set[str]:
+        return {definition.queue for definition in self._registry}
+
+    def _told_queues(self) -> list[str]:
+        """The queues that it serves, for those who look: `*` stands for more than can be listed."""
+        service = self._pump.service
+        return [*sorted(self._declared_queues()), ALL_QUEUES] if service.by_use else list(service.queues)
 
     def _rate(self) -> float:
         """Tries that ended in a second: what the last interval had counts for half, what was before for the rest."""

@@ -117,6 +117,10 @@ class BrokerUnavailable(EmbarqError):
     """Redis cannot be reached or does not answer; what was asked may be tried again."""
 
 
+class CallRefused(EmbarqError):
+    """Redis' scripts refuse a call: its id, queue, times or key are out of bounds. Nothing was written."""
+
+
 class LeaseLost(EmbarqError):
     """This try may not act for its job any more: another worker may have started it again."""
 

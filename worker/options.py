@@ -28,7 +28,7 @@ def _not_reserved(queue: str) -> str:
 
 
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), AfterValidator(_not_reserved)]
-JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=-]{1,200}$")]
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$")]
 _YEAR = 365 * 86400.0
 
 

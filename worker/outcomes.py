@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 
 from worker import wire
@@ -141,7 +142,8 @@ class Outcomes:
             notice=notice,
         )
         value = wire.dumps(result) if payload.options.workflow is not None else b""
-        return Ended(state, wire.dumps(record), self._result_ttl_ms(payload), value)
+        ttl_ms = self._result_ttl_ms(payload)
+        return Ended(state, wire.dumps(record), ttl_ms, value, wire.dumps(_trace(record)) if ttl_ms == 0 else b"")
 
     def _result_ttl_ms(self, payload: wire.Payload) -> int | None:
         asked = payload.options.result_ttl_ms
@@ -151,6 +153,12 @@ class Outcomes:
         with contextlib.suppress(UnknownJob):  # whose failure is kept like any other result
             ttl = self.registry.get(payload.job).declared.get("result_ttl", ttl)
         return None if ttl is None else int(ttl * 1000)
+
+
+def _trace(record: wire.Result) -> wire.Result:
+    """What stays for a minute of a job whose result is not kept: how it ended."""
+    result = None if record.success else record.result
+    return msgspec.structs.replace(record, args=[], kwargs={}, result=result, progress=None)
 
 
 def failure(kind: str, message: str, trace: str | None = None) -> dict[str, Any]:

@@ -41,14 +41,13 @@ def pack(call: Call[Any]) -> NewJob:
     nonce = new_id()
     declared, asked = call.definition.declared, call.options
     queue = queue_of(call)
-    options = call_options(call, queue)
+    unique = _unique(call, declared)
+    options = call_options(call, queue, unique="" if unique.startswith("u:") else unique)
     payload = wire.Payload(
         job=call.definition.name, kwargs=dict(call.arguments), options=options, nonce=nonce, enqueued_ms=0
     )
     delay_ms, due_ms = times_of(call)
-    return NewJob(
-        asked.get("id") or nonce, queue, nonce, wire.dump_payload(payload), delay_ms, due_ms, _unique(call, declared)
-    )
+    return NewJob(asked.get("id") or nonce, queue, nonce, wire.dump_payload(payload), delay_ms, due_ms, unique)
 
 
 def queue_of(call: Call[Any]) -> str:
@@ -65,8 +64,8 @@ def times_of(call: Call[Any]) -> tuple[int, int | None]:
     return milliseconds(call.options.get("delay")) or 0, due_ms
 
 
-def call_options(call: Call[Any], queue: str, **node: Any) -> wire.CallOptions:
-    """What a call asked for, and its place in a workflow."""
+def call_options(call: Call[Any], queue: str, **more: Any) -> wire.CallOptions:
+    """What a call asked for, and what is known besides: its place in a workflow, what makes it unique."""
     asked, declared = call.options, call.definition.declared
     ttl = asked.get("result_ttl", -1)
     return wire.CallOptions(
@@ -78,7 +77,8 @@ def call_options(call: Call[Any], queue: str, **node: Any) -> wire.CallOptions:
         expires_in_ms=milliseconds(asked.get("expires_in")),
         tags=tuple(asked.get("tags", ())),
         limits=limit_keys(call.definition.name, declared.get("limits", ()), call.arguments),
-        **node,
+        durable=asked.get("durable", False),
+        **more,
     )
 
 
@@ -138,7 +138,7 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None) 
     )
     delay_ms, due_ms = times_of(call)
     record = NodeRecord(
-        job_id=single if single and number == graph.last else f"{workflow_id}.{number}",
+        job_id=single if single and number == graph.last else f"{workflow_id}{keys.MARK}{number}",
         job=call.definition.name,
         queue_key=queue,
         delay_ms=delay_ms or None,

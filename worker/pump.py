@@ -7,8 +7,10 @@ from collections.abc import Coroutine, Sequence
 from typing import Protocol, cast
 
 import structlog
+from redis.exceptions import ResponseError
 
 from worker.broker.broker import Broker, Claim, ClaimRequest, Settlement
+from worker.claims import Claims
 from worker.config import WorkerConfig
 from worker.errors import BrokerUnavailable
 from worker.service import Service
@@ -62,13 +64,15 @@ class Pump:
         self._outbox: list[Settlement] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._asked_for = 0
-        self._stands = False
+        self._standing: int | None = None
+        self._alone = 0
+        self._claims = Claims(config.lease)
+        self._confirming: set[asyncio.Task[None]] = set()
         self._leaving = 0
         self._signal = asyncio.Event()
         self._claim_at = 0.0
         self._resume_at = 0.0
         self._failures = 0
-        self._claims = 0
         self._looks = 0
         self.backlog = False
         self.nothing_waits = False
@@ -108,16 +112,18 @@ class Pump:
         when jobs run, or may be coming."""
         if not self._slots.is_idle or self._asked_for:
             return None
-        self._stands = True
-        return self._claim_for(1)
+        request = self._claim_for(1)
+        self._standing = request.number
+        return request
 
     def stood(self, claim: Claim | None, leased_until: float) -> None:
-        """Start what a standing claim brought (None: it was not made)."""
-        self._stands = False
+        """Start what a standing claim brought (None: it was not made, or its answer got lost)."""
+        number, self._standing = self._standing, None
         if claim is None:
+            self._claims.lost(number or 0)
             self.look()
             return
-        self._slots.begin(claim, leased_until)
+        self._begin(number or 0, claim, leased_until)
         if claim.more:
             self.look()
         elif claim.next_due_in is not None:
@@ -128,7 +134,7 @@ class Pump:
     async def run(self) -> None:
         """Work until the worker is done."""
         async with asyncio.TaskGroup() as group:
-            while not self._slots.done(idle=not (self._under_way or self._outbox or self._stands)):
+            while not self._slots.done(idle=not (self._under_way or self._outbox or self._standing)):
                 exchange = self._next()
                 if exchange is None:
                     await self._sleep()
@@ -136,7 +142,7 @@ class Pump:
                     self._under_way.add(group.create_task(exchange))
                 else:
                     await exchange
-            for task in self._under_way:
+            for task in self._under_way | self._confirming:
                 task.cancel()
 
     def _next(self) -> Coroutine[None, None, None] | None:
@@ -145,8 +151,9 @@ class Pump:
         if now < self._resume_at or len(self._under_way) > self.backlog:
             return None
         most = -(-self._config.concurrency // 2) if self.backlog else self._config.concurrency
+        most = 1 if self._alone else most
         settlements = self._outbox[:most]
-        request = self._request(now, self._leaving + len(settlements), most)
+        request = None if self._alone else self._request(now, self._leaving + len(settlements), most)
         if request is None and not settlements:
             return None
         self._outbox = self._outbox[most:]
@@ -154,41 +161,79 @@ class Pump:
         return self._exchange(settlements, request)
 
     def _request(self, now: float, leaving: int, most: int) -> ClaimRequest | None:
-        limit = min(most, self._slots.room(leaving) - self._asked_for - self._stands)
+        limit = min(most, self._slots.room(leaving) - self._asked_for - (self._standing is not None))
         if limit <= 0 or now < self._claim_at:
             return None
         self._asked_for += limit
         return self._claim_for(limit)
 
     def _claim_for(self, limit: int) -> ClaimRequest:
-        self._claims += 1
-        order = self.service.keys(self._claims)
-        return ClaimRequest(self._slots.id, self._claims, order, limit, self._config.lease_ms)
+        number = self._claims.begin()
+        order, lowest_first = self.service.keys(number), self.service.lowest_first(number)
+        return ClaimRequest(self._slots.id, number, order, limit, self._config.lease_ms, lowest_first)
 
     async def _exchange(self, settlements: list[Settlement], request: ClaimRequest | None) -> None:
         asked_at, looks = time.monotonic(), self._looks
+        unheard = self._claims.to_give_back(asked_at)
+        claim: Claim | None = None
         try:
-            stored, claim = await self._broker.exchange(settlements, request)
+            stored, claim = await self._broker.exchange(settlements, request, (self._slots.id, unheard))
         except BrokerUnavailable as error:
             self._outbox = settlements + self._outbox
             self._back_off(error)
+            return
+        except (ResponseError, ValueError) as error:
+            self._refused(settlements, error)
             return
         finally:
             self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._asked_for -= request.limit if request else 0
             self._leaving -= len(settlements)
             self._signal.set()
+            if request is not None and claim is None:
+                self._claims.lost(request.number)
         self._failures = 0
+        self._alone = max(0, self._alone - 1)
+        self._claims.given_back(unheard, time.monotonic())
         self._slots.settled(settlements, stored)
-        if claim is not None:
-            self.backlog = claim.more
-            self.nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
-            wait = self._config.poll if claim.next_due_in is None else min(self._config.poll, claim.next_due_in)
-            news = claim.more or looks != self._looks  # something came while this claim was under way
-            self._claim_at = 0.0 if news else time.monotonic() + wait
-            self._slots.begin(claim, asked_at + self._config.lease)
+        if request is not None and claim is not None:
+            self._take(request, claim, asked_at, news=claim.more or looks != self._looks)
 
-    def _back_off(self, error: BrokerUnavailable) -> None:
+    def _take(self, request: ClaimRequest, claim: Claim, asked_at: float, *, news: bool) -> None:
+        """Start what a claim brought, and note when to claim again. `news`: more came while it was under way."""
+        self.backlog = claim.more
+        self.nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
+        wait = self._config.poll if claim.next_due_in is None else min(self._config.poll, claim.next_due_in)
+        self._claim_at = 0.0 if news else time.monotonic() + wait
+        self._begin(request.number, claim, asked_at + self._config.lease)
+
+    def _begin(self, number: int, claim: Claim, leased_until: float) -> None:
+        """Start jobs. That they were heard of is on its way to Redis before the first of them runs: the task that says
+        so comes before theirs, and writes at once."""
+        self._claims.answered(number)
+        if claim.jobs:
+            confirming = asyncio.create_task(self._confirm(self._claims.heard), name="confirm claims")
+            self._confirming.add(confirming)
+            confirming.add_done_callback(self._confirming.discard)
+        self._slots.begin(claim, leased_until)
+
+    async def _confirm(self, number: int) -> None:
+        with contextlib.suppress(BrokerUnavailable):  # then the try may not count, which harms nobody
+            await self._broker.heard(self._slots.id, number)
+
+    def _refused(self, settlements: list[Settlement], error: Exception) -> None:
+        """Redis lives and refuses. Outcomes are sent one by one then, so that only the one at fault is left out: its
+        job starts anew when its lease has ended."""
+        if len(settlements) == 1:
+            logger.error("an outcome cannot be stored", job_id=settlements[0].claimed.id, reason=str(error))
+            self._alone = max(0, self._alone - 1)
+            self._slots.settled(settlements, [False])
+            return
+        self._outbox = settlements + self._outbox
+        self._alone = max(self._alone, len(settlements))
+        self._back_off(error)
+
+    def _back_off(self, error: Exception) -> None:
         self._failures += 1
         self._resume_at = time.monotonic() + min(LONGEST_BACKOFF, 0.1 * 2**self._failures)
         logger.warning("worker waits for redis", reason=str(error), failures=self._failures)
@@ -197,7 +242,7 @@ class Pump:
         """Wait for an outcome, a wake-up, or the time of the next claim."""
         now, until = time.monotonic(), self._resume_at
         if until <= now:
-            may_claim = not self._under_way and self._slots.room(0) > self._asked_for + self._stands
+            may_claim = not self._under_way and self._slots.room(0) > self._asked_for + (self._standing is not None)
             until = self._claim_at if may_claim else now + self._config.poll
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(until - now, self._config.poll))):

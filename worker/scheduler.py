@@ -146,7 +146,7 @@ class Scheduler:
             UnknownJob: its job is not known here.
         """
         record = (await self.find(name)).record
-        return await producer.enqueue(self._call(record, f"schedule:{name}:now:{new_id()}"))
+        return await producer.enqueue(self._call(record, f"schedule~{name}~now~{new_id()}"))
 
     async def _next(self, record: ScheduleRecord) -> datetime:
         """Its first time after now, by Redis' clock."""
@@ -157,7 +157,7 @@ class Scheduler:
         return self._registry.get(record.job).call_with(record.args, options)
 
     def _job(self, record: ScheduleRecord, at: datetime) -> NewJob:
-        call = self._call(record, f"schedule:{record.name}:{to_ms(at)}")
+        call = self._call(record, f"schedule~{record.name}~{to_ms(at)}")
         return dataclasses.replace(pack(call), due_ms=to_ms(jittered(record.name, at, record.jitter)))
 
     async def _forget_orphans(self, schedules: Iterable[Schedule], now: datetime) -> None:

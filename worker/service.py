@@ -19,11 +19,13 @@ class Service:
     one of weight 1 in three draws of four.
 
     Inside a queue its levels are asked in order, but every tenth claim goes the other way, so that low ones keep
-    moving.
+    moving. With `by_use`, all queues are served that hold something when the claim is made: there are more than one
+    claim could ask for by name.
     """
 
     queues: tuple[str, ...]
     weights: tuple[float, ...] = ()
+    by_use: bool = False
 
     @classmethod
     def read(cls, names: Sequence[str]) -> "Service":
@@ -47,9 +49,15 @@ class Service:
         return ALL_QUEUES in self.queues
 
     def keys(self, claim: int) -> list[str]:
-        """The sorted sets for the claim of this number, first ones first."""
+        """The sorted sets for the claim of this number, first ones first; none for those that hold something."""
+        if self.by_use:
+            return []
         ordered = [keys.queue_key(queue, priority) for queue in self._order() for priority in Priority]
-        return ordered if claim % LOW_FIRST_EVERY else ordered[::-1]
+        return ordered[::-1] if self.lowest_first(claim) else ordered
+
+    def lowest_first(self, claim: int) -> bool:
+        """Whether the claim of this number asks the other way round."""
+        return claim % LOW_FIRST_EVERY == 0
 
     def _order(self) -> Sequence[str]:
         if not self.weights:

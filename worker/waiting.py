@@ -8,6 +8,7 @@ from worker.broker.facts import Facts, LimitFacts
 from worker.broker.inspect import WorkerRecord
 from worker.broker.keys import PARKED_SCORE, parse_queue_key
 from worker.job import from_ms
+from worker.service import ALL_QUEUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     queue, _ = parse_queue_key(facts.queue)
     found = [Reason("queue_paused", f"queue {queue} is paused")] if facts.paused else []
     found += [_of_limit(limit) for limit in facts.limits if limit.room <= 0]
-    serving = [worker for worker in workers if queue in worker.queues]
+    serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
     knowing = [worker for worker in serving if facts.job in worker.jobs]
     if not serving:
         found.append(Reason("no_worker_serves", f"no live worker serves queue {queue}"))

@@ -9,7 +9,6 @@ from typing import Protocol
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from worker.broker import keys
 from worker.broker.broker import Broker, Claim, ClaimRequest
 from worker.broker.pool import Pool, blocking_connection
 from worker.errors import BrokerUnavailable
@@ -62,7 +61,7 @@ class Standby:
         self._taker = taker
         self._lease = lease
         self._block = min(BLOCK_SECONDS, lease / 3)
-        self._wake_keys: list[str] = []
+        self._wake_keys: Sequence[str] = ()
         self._client_id: int | None = None
         self._waits = self._has_claim = False
         self._turn: asyncio.TimerHandle | None = None
@@ -70,9 +69,9 @@ class Standby:
         self.ready = asyncio.Event()
         self.ready.set()
 
-    def serve(self, queues: Sequence[str]) -> None:
-        """Wait for tokens of these queues from the next wait on."""
-        self._wake_keys = [keys.wake_key(queue) for queue in queues]
+    def serve(self, wake_keys: Sequence[str]) -> None:
+        """Wait for tokens in these lists from the next wait on."""
+        self._wake_keys = wake_keys
 
     def reconsider(self) -> None:
         """Jobs have started or ended, or the worker stops. If the wait is of the wrong kind now and still is in a
@@ -154,6 +153,6 @@ async def keep_reading(pool: Pool, key: str, heard: Callable[[str], None]) -> No
                 async with asyncio.timeout(2 * BLOCK_SECONDS):
                     taken = await redis.execute_command("BLPOP", key, BLOCK_SECONDS)
                 if taken is not None:
-                    heard(taken[1].decode())
+                    heard(taken[1].decode(errors="replace"))
             except AWAY:
                 await asyncio.sleep(RECONNECT_DELAY)

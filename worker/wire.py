@@ -1,8 +1,9 @@
 """What lies in Redis: arq's payload and result as JSON, with our own keys beside arq's (`docs/wire.md`)."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from worker.errors import MalformedPayload, NotSerializable
 from worker.job import Progress
@@ -10,41 +11,50 @@ from worker.job import Progress
 T = TypeVar("T")
 
 FOREVER_MS = -1  # a result's life that never ends
+END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say
+LONGEST_NAME = 200
+
+Span = Annotated[int, Meta(ge=0, le=END_OF_TIME_MS)]
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+LimitKey = Annotated[str, Meta(max_length=512, pattern=r"^[rc]:[0-9]{1,7}:[0-9]{1,12}:")]
 
 
 class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a call asked for. Times are milliseconds; None means the job's own declaration.
 
     A workflow's job says which node it is; the value of `input_node`, or of a handler its cause, becomes the argument
-    `input_name`.
+    `input_name`. `unique`: what the claim is to forget of a debounced or throttled call. `durable`: the database keeps
+    it on record until its end is known there. What is out of bounds is no payload: anybody may write to Redis.
     """
 
-    queue: str | None = msgspec.field(default=None, name="z")
-    timeout_ms: int | None = msgspec.field(default=None, name="to")
-    soft_timeout_ms: int | None = msgspec.field(default=None, name="so")
-    max_tries: int | None = msgspec.field(default=None, name="mt")
-    result_ttl_ms: int | None = msgspec.field(default=None, name="rt")
-    expires_in_ms: int | None = msgspec.field(default=None, name="x")
-    tags: tuple[str, ...] = msgspec.field(default=(), name="tg")
-    limits: tuple[str, ...] = msgspec.field(default=(), name="lm")
-    workflow: str | None = msgspec.field(default=None, name="wf")
-    node: int | None = msgspec.field(default=None, name="nd")
-    input_node: int | None = msgspec.field(default=None, name="in")
-    input_name: str = msgspec.field(default="", name="ip")
+    queue: Annotated[str, Meta(max_length=255)] | None = msgspec.field(default=None, name="z")
+    timeout_ms: Span | None = msgspec.field(default=None, name="to")
+    soft_timeout_ms: Span | None = msgspec.field(default=None, name="so")
+    max_tries: Annotated[int, Meta(ge=1, le=1_000_000)] | None = msgspec.field(default=None, name="mt")
+    result_ttl_ms: Annotated[int, Meta(ge=-1, le=END_OF_TIME_MS)] | None = msgspec.field(default=None, name="rt")
+    expires_in_ms: Span | None = msgspec.field(default=None, name="x")
+    tags: Annotated[tuple[Name, ...], Meta(max_length=100)] = msgspec.field(default=(), name="tg")
+    limits: Annotated[tuple[LimitKey, ...], Meta(max_length=20)] = msgspec.field(default=(), name="lm")
+    workflow: Annotated[str, Meta(max_length=255)] | None = msgspec.field(default=None, name="wf")
+    node: Annotated[int, Meta(ge=0, le=1_000_000)] | None = msgspec.field(default=None, name="nd")
+    input_node: Annotated[int, Meta(ge=0, le=1_000_000)] | None = msgspec.field(default=None, name="in")
+    input_name: Name = msgspec.field(default="", name="ip")
     is_handler: bool = msgspec.field(default=False, name="h")
+    unique: Annotated[str, Meta(max_length=512)] = msgspec.field(default="", name="uq")
+    durable: bool = msgspec.field(default=False, name="db")
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """A job that has not ended: `arq:job:<id>`. The enqueue script writes both times."""
 
-    first_try: int | None = msgspec.field(default=None, name="t")
-    job: str = msgspec.field(name="f")
+    first_try: Annotated[int, Meta(ge=0, le=1_000_000)] | None = msgspec.field(default=None, name="t")
+    job: Name = msgspec.field(name="f")
     args: list[Any] = msgspec.field(default_factory=list, name="a")
     kwargs: dict[str, Any] = msgspec.field(default_factory=dict, name="k")
     options: CallOptions = msgspec.field(default_factory=CallOptions, name="o")
     nonce: str | None = msgspec.field(default=None, name="n")
-    due_ms: int | None = msgspec.field(default=None, name="du")
-    enqueued_ms: int = msgspec.field(name="et")
+    due_ms: Span | None = msgspec.field(default=None, name="du")
+    enqueued_ms: Span = msgspec.field(name="et")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,11 +64,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     job: str = msgspec.field(name="f")
     args: list[Any] = msgspec.field(name="a")
     kwargs: dict[str, Any] = msgspec.field(name="k")
-    enqueued_ms: int = msgspec.field(name="et")
+    enqueued_ms: Span = msgspec.field(name="et")
     success: bool = msgspec.field(name="s")
     result: Any = msgspec.field(name="r")
-    started_ms: int = msgspec.field(name="st")
-    finished_ms: int = msgspec.field(name="ft")
+    started_ms: Span = msgspec.field(name="st")
+    finished_ms: Span = msgspec.field(name="ft")
     queue: str = msgspec.field(default="arq:queue", name="q")
     id: str | None = None
     state: str | None = None
@@ -83,9 +93,9 @@ class TryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     number: int = msgspec.field(name="n")
     worker: str = msgspec.field(name="w")
-    started_ms: int = msgspec.field(name="st")
+    started_ms: Span = msgspec.field(name="st")
     outcome: str = msgspec.field(name="o")
-    finished_ms: int | None = msgspec.field(default=None, name="ft")
+    finished_ms: Span | None = msgspec.field(default=None, name="ft")
     error: dict[str, Any] | None = msgspec.field(default=None, name="e")
 
 

@@ -63,7 +63,7 @@ async def place_order(request: Request) -> Response:
     lines = [(line.product_id, line.quantity) for line in body.lines]
     async with shared(request).database.session() as session:
         order_id = await commerce.place_order(session, body.user_id, lines)
-    return JsonResponse({"order_id": order_id, "workflow_id": f"order-{order_id}"}, 201)
+    return JsonResponse({"order_id": order_id, "workflow_id": f"order~{order_id}"}, 201)
 
 
 async def _queue(request: Request, job: JobDefinition[..., Any], arguments: dict[str, Any]) -> Response:

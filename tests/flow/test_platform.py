@@ -187,7 +187,7 @@ async def placed_order(platform: Platform) -> int:
 
 async def workflow_of(platform: Platform, order_id: int) -> dict[str, Any]:
     async def there() -> dict[str, Any] | None:
-        answer = await platform.http.get(f"/api/v1/workflows/order-{order_id}", params={"wait": 60}, timeout=70)
+        answer = await platform.http.get(f"/api/v1/workflows/order~{order_id}", params={"wait": 60}, timeout=70)
         found: dict[str, Any] = answer.json()
         return found if answer.status_code == 200 else None
 

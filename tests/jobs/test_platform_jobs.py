@@ -345,7 +345,7 @@ async def test_stock_is_taken_once_and_never_below_nothing(desk: Desk) -> None:
 async def test_order_starts_one_workflow_and_one_confirmation(desk: Desk, kit: Kit, inbox: Inbox) -> None:
     order = await order_of(desk)
     first, second = await desk.twice(orders.process_order, order_id=order.id)
-    assert first == second == f"order-{order.id}"
+    assert first == second == f"order~{order.id}"
     await kit.client.cancel_workflow(first)
     for kind in ("workflow", "nodes", "calls", "waits", "ends", "values", "causes"):
         await kit.client.delete(f"embarq:{kind}:{first}")  # the next run of the tests has the same ids

@@ -235,7 +235,7 @@ async def test_low_priority_moves_under_constant_urgent_load(kit: Kit) -> None:
     assert order.index("low") < 20
 
 
-@pytest.mark.parametrize(("ttl", "expected_ms"), [(None, -1), (100, 100_000), (0, keys.TOMBSTONE_MS)])
+@pytest.mark.parametrize(("ttl", "expected_ms"), [(None, -1), (100, 100_000)])
 async def test_result_is_kept_as_long_as_asked(kit: Kit, ttl: float | None, expected_ms: int) -> None:
     @kit.registry.job(result_ttl=5)
     async def work() -> int:
@@ -247,6 +247,23 @@ async def test_result_is_kept_as_long_as_asked(kit: Kit, ttl: float | None, expe
     left = await kit.client.pttl(keys.RESULT + handle.id)
     assert expected_ms - 2000 < left <= expected_ms
     assert 57_000 < await kit.client.pttl(keys.RESULT + declared.id) <= 60_000
+
+
+async def test_result_that_is_not_kept_leaves_a_trace_without_it(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work(text: str) -> str:
+        return text
+
+    handle = await kit.enqueue(work, {"text": "private"}, id=f"free-{kit.queue}", result_ttl=0)
+    await kit.drain()
+    assert await kit.client.exists(keys.RESULT + handle.id) == 0
+    assert b"private" not in await kit.client.get(keys.TRACE + handle.id)
+    assert 57_000 < await kit.client.pttl(keys.TRACE + handle.id) <= keys.TOMBSTONE_MS
+    assert (await handle.job()).state is State.SUCCEEDED
+    again = await kit.enqueue(work, {"text": "other"}, id=handle.id)
+    assert again.created
+    await kit.drain()
+    assert await again.result(1) == "other"
 
 
 async def test_ended_job_leaves_only_its_result(kit: Kit) -> None:

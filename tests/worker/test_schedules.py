@@ -163,7 +163,7 @@ async def test_many_schedulers_fire_each_time_once(kit: Kit, name: str) -> None:
     assert await kit.client.zcard(kit.queue_key) == 1
     found = await many[0].find(name)
     assert found.last_job is not None
-    assert found.last_job.startswith(f"schedule:{name}:")
+    assert found.last_job.startswith(f"schedule~{name}~")
 
 
 async def make_due(kit: Kit, name: str, ago: timedelta = timedelta(milliseconds=5)) -> None:

@@ -1,21 +1,27 @@
 """The queue's transitions: one method a script, with types. What each does to a job: `docs/state-machine.md`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.pool import unavailable_when_away
+from worker.errors import CallRefused
 from worker.job import Priority, State
+
+logger = structlog.stdlib.get_logger("embarq.broker")
 
 HELD_IDS_STEPPED_OVER = 1000
 FIELDS_PER_CLAIM = 6
 UNTIL_FOREVER = -1
+HEARD_KEPT_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,11 @@ class Claimed:
         """The id of the worker that holds the lease."""
         return self.token.removeprefix(keys.TOKEN).rpartition(":")[0]
 
+    @property
+    def number(self) -> str:
+        """The number of the claim that brought it."""
+        return self.token.rpartition(":")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -68,23 +79,29 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """What a worker has room for. `number` makes the tokens of each claim different."""
+    """What a worker has room for. `number` makes the tokens of each claim different.
+
+    Without `queue_keys` all queues are served that hold something; `lowest_first` is then the order of their levels.
+    """
 
     worker: str
     number: int
     queue_keys: Sequence[str]
     limit: int
     lease_ms: int
+    lowest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The try ended the job. `value`: of a workflow's job, its result or failure alone, as JSON."""
+    """The try ended the job. `value`: of a workflow's job, its result or failure alone, as JSON. `trace`: what stays
+    for a minute of a job whose result is not kept."""
 
     state: State
     result: bytes
     ttl_ms: int | None
     value: bytes = b""
+    trace: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +115,15 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one."""
+    """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one;
+    `durable`: the database keeps it on record until its end is known there."""
 
     claimed: Claimed
     outcome: Ended | PutBack
     limits: Sequence[str] = ()
     workflow: str | None = None
     node: int | None = None
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +176,16 @@ class Broker:
         self._redis = redis
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
-        """Queue jobs, or find those that stand for them already. Safe to repeat with the same nonces."""
+        """Queue jobs, or find those that stand for them already. Safe to repeat with the same nonces.
+
+        Raises:
+            CallRefused: one of them is wrong; none was queued.
+        """
         arguments: list[scripts.Argument] = []
         for job in jobs:
             due = "" if job.due_ms is None else job.due_ms
             arguments += (job.id, job.queue_key, job.delay_ms, due, job.nonce, job.payload, job.unique)
-        with unavailable_when_away():
+        with unavailable_when_away(), _refusals():
             answers = await scripts.run(self._redis, scripts.ENQUEUE, (), arguments)
         return [
             Placed(job.id, answer == 1) if isinstance(answer, int) else Placed(answer.decode(), False)
@@ -173,7 +196,7 @@ class Broker:
         """Which of these jobs have ended, and of which there is no trace at all."""
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.exists(keys.RESULT + job_id)
+            pipe.exists(keys.RESULT + job_id, keys.ENDED + job_id)
             pipe.exists(keys.JOB + job_id)
         with unavailable_when_away():
             found = await pipe.execute()
@@ -182,21 +205,34 @@ class Broker:
         return ended, {job_id for job_id, result, payload in seen if not result and not payload}
 
     async def exchange(
-        self, settlements: Sequence[Settlement], claim: ClaimRequest | None
+        self,
+        settlements: Sequence[Settlement],
+        claim: ClaimRequest | None,
+        unheard: tuple[str, Sequence[int]] = ("", ()),
     ) -> tuple[list[bool], Claim | None]:
         """Settle what has run and claim what is due, in one round trip.
 
-        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for.
+        `unheard`: a worker, and the numbers of its claims whose answers it did not get: their jobs are given back.
+        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for. A
+        settlement that Redis cannot store is logged, and counts as not stored.
         """
         requests = []
         if settlements:
             requests.append(_finish(settlements))
+        worker, numbers = unheard
+        if numbers:
+            requests.append(scripts.Request(scripts.GIVE_BACK, (), (worker, *numbers)))
         if claim is not None:
             requests.append(_claim(claim))
         with unavailable_when_away():
             answers = await scripts.run_together(self._redis, requests)
-        stored = [bool(answer) for answer in answers[0]] if settlements else []
+        stored = [_stored(*pair) for pair in zip(settlements, answers[0], strict=True)] if settlements else []
         return stored, None if claim is None else _read_claim(claim, answers[-1])
+
+    async def heard(self, worker: str, number: int) -> None:
+        """Say that a worker has the answers of all its claims up to this number: their jobs count as started."""
+        with unavailable_when_away():
+            await self._redis.execute_command("SET", keys.HEARD + worker, number, "PX", HEARD_KEPT_MS)
 
     async def wait_for_token(
         self, connection: Redis, wake_keys: Sequence[str], seconds: float, claim: ClaimRequest | None
@@ -264,13 +300,17 @@ class Broker:
             answer, kept = await scripts.run(self._redis, scripts.ONCE, (), arguments)
         return Step(answer.decode()), kept
 
-    async def heartbeat(self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str]) -> list[str]:
+    async def heartbeat(
+        self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str], event_bytes: int = 0
+    ) -> list[str]:
         """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye.
 
-        Returns the keys of all queues that anybody of ours has used or served.
+        `event_bytes`: what the stream of events may take; 0 leaves it alone.
+        Returns the keys of the queues that were used or served of late; of more than 64, some.
         """
+        arguments: list[scripts.Argument] = [worker, record, ttl_ms, event_bytes, *queue_keys]
         with unavailable_when_away():
-            known = await scripts.run(self._redis, scripts.HEARTBEAT, (), (worker, record, ttl_ms, *queue_keys))
+            known = await scripts.run(self._redis, scripts.HEARTBEAT, (), arguments)
         return [key.decode() for key in known]
 
 
@@ -287,6 +327,24 @@ def read_renewed(answer: Any) -> Renewed:
     """What the renew script returns."""
     lost, aborted = answer
     return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn the answer of a script that was given something wrong, and wrote nothing, into an error of ours."""
+    try:
+        yield
+    except ResponseError as error:
+        if not str(error).startswith(keys.REFUSED):
+            raise
+        raise CallRefused(str(error).removeprefix(keys.REFUSED).strip()) from error
+
+
+def _stored(settlement: Settlement, answer: int | bytes) -> bool:
+    if isinstance(answer, int):
+        return bool(answer)
+    logger.error("a settlement cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace"))
+    return False
 
 
 def _finish(settlements: Sequence[Settlement]) -> scripts.Request:
@@ -308,22 +366,31 @@ def _limits_json(limits: Sequence[str]) -> bytes:
 
 def _also(settlement: Settlement) -> bytes:
     """What else hangs on a settlement, as the script reads it; most have nothing."""
-    if not settlement.limits and settlement.workflow is None:
+    outcome = settlement.outcome
+    trace = outcome.trace if isinstance(outcome, Ended) else b""
+    if not settlement.limits and settlement.workflow is None and not settlement.durable and not trace:
         return b""
     also: dict[str, object] = {"l": settlement.limits}
-    if settlement.workflow is not None and isinstance(settlement.outcome, Ended):
-        also |= {"w": settlement.workflow, "n": settlement.node, "r": settlement.outcome.value.decode()}
+    if settlement.workflow is not None and isinstance(outcome, Ended):
+        also |= {"w": settlement.workflow, "n": settlement.node, "r": outcome.value.decode()}
+    if trace:
+        also["t"] = trace.decode()
+    if settlement.durable:
+        also["d"] = True
     return wire.dumps(also)
 
 
 def _life(ttl_ms: int | None) -> int:
-    """A result's life in the script's terms. One that is not kept leaves a trace for a minute, so that a repeated
-    enqueue or settlement still finds that it was done."""
-    return UNTIL_FOREVER if ttl_ms is None else max(ttl_ms, keys.TOMBSTONE_MS)
+    """A result's life in the script's terms: a minute at least where it is kept at all, so that a repeated enqueue or
+    settlement still finds that it was done."""
+    if ttl_ms is None:
+        return UNTIL_FOREVER
+    return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)
 
 
 def _claim(claim: ClaimRequest) -> scripts.Request:
-    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER)
+    order = int(claim.lowest_first)
+    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, order)
     return scripts.Request(scripts.CLAIM, claim.queue_keys, arguments)
 
 

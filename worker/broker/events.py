@@ -39,10 +39,14 @@ async def latest(redis: Redis, entries: int = 1000) -> list[Event]:
 
 
 def decode(entry_id: bytes, fields: dict[bytes, bytes]) -> list[Event]:
-    """The events of one entry of the stream."""
+    """The events of one entry of the stream; none of one that cannot be read."""
     at = from_ms(int(entry_id.partition(b"-")[0]))
-    events = []
-    for name, job_id, queue_key, worker, try_number in _ENTRY.decode(fields[b"e"]):
+    events: list[Event] = []
+    try:
+        entry = _ENTRY.decode(fields[b"e"])
+    except (KeyError, UnicodeDecodeError, msgspec.DecodeError):
+        return events
+    for name, job_id, queue_key, worker, try_number in entry:
         queue, priority = keys.parse_queue_key(queue_key)
         events.append(Event(at, name, job_id, queue, priority, worker, try_number))
     return events

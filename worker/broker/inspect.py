@@ -1,7 +1,10 @@
 """Read-only queries: a job as it is now, and the workers that live. Their cost does not grow with the queue."""
 
+import contextlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -12,6 +15,8 @@ from worker.broker.facts import Facts
 from worker.broker.pool import unavailable_when_away
 from worker.errors import JobNotFound, MalformedPayload
 from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
+
+T = TypeVar("T")
 
 
 class WorkerRecord(msgspec.Struct, frozen=True):
@@ -66,9 +71,12 @@ class QueueRecord:
     latency: float
 
 
+_RUN = re.compile(rb"(\w+) ([\x21-\x39\x3b-\x7e]*)(?::\S*)? (\d{1,14}) \d+")
+
+
 @dataclass(frozen=True, slots=True)
 class _RunRecord:
-    """What `embarq:run:<id>` says; `worker` is who runs it, or the token of the settlement that put it back."""
+    """What `embarq:run:<id>` says; `worker` is who runs it. What cannot be read says nothing."""
 
     state: str = ""
     worker: str = ""
@@ -76,10 +84,8 @@ class _RunRecord:
 
     @classmethod
     def read(cls, record: bytes) -> "_RunRecord":
-        if not record:
-            return cls()
-        state, worker, started, _lost = record.decode().split(" ")
-        return cls(state, worker, int(started))
+        match = _RUN.fullmatch(record)
+        return cls(match[1].decode(), match[2].decode(), int(match[3])) if match else cls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +127,12 @@ class Inspector:
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
         now, result, payload, lease, tries, due, queue, run, progress, history = answer
-        past = tuple(_try(wire.loads(record, wire.TryRecord)) for record in history)
+        past = tuple(_try(record) for record in _readable(history, wire.TryRecord))
         if result:
             return _ended(job_id, result, past)
         if not payload:
             raise JobNotFound(job_id)
-        latest = _progress(wire.loads(progress, wire.ProgressRecord)) if progress else None
+        latest = _progress(next(iter(_readable([progress], wire.ProgressRecord)), None))
         seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode(), _RunRecord.read(run), latest, past)
         return _waiting(job_id, payload, seen)
 
@@ -140,7 +146,7 @@ class Inspector:
         """The workers whose heartbeat is fresh."""
         with unavailable_when_away():
             records = await scripts.run(self._redis, scripts.WORKERS)
-        return [msgspec.json.decode(record, type=WorkerRecord) for record in records]
+        return _readable(records, WorkerRecord)
 
     async def queues(self) -> list[QueueRecord]:
         """Every queue that was ever used; the cost grows with their number, not with that of jobs."""
@@ -165,6 +171,15 @@ class Inspector:
             policy=policy,
             persists=bool(info.get("aof_enabled")),
         )
+
+
+def _readable(records: Sequence[bytes], kind: type[T]) -> list[T]:
+    """Those of the records that can be read: one that is damaged hides no other."""
+    found = []
+    for record in records:
+        with contextlib.suppress(MalformedPayload):
+            found.append(wire.loads(record, kind))
+    return found
 
 
 def _sum(one: QueueRecord, other: QueueRecord) -> QueueRecord:

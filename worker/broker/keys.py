@@ -36,19 +36,52 @@ SCHEDULES_PAUSED = "embarq:schedules:paused"
 WAKE = "embarq:wake:"
 CONTROL = "embarq:control:"
 DONE = "embarq:done:"
+WAKE_ANY = "embarq:wake:*"
 QUEUES = "embarq:queues"
+ACTIVE = "embarq:queues:active"
+QUEUES_SEEN = "embarq:queues:seen"
+HEARD = "embarq:heard:"
+CLAIMED = "embarq:claimed:"
+TRACE = "embarq:trace:"
+ENDED = "embarq:ended:"
+DAMAGED = "embarq:damaged:"
+DAMAGED_KEYS = "embarq:damaged"
 EVENTS = "embarq:events"
 RECORDS = "embarq:records"
+RECORDS_BYTES = "embarq:records:bytes"
+RECORDS_DROPPED = "embarq:records:dropped"
 RECORDING = "embarq:recording"
 WORKER = "embarq:worker:"
 WORKERS = "embarq:workers"
 TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secret
 
-EVENTS_KEPT = 5_000  # entries, each with the events of one script
+MARK = "~"  # in ids that our own code makes, and nobody else may
+REFUSED = "EMBARQ"  # how the answer of a script begins that was given something wrong, and wrote nothing
+
+EVENTS_KEPT = 5_000  # entries, each with events of one script
+EVENT_BYTES = 12_800  # of such an entry: 64 MB in all
+RECORDS_KEPT = 200_000  # entries of the history that nobody has written yet
+RECORD_BYTES = 1_048_576  # of such an entry, where it holds more than one job
+RECORDS_MOST = 268_435_456  # bytes of them all, where the writer says nothing else
 PARKED_SCORE = 9_000_000_000_000_000  # of a job that waits for a limit: never due
 TRIES_KEPT = 20
-RECORDS_KEPT = 200_000  # entries of the history that nobody has written yet
+MESSAGES_KEPT = 10_000  # to one worker
 TOMBSTONE_MS = 60_000
+ENDED_KEPT_MS = 30 * 86_400_000
+DAMAGED_KEPT_MS = 86_400_000
+DAMAGED_SHOWN = 100
+PUT_OFF_MS = 10_000
+
+# What is beyond these is refused or cut, whoever wrote it.
+ID_BYTES = 255
+UNIQUE_BYTES = 512
+LIMIT_BYTES = 512
+LIMITS_A_JOB = 20
+PAYLOAD_BYTES = 64 * 1_048_576
+MOST_TRIES = 1_000_000
+MOST_MS = 253_402_300_799_000  # the end of the year 9999
+LONGEST_LEASE_MS = 3_600_000
+QUEUES_ASKED = 64  # queues that one claim is given by name
 
 LUA_CONSTANTS = {
     name: value

@@ -17,7 +17,7 @@ Argument = str | bytes | int
 
 # A server that is out of memory refuses new jobs before they write anything, and still lets jobs run and end, which
 # frees memory.
-ALWAYS = ("claim", "finish", "renew", "cancel", "once", "purge", "workflow_cancel")
+ALWAYS = ("claim", "finish", "give_back", "renew", "heartbeat", "lookup", "cancel", "once", "purge", "workflow_cancel")
 HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-oom"))
 
 # What a script needs between the prelude and its own lines.
@@ -60,6 +60,7 @@ def _read(name: str) -> Script:
 ENQUEUE = _read("enqueue")
 CLAIM = _read("claim")
 FINISH = _read("finish")
+GIVE_BACK = _read("give_back")
 RENEW = _read("renew")
 CANCEL = _read("cancel")
 ONCE = _read("once")

@@ -106,17 +106,29 @@ class Schedules:
     async def _read(self, which: str, what: scripts.Argument) -> Timetable:
         with unavailable_when_away():
             now, next_due, *flat = await scripts.run(self._redis, scripts.SCHEDULES, (), (which, what))
-        found = [_schedule(*flat[start : start + 5]) for start in range(0, len(flat), 5)]
+        found = [
+            _schedule(*flat[start : start + 5])
+            for start in range(0, len(flat), 5)
+            if _is_readable(*flat[start : start + 2])
+        ]
         found.sort(key=lambda schedule: schedule.record.name)
         return Timetable(from_ms(int(now)), _time(next_due), tuple(found))
 
 
+def _is_readable(name: bytes, record: bytes) -> bool:
+    """Whether a schedule is what we wrote: one that is damaged keeps no other from firing."""
+    try:
+        return _RECORD.decode(record).name.encode() == name
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return False
+
+
 def _schedule(_name: bytes, record: bytes, due: bytes, last: bytes, paused: Any) -> Schedule:
-    at, _, job_id = last.decode().partition(" ")
+    at, _, job_id = last.decode(errors="replace").partition(" ")
     return Schedule(
         record=_RECORD.decode(record),
         next_run=_time(due),
-        last_run=from_ms(int(at)) if at else None,
+        last_run=from_ms(int(at)) if at.isdecimal() else None,
         last_job=job_id or None,
         paused=bool(paused),
     )

@@ -62,9 +62,22 @@ async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> No
     await kit.client.broker.enqueue([job])
     claimed = await claim_one(kit)
     result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
-    assert await settle(kit, claimed, Ended(State.SUCCEEDED, result, 0))
+    ended = Ended(State.SUCCEEDED, result, 0, trace=result)
+    assert await settle(kit, claimed, ended)
+    assert await settle(kit, claimed, ended), "a repeated settlement finds its trace"
     assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     assert await kit.client.zcard(kit.queue_key) == 0
+
+
+async def test_id_of_a_job_without_result_is_free_at_its_end(kit: Kit) -> None:
+    job = new_job(kit)
+    await kit.client.broker.enqueue([job])
+    claimed = await claim_one(kit)
+    result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
+    assert await settle(kit, claimed, Ended(State.SUCCEEDED, result, 0, trace=result))
+    assert await kit.client.exists(keys.RESULT + job.id) == 0
+    assert await kit.client.broker.enqueue([new_job(kit, id=job.id)]) == [(job.id, True)]
+    assert (await claim_one(kit, number=2)).id == job.id
 
 
 async def test_claim_keeps_the_id_in_the_queue_with_the_lease_as_score(kit: Kit) -> None:

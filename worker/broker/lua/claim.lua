@@ -1,14 +1,19 @@
 -- Take due jobs under a lease: the id stays in its queue, with the lease's end as its score.
--- KEYS  queues (sorted sets) in the order to serve them
--- ARGV  1 worker id, 2 number of this claim, 3 lease in ms, 4 most jobs to take, 5 most held ids to step over
+-- KEYS  queues (sorted sets) in the order to serve them; none for a worker that serves all queues and knows many: then
+--       those that hold something, by name
+-- ARGV  1 worker id, 2 number of this claim, 3 lease in ms, 4 most jobs to take, 5 most held ids to step over,
+--       6 1 to ask the levels of a queue from the lowest up (where no KEYS are given)
 -- returns  now in ms, next due time in ms or -1, 1 if more is due, then 6 per job: id, queue, payload ('' if gone),
 --          tries with this one, leases lost in a row, 1 if it was aborted before its start
--- A job over a limit is parked, out of the way of those behind it. Paused queues are left alone.
--- Run twice it takes other jobs: an answer that got lost leaves its jobs leased until the lease ends.
+-- A job over a limit is parked, out of the way of those behind it. Paused queues are left alone. What can be no job (an id
+-- that is too long or not text, an id of ours from somebody else) is ended here; an entry without a job is removed.
+-- Run twice it takes other jobs. Of an answer that got lost, `give_back` gives the jobs back; if nobody asks for that
+-- before their leases end, they start anew without having used a try.
 local now = now_ms()
 local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
 local limit, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
-local token = TOKEN .. worker .. ':' .. ARGV[2]
+local number = ARGV[2]
+local token = TOKEN .. worker .. ':' .. number
 local lease_end, lease_life = whole(now + lease_ms), whole(lease_ms)
 local aborting = redis.call('EXISTS', ABORT) == 1
 local claimed = {0, -1, 0}
@@ -23,17 +28,19 @@ end
 
 -- Put those that waited for a limit back into their queues, as many as there is room for.
 local function unpark()
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', LIMITS, '-inf', now, 'LIMIT', 0, 50)) do
-    local room, free_at = room_of(key, now)
-    local parked = room > 0 and redis.call('ZPOPMIN', PARKED .. key, math.min(room, SLICE)) or {}
+  for _, key in ipairs(own('ZRANGEBYSCORE', LIMITS, '-inf', now, 'LIMIT', 0, 50)) do
+    local known, room, free_at = limit_of(key), 0, now
+    if known then room, free_at = room_of(key, now) end
+    local parked = room > 0 and own('ZPOPMIN', PARKED .. key, math.min(room, SLICE)) or {}
     for i = 1, #parked, 2 do
       local id, queue = string.match(parked[i], '^(.*)\t(.-)$')
-      if tonumber(redis.call('ZSCORE', queue, id) or 0) == PARKED_SCORE then -- not cancelled or replaced meanwhile
-        redis.call('ZADD', queue, parked[i + 1], id)
+      local score = queue and bounded(redis.pcall('ZSCORE', queue, id), 0, PARKED_SCORE, 0)
+      if score == PARKED_SCORE then -- not cancelled or replaced meanwhile
+        redis.call('ZADD', queue, whole(bounded(parked[i + 1], 0, now, now)), id)
         wake(queue)
       end
     end
-    if redis.call('EXISTS', PARKED .. key) == 1 then
+    if known and redis.call('EXISTS', PARKED .. key) == 1 then
       redis.call('ZADD', LIMITS, whole(math.max(free_at, now + 1)), key)
     else
       redis.call('ZREM', LIMITS, key)
@@ -41,15 +48,16 @@ local function unpark()
   end
 end
 
--- What a payload asks of its claim: limits, and whether its workflow still runs. Most payloads ask nothing, and are
--- not decoded for it.
+-- What a payload asks of its claim: limits, whether its workflow still runs, what made it unique until now. Most payloads
+-- ask nothing, and are not decoded for it.
 local NOTHING = {}
 
 local function asked_by(payload)
-  local asks = payload and (string.find(payload, '"lm":[', 1, true) or string.find(payload, '"wf":"', 1, true))
+  local asks = payload and (string.find(payload, '"lm":[', 1, true) or string.find(payload, '"wf":"', 1, true)
+    or string.find(payload, '"uq":"', 1, true))
   if not asks then return NOTHING end
-  local readable, record = pcall(cjson.decode, payload)
-  return readable and type(record) == 'table' and type(record.o) == 'table' and record.o or NOTHING
+  local record = decoded(payload)
+  return record and record.o or NOTHING
 end
 
 -- Whether a job's limits let it start; if so it is counted, if not it is parked with the first that does not.
@@ -57,9 +65,9 @@ local function within_limits(id, queue, limits)
   for _, key in ipairs(limits) do
     local room, free_at = room_of(key, now)
     if room <= 0 then
-      redis.call('ZADD', PARKED .. key, redis.call('ZSCORE', queue, id), id .. '\t' .. queue)
+      own('ZADD', PARKED .. key, redis.call('ZSCORE', queue, id), id .. '\t' .. queue)
       redis.call('ZADD', queue, PARKED_SCORE, id)
-      redis.call('ZADD', LIMITS, whole(free_at), key)
+      own('ZADD', LIMITS, whole(free_at), key)
       limiting = true
       return false
     end
@@ -68,7 +76,7 @@ local function within_limits(id, queue, limits)
     local kind, _, period = limit_of(key)
     if kind == 'r' then
       redis.call('RPUSH', RATE .. key, whole(now))
-      redis.call('PEXPIRE', RATE .. key, period)
+      redis.call('PEXPIRE', RATE .. key, whole(period))
     else
       redis.call('ZADD', HOLDERS .. key, lease_end, id)
     end
@@ -81,29 +89,50 @@ local flows = {}
 
 local function is_over(workflow)
   if flows[workflow] == nil then
-    flows[workflow] = redis.call('HGET', WORKFLOW .. workflow, 'state') ~= 'running'
+    flows[workflow] = own('HGET', WORKFLOW .. workflow, 'state') ~= 'running'
   end
   return flows[workflow]
 end
 
+-- Calls that are debounced stand for each other until their job starts, throttled ones for their period after that.
+local function forget_unique(id, unique)
+  local mode, ms, key = string.match(unique, '^([dt]):(%d+):(.*)$')
+  if not mode or #ms > 12 or string.match(text(UNIQUE .. key) or '', '^(%S+) ') ~= id then return end
+  if mode == 'd' then redis.call('DEL', UNIQUE .. key) else redis.call('PEXPIRE', UNIQUE .. key, ms) end
+end
+
+-- Whether a worker heard of what a claim of its brought. Of a worker of which nothing is known any more, it is believed.
+local heard = {}
+
+local function was_heard(before, claim)
+  if heard[before] == nil then heard[before] = tonumber(text(HEARD .. before) or '') or math.huge end
+  return tonumber(claim) <= heard[before]
+end
+
+-- What the end of an earlier lease means: the number of this try, the leases that were lost in a row, and the event. A
+-- worker that lost the lease, but lives, is told to stop the job: it may not know yet, as when Redis' clock was set.
+local function after(id, tries)
+  local state, who, started, lost = read_run(id)
+  if state ~= 'running' then return tries + 1, 0, 'started' end
+  local before, claim = string.match(who, '^([^:]*):(%d+)$')
+  tell_worker(before or who, 'lost ' .. (claim or 0) .. ' ' .. id)
+  if claim and not was_heard(before, claim) then return math.max(1, tries), lost, 'started' end
+  remember_try(id, '{"n":' .. tries .. ',"w":' .. cjson.encode(before or who) .. ',"st":' .. started .. ',"o":"lost"}')
+  return tries + 1, lost + 1, 'restarted'
+end
+
 local function take(id, queue, tries, payload, over)
-  local try, lost, name = (tonumber(tries or 0) or 0) + 1, 0, 'started'
-  if try > 1 then
-    local state, before, started, lost_before = read_run(id)
-    if state == 'running' then
-      name, lost = 'restarted', lost_before + 1
-      remember_try(id, '{"n":' .. try - 1 .. ',"w":' .. cjson.encode(before) .. ',"st":' .. started .. ',"o":"lost"}')
-    end
-  end
+  local try, lost, name = 1, 0, 'started'
+  if tries then try, lost, name = after(id, math.floor(bounded(tries, 0, MOST_TRIES, 0))) end
   redis.call('SET', LEASE .. id, token, 'PX', lease_life)
   scores[#scores + 1] = lease_end
   scores[#scores + 1] = id
   records[#records + 1] = TRIES .. id
   records[#records + 1] = try
   records[#records + 1] = RUN .. id
-  records[#records + 1] = run_record('running', worker, whole(now), lost)
+  records[#records + 1] = run_record('running', worker .. ':' .. number, whole(now), lost)
   event(name, id, queue, worker, try)
-  local aborted = (over or (aborting and redis.call('ZSCORE', ABORT, id))) and 1 or 0
+  local aborted = (over or (aborting and own('ZSCORE', ABORT, id))) and 1 or 0
   local n = #claimed
   claimed[n + 1], claimed[n + 2], claimed[n + 3] = id, queue, payload or ''
   claimed[n + 4], claimed[n + 5], claimed[n + 6] = try, lost, aborted
@@ -114,19 +143,59 @@ end
 -- the score back. Without an abort entry (arq writes it a moment later) look again soon.
 local function restore(id, queue, holder)
   local left = redis.call('PTTL', LEASE .. id)
-  if left < 0 then left = lease_ms end
-  left = math.max(1, left) -- in its last millisecond: never due again within this call
-  if aborting and redis.call('ZSCORE', ABORT, id) then
-    local control = CONTROL .. string.match(holder, '^' .. TOKEN .. '([^:]*)')
-    redis.call('RPUSH', control, 'abort ' .. id)
-    redis.call('PEXPIRE', control, 60000)
+  if left < 0 then
+    left = lease_ms
+    redis.call('PEXPIRE', LEASE .. id, lease_life) -- a token of ours that would never end: somebody wrote it
+  end
+  left = math.max(1, math.min(left, LONGEST_LEASE_MS)) -- in its last millisecond: never due again within this call
+  if aborting and own('ZSCORE', ABORT, id) then
+    tell_worker(string.match(holder, '^' .. TOKEN .. '([^:]*)'), 'abort ' .. id)
   else
     left = math.min(left, 500)
   end
   redis.call('ZADD', queue, whole(now + left), id)
 end
 
--- Take what is free among these ids; returns how many are held by plain arq workers and stay where they are.
+-- End what can be no job, so that whoever queued it can read why.
+local function refuse(id, queue, kind, message)
+  local failure = '{"type":"' .. kind .. '","message":' .. cjson.encode(message) .. ',"traceback":null}'
+  local at = whole(now)
+  local result = '{"t":0,"f":"?","a":[],"k":{},"et":' .. at .. ',"s":false,"r":' .. failure .. ',"st":0,"ft":' .. at
+    .. ',"q":' .. cjson.encode(printable(queue)) .. ',"id":' .. cjson.encode(printable(id)) .. ',"state":"failed"}'
+  close(id, queue, 'failed', result, TOMBSTONE_MS, 1)
+  event('failed', id, queue, worker, 0)
+end
+
+-- Whether an id with its payload can be a job; if not, it is done with here.
+local function is_job(id, queue, payload)
+  if #id > ID_BYTES or #id == 0 then
+    refuse(id, queue, 'InvalidId', 'an id must have at most ' .. ID_BYTES .. ' bytes')
+  elseif not is_text(id) then
+    refuse(id, queue, 'InvalidId', 'an id must be UTF-8')
+  elseif not payload and redis.call('EXISTS', RESULT .. id, TRACE .. id) > 0 then
+    redis.call('ZREM', queue, id) -- it has ended already
+  elseif payload and is_foreign(id, payload) then
+    refuse(id, queue, 'ReservedId', "an id with '" .. MARK .. "' is for jobs that this system makes")
+  elseif payload and #payload > PAYLOAD_BYTES then
+    refuse(id, queue, 'MalformedPayload', 'a payload must have at most ' .. PAYLOAD_BYTES .. ' bytes')
+  else
+    return true
+  end
+end
+
+local function take_one(id, queue, tries, payload)
+  if not is_job(id, queue, payload) then return end
+  local asked = asked_by(payload)
+  local workflow = type(asked.wf) == 'string' and asked.wf
+  local over = workflow and not asked.h and is_over(workflow)
+  local limits = not over and limits_in(asked)
+  if limits and not within_limits(id, queue, limits) then return end
+  if type(asked.uq) == 'string' and not tries then forget_unique(id, asked.uq) end
+  take(id, queue, tries, payload, over)
+end
+
+-- Take what is free among these ids; returns how many are held by plain arq workers and stay where they are. An id
+-- that cannot be worked with is put off, so that those behind it have their turn.
 local function take_free(ids, queue)
   local names, held = {}, 0
   for i, id in ipairs(ids) do
@@ -137,10 +206,10 @@ local function take_free(ids, queue)
   for i, id in ipairs(ids) do
     local holder = values[3 * i - 2]
     if not holder then
-      local asked = asked_by(values[3 * i])
-      local over = asked.wf and not asked.h and is_over(asked.wf)
-      if over or not asked.lm or within_limits(id, queue, asked.lm) then
-        take(id, queue, values[3 * i - 1], values[3 * i], over)
+      local done, problem = pcall(take_one, id, queue, values[3 * i - 1], values[3 * i])
+      if not done then
+        redis.log(redis.LOG_WARNING, 'embarq: a job was put off: ' .. failure_of(problem))
+        redis.call('ZADD', queue, whole(now + PUT_OFF_MS), id)
       end
     elseif string.sub(holder, 1, #TOKEN) == TOKEN then
       restore(id, queue, holder)
@@ -148,38 +217,69 @@ local function take_free(ids, queue)
       held = held + 1
     end
   end
+  sweep()
   call_with(scores, 2, 'ZADD', queue)
   call_with(records, 4, 'MSET')
   return held
 end
 
-if limiting then unpark() end
+if limiting then
+  local done, problem = pcall(unpark)
+  if not done then redis.log(redis.LOG_WARNING, 'embarq: limits were left alone: ' .. failure_of(problem)) end
+end
 local paused = redis.call('EXISTS', PAUSED) == 1
 
 local function serve(queue)
   local skipped, looked = 0, 0
   while taken < limit and skipped <= steps and looked <= STEPS_A_CLAIM do
     local most = math.min(limit - taken, SLICE)
-    local ids = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, most)
+    local ids = own('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, most)
     if #ids == 0 then break end
     skipped = skipped + take_free(ids, queue)
     looked = looked + #ids
   end
   local full = taken >= limit or looked > STEPS_A_CLAIM
-  if full and #redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, 1) > 0 then
+  if full and #own('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, 1) > 0 then
     claimed[3] = 1
     wake(queue)
   end
-  local after = redis.call('ZRANGEBYSCORE', queue, '(' .. whole(now), '(' .. whole(PARKED_SCORE), 'WITHSCORES',
-    'LIMIT', 0, 1)
-  if after[2] then look_again(tonumber(after[2])) end
+  local later = own('ZRANGEBYSCORE', queue, '(' .. whole(now), '(' .. whole(PARKED_SCORE), 'WITHSCORES', 'LIMIT', 0, 1)
+  if later[2] then look_again(tonumber(later[2])) end
   if limiting and redis.call('ZCOUNT', queue, PARKED_SCORE, '+inf') > 0 then
-    look_again(tonumber(redis.call('ZRANGE', LIMITS, 0, 0, 'WITHSCORES')[2] or now + lease_ms))
+    local next_room = own('ZRANGE', LIMITS, 0, 0, 'WITHSCORES')[2]
+    look_again(bounded(next_room, 0, MOST_MS, now + lease_ms))
   end
 end
 
-for _, queue in ipairs(KEYS) do
-  if not (paused and redis.call('SISMEMBER', PAUSED, base_of(queue)) == 1) then serve(queue) end
+-- The queues that hold something, by name and level; those that were emptied are forgotten on the way.
+local function queues_in_use()
+  local ranks, found = {high = 1, low = 3}, {}
+  for _, queue in ipairs(own('SMEMBERS', ACTIVE)) do
+    if not is_queue(queue) or redis.pcall('ZCARD', queue) == 0 then
+      redis.call('SREM', ACTIVE, queue)
+    else
+      local level = ranks[string.match(queue, '!(%a+)$')] or 2
+      found[#found + 1] = {queue, base_of(queue), ARGV[6] == '1' and -level or level}
+    end
+  end
+  table.sort(found, function(one, other)
+    if one[2] ~= other[2] then return one[2] < other[2] end
+    return one[3] < other[3]
+  end)
+  for place, entry in ipairs(found) do found[place] = entry[1] end
+  return found
+end
+
+for _, queue in ipairs(#KEYS > 0 and KEYS or queues_in_use()) do
+  if not (paused and own('SISMEMBER', PAUSED, base_of(queue)) == 1) then serve(queue) end
+end
+if taken > 0 then
+  local ids = {}
+  for i = 4, #claimed, 6 do
+    ids[#ids + 1] = claimed[i]
+    ids[#ids + 1] = claimed[i + 1]
+  end
+  redis.call('SET', CLAIMED .. worker .. ':' .. number, cmsgpack.pack(ids), 'PX', whole(2 * lease_ms))
 end
 tell()
 claimed[1] = whole(now)

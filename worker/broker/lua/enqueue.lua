@@ -3,19 +3,48 @@
 --       JSON object without its times "du" and "et", how it is unique ('' for by its id only): 'u', 'd' or 't', ms, key,
 --       by colons; see docs/state-machine.md
 -- returns  per job: 1 created, 0 another job has this id, or the id of the job that stands for it
+-- All is checked before the first write: one wrong call and nothing is queued, with an error that says which.
 -- Run twice with the same nonces, it changes nothing and returns the same: a client whose connection was cut asks
--- again. The nonce is in the payload, and in the result once the job has ended.
+-- again. The nonce is in the payload, in the result once the job has ended, or in the trace of one without.
 local now = now_ms()
 local answers = {}
 local DAY = 86400000
+
+local holding = {}
+
+local function may_hold_jobs(queue)
+  if holding[queue] == nil then
+    local kind = redis.call('TYPE', queue).ok
+    local arqs = string.sub(queue, 1, #QUEUE) == QUEUE -- then what is of another type is set aside
+    holding[queue] = is_queue(queue) and (arqs or kind == 'zset' or kind == 'none')
+  end
+  return holding[queue]
+end
+
+local function wrong_with(id, queue, delay, due, nonce, payload, unique)
+  if not unique then return 'seven values a call must be given' end
+  if #id < 1 or #id > ID_BYTES or not is_text(id) then return 'the id must be 1 to ' .. ID_BYTES .. ' bytes of UTF-8' end
+  if not may_hold_jobs(queue) then return 'the queue must be a sorted set with a name of at most ' .. ID_BYTES .. ' bytes' end
+  if not is_ms(due ~= '' and due or delay) then return 'its time must be between 1970 and 9999' end
+  if not string.find(nonce, '^%w+$') then return 'the nonce must be letters and digits' end
+  if not string.find(payload, '^{.*}$') then return 'the payload must be a JSON object' end
+  local mode, period = string.match(unique, '^([udt]):(%d+):.')
+  if unique ~= '' and not (mode and #period < 13 and tonumber(period) >= 1 and #unique <= UNIQUE_BYTES) then
+    return 'what makes it unique must be a mode, 1 ms or more, and a key'
+  end
+end
+
+for i = 1, #ARGV, 7 do
+  local wrong = wrong_with(unpack(ARGV, i, i + 6))
+  if wrong then return redis.error_reply(REFUSED .. ' call ' .. whole((i + 6) / 7) .. ': ' .. wrong) end
+end
 
 -- The queue of a job that waits for its first start; false for any other.
 local function waits_in(id)
   local payload = text(JOB .. id)
   if not payload or redis.call('EXISTS', LEASE .. id, TRIES .. id) > 0 then return false end
-  local readable, record = pcall(cjson.decode, payload)
-  local queue = find_queue(id, readable and record)
-  return redis.call('ZSCORE', queue, id) and queue
+  local queue = find_queue(id, decoded(payload))
+  return own('ZSCORE', queue, id) and queue
 end
 
 -- The newer call takes the waiting one's place.
@@ -24,12 +53,13 @@ local function replace(id, queue, due, payload)
   put(id, queue, due, now, payload)
 end
 
--- What becomes of a call that is unique: the id of the job that stands for it, or when a job of its own is due.
+-- What becomes of a call that is unique: the id of the job that stands for it, or when a job of its own is due. What is
+-- kept of a debounced or throttled call until its job starts, `claim` shortens then.
 local function folded(unique, id, queue, due, payload)
   local mode, ms, key = string.match(unique, '^(%a):(%d+):(.*)$')
   local name = UNIQUE .. key
   local known, slot = string.match(text(name) or '', '^(%S+) (%d+)$')
-  ms = tonumber(ms)
+  ms, slot = tonumber(ms), bounded(slot, 0, MOST_MS, now)
   if mode == 'u' then
     if known then return known end
     redis.call('SET', name, id .. ' 0', 'PX', whole(ms))
@@ -39,35 +69,42 @@ local function folded(unique, id, queue, due, payload)
   if mode == 'd' then
     due = now + ms
   elseif waiting then
-    due = tonumber(slot)
+    due = slot
   elseif known then
-    due = math.max(now, tonumber(slot) + ms)
+    due = math.max(now, slot + ms)
   end
   if waiting then replace(known, queue, due, payload) end
-  redis.call('SET', name, (waiting and known or id) .. ' ' .. whole(due), 'PX', whole(ms + DAY))
+  redis.call('SET', name, (waiting and known or id) .. ' ' .. whole(due), 'PX', whole(due - now + ms + DAY))
   return waiting and known, due
+end
+
+-- What stands for a call that has come before, or for another one under its id: 1 or 0; nil for neither. A job whose
+-- place was lost is put back.
+local function known_as(id, nonce)
+  if redis.call('EXISTS', JOB .. id, RESULT .. id, TRIES .. id, TRACE .. id) == 0 then return nil end
+  local kept = is_taken(id)
+  local same = kept and string.find(kept, '"n":"' .. nonce .. '"', 1, true)
+  if kept then
+    if redis.call('EXISTS', RESULT .. id) == 0 then mend_place(id, decoded(kept), now) end
+    return same and 1 or 0
+  end
+  local trace = text(TRACE .. id)
+  if trace and string.find(trace, '"n":"' .. nonce .. '"', 1, true) then return 1 end
+  redis.call('DEL', TRACE .. id, TRIES .. id, RUN .. id, HISTORY .. id, PROGRESS .. id) -- of a lost payload
+  return nil
 end
 
 for i = 1, #ARGV, 7 do
   local id, queue, nonce, payload, unique = ARGV[i], ARGV[i + 1], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
-  local kept = false
-  if redis.call('EXISTS', JOB .. id, RESULT .. id, TRIES .. id) > 0 then
-    kept = text(JOB .. id) or text(RESULT .. id)
-    if not kept then redis.call('DEL', TRIES .. id, RUN .. id, HISTORY .. id, PROGRESS .. id) end -- of a lost payload
-  end
-  if kept then
-    answers[#answers + 1] = string.find(kept, '"n":"' .. nonce .. '"', 1, true) and 1 or 0
-  else
+  local answer = known_as(id, nonce)
+  if not answer then
     local due = ARGV[i + 3] ~= '' and tonumber(ARGV[i + 3]) or now + tonumber(ARGV[i + 2])
     local instead = false
     if unique ~= '' then instead, due = folded(unique, id, queue, due, payload) end
-    if instead then
-      answers[#answers + 1] = instead
-    else
-      put(id, queue, due, now, payload)
-      answers[#answers + 1] = 1
-    end
+    if not instead then put(id, queue, due, now, payload) end
+    answer = instead or 1
   end
+  answers[#answers + 1] = answer
 end
 put_all()
 tell()

@@ -1,11 +1,13 @@
 -- Settle tries of jobs, each only while its lease is held.
 -- ARGV  1 worker id, then 8 per try: id, queue, token, number of the try, action, value, milliseconds,
 --       what else hangs on it ('' for nothing) as JSON: l keys of the limits that it holds, w its workflow, n its node
---       in it, r the node's result or failure as JSON within a string
+--       in it, r the node's result or failure as JSON within a string, t what to keep for a minute of a job without
+--       result as JSON within a string, d true for a durable job
 --       action 'retry' or 'release': milliseconds until due; value is the record of the try for a retry, '' for a
 --       release, which gives the try back. A job that is to be cancelled is due at once, to be ended by its claim.
---       any other action is the final state: value is the result, milliseconds its life (-1 for ever)
--- returns  per try: 1 stored, 0 refused because the lease was lost
+--       any other action is the final state: value is the result, milliseconds its life (-1 for ever, 0 none)
+-- returns  per try: 1 stored, 0 refused because the lease was lost, or what was wrong with it as a text
+-- Each try is settled on its own: what is wrong with one touches no other.
 -- Run twice, the second run recognises what the first one stored by the token, and returns 1 again.
 local now = now_ms()
 local worker = ARGV[1]
@@ -14,14 +16,11 @@ local answers, leases, nodes = {}, {}, {}
 local function put_back(id, queue, token, action, record, delay)
   redis.call('DEL', LEASE .. id)
   if record ~= '' then remember_try(id, record) end
-  if redis.call('ZSCORE', ABORT, id) then delay = 0 end
+  if own('ZSCORE', ABORT, id) then delay = 0 end
   local _, _, started = read_run(id)
   redis.call('SET', RUN .. id, run_record(action, token, started or whole(now), 0))
-  if action == 'release' then
-    local tries = tonumber(text(TRIES .. id) or 1) or 1
-    redis.call('SET', TRIES .. id, whole(math.max(0, tries - 1)))
-  end
-  redis.call('ZADD', queue, whole(now + delay), id)
+  if action == 'release' then redis.call('SET', TRIES .. id, whole(math.max(0, tries_of(id) - 1))) end
+  own('ZADD', queue, whole(now + delay), id)
   wake(queue)
 end
 
@@ -30,7 +29,28 @@ local function stored_before(id, token, action)
     local state, settled = read_run(id)
     return state ~= 'running' and settled == token
   end
-  return string.find(text(RESULT .. id) or '', '"lease":"' .. token .. '"', 1, true) ~= nil
+  return string.find(text(RESULT .. id) or text(TRACE .. id) or '', '"lease":"' .. token .. '"', 1, true) ~= nil
+end
+
+local function settle(holder, id, queue, token, try, action, value, ms, also)
+  try = bounded(try, 0, MOST_TRIES, 0)
+  ms = bounded(ms, -1, MOST_MS, -1)
+  also = also ~= '' and cjson.decode(also)
+  if holder ~= token then
+    if stored_before(id, token, action) then return 1 end
+    event('refused', id, queue, worker, try)
+    return 0
+  end
+  if action == 'retry' or action == 'release' then
+    put_back(id, queue, token, action, value, math.max(0, ms))
+  else
+    close(id, queue, action, value, ms, try, also and also.t)
+    if also and also.d then remember_end(id, action) end
+  end
+  event(action, id, queue, worker, try)
+  if also and also.l then let_go(id, queue, also.l, now) end
+  if also and also.w then nodes[#nodes + 1] = {also.w, also.n, action, also.r, now} end
+  return 1
 end
 
 for from = 2, #ARGV, 8 * SLICE do
@@ -40,28 +60,14 @@ for from = 2, #ARGV, 8 * SLICE do
 end
 
 for i = 2, #ARGV, 8 do
-  local id, queue, token, try, action = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4]
-  local value, ms, also = ARGV[i + 5], tonumber(ARGV[i + 6]), ARGV[i + 7]
-  also = also ~= '' and cjson.decode(also)
-  if leases[#answers + 1] == token then
-    if action == 'retry' or action == 'release' then
-      put_back(id, queue, token, action, value, ms)
-    else
-      close(id, queue, action, value, ms, try)
-    end
-    event(action, id, queue, worker, try)
-    if also and also.l then let_go(id, queue, also.l, now) end
-    if also and also.w then nodes[#nodes + 1] = {also.w, also.n, action, also.r, now} end
-    answers[#answers + 1] = 1
-  elseif stored_before(id, token, action) then
-    answers[#answers + 1] = 1
-  else
-    event('refused', id, queue, worker, try)
-    answers[#answers + 1] = 0
-  end
+  local done, answer = pcall(settle, leases[#answers + 1], unpack(ARGV, i, i + 7))
+  answers[#answers + 1] = done and answer or failure_of(answer)
 end
 sweep()
-for _, node in ipairs(nodes) do node_ended(unpack(node)) end
+for _, node in ipairs(nodes) do
+  local done = pcall(node_ended, unpack(node))
+  if not done then event('workflow_damaged', node[1], '', '', 0) end
+end
 put_all()
 tell()
 return answers

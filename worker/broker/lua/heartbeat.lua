@@ -1,14 +1,62 @@
--- Say that a worker lives, and forget those that fell silent.
--- ARGV  1 worker id, 2 its record as JSON, 3 milliseconds it is believed (0: it says goodbye), then its queues
--- returns  the queues that are known, as sorted sets
-local now, worker, ttl = now_ms(), ARGV[1], tonumber(ARGV[3])
+-- Say that a worker lives, forget those that fell silent, and queues that nobody has used or served for a day.
+-- ARGV  1 worker id, 2 its record as JSON, 3 milliseconds it is believed (0: it says goodbye), 4 most bytes of the stream
+--       of events, then its queues
+-- returns  the queues that are known, as sorted sets; of very many, some
+local now, worker, ttl, bytes = now_ms(), ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+local DAY, LOOKS = 86400000, 50
+
+-- A queue is seen when it is served by name or holds something; jobs of plain arq clients bring it back into use.
+local function look_at(queue)
+  local size = is_queue(queue) and redis.pcall('ZCARD', queue) or 0
+  if size == 0 then return false end
+  own('SADD', ACTIVE, queue)
+  own('ZADD', QUEUES_SEEN, whole(now), queue)
+  return true
+end
+
+local function forget_unused()
+  for _, queue in ipairs(own('ZRANGEBYSCORE', QUEUES_SEEN, '-inf', whole(now - DAY), 'LIMIT', 0, LOOKS)) do
+    if not look_at(queue) then
+      own('SREM', QUEUES, queue)
+      own('SREM', ACTIVE, queue)
+      redis.call('ZREM', QUEUES_SEEN, queue)
+    end
+  end
+  for _, queue in ipairs(own('SRANDMEMBER', QUEUES, LOOKS)) do own('ZADD', QUEUES_SEEN, 'NX', whole(now), queue) end
+end
+
+-- What lies in queues that only others than the present release have filled is looked for here, in slices.
+local function find_filled()
+  local known = redis.call('SCARD', QUEUES) > QUEUES_ASKED and own('SRANDMEMBER', QUEUES, SLICE) or own('SMEMBERS', QUEUES)
+  local found = {}
+  for _, queue in ipairs(known) do
+    look_at(queue)
+    if is_queue(queue) then found[#found + 1] = queue else redis.call('SREM', QUEUES, queue) end
+  end
+  return found
+end
+
+local function trim_events()
+  local used = redis.pcall('MEMORY', 'USAGE', EVENTS)
+  if type(used) == 'number' and used > bytes then
+    local kept = redis.call('XLEN', EVENTS)
+    redis.call('XTRIM', EVENTS, 'MAXLEN', whole(math.floor(kept * bytes / used * 0.9)))
+  end
+end
+
 if ttl == 0 then
   redis.call('DEL', WORKER .. worker, CONTROL .. worker)
-  redis.call('ZREM', WORKERS, worker)
+  own('ZREM', WORKERS, worker)
 else
   redis.call('SET', WORKER .. worker, ARGV[2], 'PX', ttl)
-  redis.call('ZADD', WORKERS, whole(now + ttl), worker)
-  for i = 4, #ARGV do redis.call('SADD', QUEUES, ARGV[i]) end
+  own('ZADD', WORKERS, whole(now + ttl), worker)
+  if redis.call('EXPIRE', HEARD .. worker, DAY / 1000) == 0 then redis.call('SET', HEARD .. worker, '0', 'PX', DAY) end
+  for i = 5, #ARGV do
+    own('SADD', QUEUES, ARGV[i])
+    own('ZADD', QUEUES_SEEN, whole(now), ARGV[i])
+  end
+  forget_unused()
+  if bytes > 0 then trim_events() end
 end
-redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', now)
-return redis.call('SMEMBERS', QUEUES)
+own('ZREMRANGEBYSCORE', WORKERS, '-inf', now)
+return find_filled()

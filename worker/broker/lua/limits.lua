@@ -5,33 +5,47 @@
 --   PARKED .. key   sorted set of 'id<tab>queue' that wait for the limit, by the time they were due
 --   LIMITS          sorted set of the limits that somebody waits for, by the time at which there is room again
 
+-- Nil for what is no limit.
 local function limit_of(key)
-  local kind, most, period = string.match(key, '^(%a):(%d+):(%d+):')
+  if type(key) ~= 'string' or #key > LIMIT_BYTES then return nil end
+  local kind, most, period = string.match(key, '^([rc]):(%d+):(%d+):')
+  if not kind or #most > 7 or #period > 12 or (kind == 'r' and tonumber(period) == 0) then return nil end
   return kind, tonumber(most), tonumber(period)
+end
+
+-- The limits among a payload's options; nil where it names none, or something that is none: its worker ends it then.
+local function limits_in(options)
+  if type(options.lm) ~= 'table' or #options.lm == 0 or #options.lm > LIMITS_A_JOB then return nil end
+  for _, key in ipairs(options.lm) do
+    if not limit_of(key) then return nil end
+  end
+  return options.lm
 end
 
 -- How many more may start now, and if none, when one may.
 local function room_of(key, now)
   local kind, most, period = limit_of(key)
+  local free_at = now + 1000
   if kind == 'r' then
-    local starts = redis.call('LRANGE', RATE .. key, 0, 0)
-    while starts[1] and tonumber(starts[1]) + period <= now do
+    local starts = own('LRANGE', RATE .. key, 0, 0)
+    while starts[1] and bounded(starts[1], 0, now, 0) + period <= now do
       redis.call('LPOP', RATE .. key)
       starts = redis.call('LRANGE', RATE .. key, 0, 0)
     end
-    return most - redis.call('LLEN', RATE .. key), starts[1] and tonumber(starts[1]) + period or now + period
+    free_at = starts[1] and bounded(starts[1], 0, now, 0) + period or now + period
+    return most - redis.call('LLEN', RATE .. key), free_at
   end
-  redis.call('ZREMRANGEBYSCORE', HOLDERS .. key, '-inf', now)
+  own('ZREMRANGEBYSCORE', HOLDERS .. key, '-inf', now)
   local first = redis.call('ZRANGE', HOLDERS .. key, 0, 0, 'WITHSCORES')
-  return most - redis.call('ZCARD', HOLDERS .. key), tonumber(first[2] or now + 1000)
+  return most - redis.call('ZCARD', HOLDERS .. key), bounded(first[2], now, now + LONGEST_LEASE_MS, free_at)
 end
 
 -- Let go of what a try held, so that those who wait for it are looked at.
 local function let_go(id, queue, held, now)
   for _, key in ipairs(held) do
-    redis.call('ZREM', HOLDERS .. key, id)
+    own('ZREM', HOLDERS .. key, id)
     if redis.call('EXISTS', PARKED .. key) == 1 then
-      redis.call('ZADD', LIMITS, whole(now), key)
+      own('ZADD', LIMITS, whole(now), key)
       wake(queue)
     end
   end

@@ -5,7 +5,7 @@
 --          lease is gone
 -- Run twice by one try, 'begin' says 'yours' twice, 'done' says 'done' twice, 'undone' changes nothing more.
 local name, id, token, action = ONCE .. ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local known = redis.call('HMGET', name, 'value', 'job', 'token')
+local known = own('HMGET', name, 'value', 'job', 'token')
 if known[1] then return {'done', known[1]} end
 if text(LEASE .. id) ~= token then return {'lost', ''} end
 local held = known[3] and text(LEASE .. known[2]) == known[3]

@@ -1,5 +1,7 @@
 -- Put in front of every script, after the constants of keys.py. Keys are made from ids here, so a script does not
 -- run on Redis Cluster; see docs/decisions. Calls are dear: what can be said of many jobs at once, is.
+-- Nothing is rolled back: a script checks what it was given before its first write, and commands on keys that a stranger
+-- may have filled go through `own`.
 
 local SLICE = 500 -- most jobs in one call; Lua passes at most some thousand arguments
 
@@ -12,11 +14,48 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- A number between two others, from text that may be anything; `default` where it is no number.
+local function bounded(value, low, high, default)
+  local number = tonumber(value)
+  if not number or number ~= number then return default end
+  return math.min(high, math.max(low, number))
+end
+
+local function is_ms(value)
+  local number = tonumber(value)
+  return number ~= nil and number >= 0 and number <= MOST_MS
+end
+
 -- The string under a key; false when there is none or it holds another type.
 local function text(key)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then return false end
   return value
+end
+
+-- Move what is under a key of ours, and cannot be used, to where it harms nobody; `embarq doctor` tells of it.
+local function set_aside(key)
+  if string.sub(key, 1, 7) ~= 'embarq:' and string.sub(key, 1, 4) ~= 'arq:' then error('another type is under ' .. key) end
+  redis.call('RENAME', key, DAMAGED .. key)
+  redis.call('PEXPIRE', DAMAGED .. key, DAMAGED_KEPT_MS)
+  if redis.call('TYPE', DAMAGED_KEYS).ok ~= 'zset' then redis.call('DEL', DAMAGED_KEYS) end
+  redis.call('ZADD', DAMAGED_KEYS, whole(now_ms()), string.sub(key, 1, ID_BYTES))
+  redis.call('ZREMRANGEBYRANK', DAMAGED_KEYS, 0, -DAMAGED_SHOWN - 1)
+  redis.log(redis.LOG_WARNING, 'embarq: a key of another type was set aside: ' .. string.sub(key, 1, ID_BYTES))
+end
+
+-- A command on a key of ours, its first argument. Where a stranger put another type, that is set aside first.
+local function own(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if not string.find(answer.err, 'WRONGTYPE', 1, true) then error(answer.err) end
+  set_aside((select(2, ...)))
+  return redis.call(...)
+end
+
+-- What went wrong with one item, as an answer for it alone.
+local function failure_of(problem)
+  return tostring(type(problem) == 'table' and problem.err or problem)
 end
 
 -- A command with a list of arguments behind its first ones, in slices of whole groups.
@@ -25,34 +64,105 @@ local function call_with(list, group, ...)
   for from = 1, #list, size do
     local arguments = {unpack(head)}
     for i = from, math.min(from + size - 1, #list) do arguments[#arguments + 1] = list[i] end
-    redis.call(unpack(arguments))
+    own(unpack(arguments))
   end
 end
 
--- What happened in this script, told to the stream in one entry by `tell`.
+-- Whether bytes are UTF-8 without NUL, as Postgres and JSON want it. Sequences are replaced, not removed: their
+-- neighbours must not come together.
+local function is_text(bytes)
+  if not string.find(bytes, '[%z\128-\255]') then return true end
+  local rest = bytes
+  for _, sequence in ipairs({'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+    '[\225-\236\238\239][\128-\191][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+    '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]'}) do
+    rest = string.gsub(rest, sequence, ' ')
+  end
+  return not string.find(rest, '[%z\128-\255]')
+end
+
+-- An id or a name as it may be told: cut, and readable whatever its bytes.
+local function printable(bytes)
+  if #bytes <= ID_BYTES and is_text(bytes) then return bytes end
+  return (string.gsub(string.sub(bytes, 1, ID_BYTES), '[%c\128-\255]', '?'))
+end
+
+-- Append to a stream. One that is of another type, or has no number left for another entry, is set aside.
+local function append(stream, most, ...)
+  local answer = redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', ...)
+  if type(answer) == 'table' and answer.err then
+    set_aside(stream)
+    redis.call('XADD', stream, 'MAXLEN', '~', most, '*', ...)
+  end
+end
+
+-- What happened in this script, told to the stream by `tell`.
 local happened = {}
 
 local function event(name, id, queue, worker, try)
-  happened[#happened + 1] = {name, id, queue, worker, tonumber(try) or 0}
+  happened[#happened + 1] = {name, printable(id), printable(queue), worker, tonumber(try) or 0}
 end
 
--- Jobs that ended in this script, for the history, where one is kept. Its writer removes what it has written.
-local recorded, recording = {}, nil
+-- Events go to the stream in entries of bounded size: so many entries of so many bytes are what the stream may take.
+local function tell_events(from, to)
+  local entry = cjson.encode({unpack(happened, from, to)})
+  if #entry <= EVENT_BYTES then return append(EVENTS, EVENTS_KEPT, 'e', entry) end
+  if from == to then return end
+  local middle = math.floor((from + to) / 2)
+  tell_events(from, middle)
+  tell_events(middle + 1, to)
+end
+
+-- Add to a counter; one that is no number begins anew.
+local function add_to(counter, number)
+  local answer = redis.pcall('INCRBY', counter, whole(number))
+  if type(answer) ~= 'table' then return answer end
+  redis.call('SET', counter, whole(math.max(0, number)))
+  return number
+end
+
+-- Jobs that ended in this script, for the history, where one is kept: its key says how many bytes may wait for the
+-- writer, who removes what it has written. What is beyond falls off at the old end, and is counted.
+local recorded, recorded_bytes, recording = {}, 0, nil
+
+local function drop_oldest(bytes, most)
+  for _ = 1, 1000 do
+    local oldest = bytes > most and redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
+    if not oldest then return end
+    local entry = {}
+    for i = 1, #oldest[2], 2 do entry[oldest[2][i]] = oldest[2][i + 1] end
+    redis.call('XDEL', RECORDS, oldest[1])
+    add_to(RECORDS_DROPPED, bounded(entry.c, 1, 1e6, 1))
+    bytes = add_to(RECORDS_BYTES, -#(entry.e or ''))
+  end
+end
+
+local function tell_recorded()
+  if #recorded == 0 then return end
+  local entry = '[' .. table.concat(recorded, ',') .. ']'
+  append(RECORDS, RECORDS_KEPT, 'e', entry, 'c', #recorded)
+  drop_oldest(add_to(RECORDS_BYTES, #entry), recording)
+  recorded, recorded_bytes = {}, 0
+end
 
 local function record(id, result, try)
-  if recording == nil then recording = redis.call('EXISTS', RECORDING) == 1 end
-  if not recording then return end
-  local past = try ~= 1 and redis.call('LRANGE', HISTORY .. id, 0, -1) or {}
-  recorded[#recorded + 1] = '{"r":' .. result .. ',"h":[' .. table.concat(past, ',') .. ']}'
+  if recording == nil then
+    local most = text(RECORDING)
+    recording = most and bounded(most, 0, 1e15, 0)
+    if recording and recording < RECORD_BYTES then recording = RECORDS_MOST end -- the release before wrote 1
+  end
+  if not recording or #id > ID_BYTES or not is_text(id) then return end
+  local past = try ~= 1 and own('LRANGE', HISTORY .. id, 0, -1) or {}
+  local one = '{"r":' .. result .. ',"h":[' .. table.concat(past, ',') .. ']}'
+  if recorded_bytes + #one > RECORD_BYTES then tell_recorded() end
+  recorded[#recorded + 1] = one
+  recorded_bytes = recorded_bytes + #one
 end
 
 local function tell()
-  if #happened > 0 then
-    redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', cjson.encode(happened))
-  end
-  if #recorded > 0 then
-    redis.call('XADD', RECORDS, 'MAXLEN', '~', RECORDS_KEPT, '*', 'e', '[' .. table.concat(recorded, ',') .. ']')
-  end
+  for from = 1, #happened, 100 do tell_events(from, math.min(from + 99, #happened)) end
+  happened = {}
+  tell_recorded()
 end
 
 -- The sorted set of a queue's normal level, from that of any level.
@@ -60,36 +170,53 @@ local function base_of(queue)
   return (string.gsub(queue, '!%a+$', ''))
 end
 
--- Leave one token for an idle worker of the queue; one is enough, since whoever takes it claims all it can and
--- leaves another when more is due.
+-- Leave one token for an idle worker of the queue, and one for those that serve more queues than they can wait for; one
+-- is enough, since whoever takes it claims all it can and leaves another when more is due.
 local function wake(queue)
-  local list = WAKE .. base_of(queue)
-  if redis.call('LLEN', list) == 0 then redis.call('RPUSH', list, '1') end
+  for _, list in ipairs({WAKE .. base_of(queue), WAKE_ANY}) do
+    if own('LLEN', list) == 0 then redis.call('RPUSH', list, '1') end
+  end
+end
+
+-- Tell one worker something; what it does not hear within a minute is forgotten.
+local function tell_worker(worker, message)
+  own('RPUSH', CONTROL .. worker, message)
+  redis.call('LTRIM', CONTROL .. worker, -MESSAGES_KEPT, -1)
+  redis.call('PEXPIRE', CONTROL .. worker, 60000)
 end
 
 -- Keep the record of a try that did not end its job, among the newest ones.
 local function remember_try(id, record)
-  redis.call('RPUSH', HISTORY .. id, record)
+  own('RPUSH', HISTORY .. id, record)
   redis.call('LTRIM', HISTORY .. id, -TRIES_KEPT, -1)
 end
 
--- What is written of a job between its first claim and its end: its state, who runs it or the token that was
--- settled last, the start of its last try, and how many leases were lost in a row.
+-- What is written of a job between its first claim and its end: its state, who runs it (worker:claim) or the token that
+-- was settled last, the start of its last try, and how many leases were lost in a row.
 local function read_run(id)
   local state, who, started, lost = string.match(text(RUN .. id) or '', '^(%a+) (%S+) (%d+) (%d+)$')
-  return state, who, started, tonumber(lost) or 0
+  if not state or #who > 2 * ID_BYTES or #started > 15 or #lost > 6 then return nil, nil, nil, 0 end
+  return state, who, started, tonumber(lost)
 end
 
 local function run_record(state, who, started, lost)
-  return state .. ' ' .. who .. ' ' .. started .. ' ' .. lost
+  return state .. ' ' .. who .. ' ' .. started .. ' ' .. whole(lost)
 end
 
--- End a job: its result stays, for `life` ms or for ever (-1), and with it its earlier tries. `sweep` must follow.
+local function tries_of(id)
+  return math.floor(bounded(text(TRIES .. id), 0, MOST_TRIES, 0))
+end
+
+-- End a job: its result stays, for `life` ms or for ever (-1), and with it its earlier tries. With a life of 0 its id is
+-- free at once; a trace (JSON without arguments and result) tells for a minute how it ended. `sweep` must follow.
 local ended, ended_in = {}, {}
 
-local function close(id, queue, state, result, life, try)
+local function close(id, queue, state, result, life, try, trace)
   record(id, result, try)
-  if life < 0 then
+  if life == 0 then
+    if trace then redis.call('SET', TRACE .. id, trace, 'PX', TOMBSTONE_MS) end
+    redis.call('DEL', RESULT .. id, HISTORY .. id)
+  elseif life < 0 then
     redis.call('SET', RESULT .. id, result)
     if try ~= 1 then redis.call('PERSIST', HISTORY .. id) end
   else
@@ -100,6 +227,11 @@ local function close(id, queue, state, result, life, try)
   ended_in[queue] = ended_in[queue] or {}
   table.insert(ended_in[queue], id)
   redis.call('PUBLISH', DONE .. id, state)
+end
+
+-- A durable job's end outlives its result, for the database that keeps it on record.
+local function remember_end(id, state)
+  redis.call('SET', ENDED .. id, state, 'PX', ENDED_KEPT_MS)
 end
 
 -- Remove what is left of the jobs that were closed.
@@ -113,11 +245,45 @@ local function sweep()
   ended, ended_in = {}, {}
 end
 
+-- A payload or result as a table; false where it is not JSON of that shape. What was asked of the call is in `o`, which
+-- is always a table then.
+local function decoded(json)
+  local readable, record = pcall(cjson.decode, json)
+  if not readable or type(record) ~= 'table' then return false end
+  if type(record.o) ~= 'table' then record.o = {} end
+  return record
+end
+
+-- Whether a payload or result under an id that only our own code makes (it holds a '~') was written by somebody else:
+-- ours have a nonce.
+local function is_foreign(id, json)
+  if not string.find(id, MARK, 1, true) then return false end
+  local record = decoded(json)
+  return not (record and type(record.n) == 'string')
+end
+
+-- Whether this may be the sorted set of a queue. Plain arq queues may have any name.
+local function is_queue(name)
+  return type(name) == 'string' and #name > 0 and #name <= ID_BYTES and is_text(name)
+end
+
 -- The sorted set that holds a waiting job. A plain client does not write it into the payload; there are few queues.
 local function find_queue(id, record)
-  if type(record) == 'table' and type(record.o) == 'table' and type(record.o.z) == 'string' then return record.o.z end
-  for _, queue in ipairs(redis.call('SMEMBERS', QUEUES)) do
-    if redis.call('ZSCORE', queue, id) then return queue end
+  local queue = record and record.o.z
+  if is_queue(queue) and string.sub(queue, 1, #QUEUE) == QUEUE then return queue end
+  if is_queue(queue) and type(redis.pcall('ZSCORE', queue, id)) == 'string' then return queue end
+  for _, known in ipairs(own('SMEMBERS', QUEUES)) do
+    if type(redis.pcall('ZSCORE', known, id)) == 'string' then return known end
   end
   return QUEUE
+end
+
+-- Put a job back that has a payload and no place: neither in its queue nor under a lease. True where that was so.
+local function mend_place(id, record, now)
+  local queue = record and record.o.z
+  if not is_queue(queue) or string.sub(queue, 1, #QUEUE) ~= QUEUE then return false end
+  if redis.call('EXISTS', LEASE .. id) == 1 or own('ZSCORE', queue, id) then return false end
+  redis.call('ZADD', queue, whole(now), id)
+  wake(queue)
+  return true
 end

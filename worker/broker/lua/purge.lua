@@ -3,7 +3,7 @@
 -- returns  how many were cancelled, where to go on (-1 at the end)
 -- Run twice from the same place it cancels what is there then.
 local now, queue, from, life = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local ids = redis.call('ZRANGE', queue, from, from + SLICE - 1)
+local ids = own('ZRANGE', queue, from, from + SLICE - 1)
 local cancelled, left = 0, 0
 for _, id in ipairs(ids) do
   if redis.call('EXISTS', LEASE .. id) == 0 and cancel_job(id, now, life) == 'cancelled' then

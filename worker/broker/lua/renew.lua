@@ -11,17 +11,17 @@ for i = 2, #ARGV, 5 do
   local id, queue, token, progress = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if text(LEASE .. id) == token then
     redis.call('PEXPIRE', LEASE .. id, lease_ms)
-    redis.call('ZADD', queue, whole(now + lease_ms), id)
+    own('ZADD', queue, whole(now + lease_ms), id)
     if ARGV[i + 4] ~= '' then
       for _, key in ipairs(cjson.decode(ARGV[i + 4])) do
-        redis.call('ZADD', HOLDERS .. key, 'XX', whole(now + lease_ms), id)
+        own('ZADD', HOLDERS .. key, 'XX', whole(now + lease_ms), id)
       end
     end
     if progress ~= '' then
       redis.call('SET', PROGRESS .. id, progress)
       event('progress', id, queue, '', 0)
     end
-    if aborting and redis.call('ZSCORE', ABORT, id) then aborted[#aborted + 1] = id end
+    if aborting and own('ZSCORE', ABORT, id) then aborted[#aborted + 1] = id end
   else
     lost[#lost + 1] = id
   end

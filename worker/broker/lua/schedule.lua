@@ -7,31 +7,31 @@
 local action, answers = ARGV[1], {}
 
 local function set_due(name, at)
-  if at ~= '' and redis.call('SISMEMBER', SCHEDULES_PAUSED, name) == 0 then
-    redis.call('ZADD', SCHEDULES_DUE, at, name)
+  if at ~= '' and own('SISMEMBER', SCHEDULES_PAUSED, name) == 0 then
+    own('ZADD', SCHEDULES_DUE, at, name)
   end
 end
 
 local function change(name, record, at)
-  local known = redis.call('HGET', SCHEDULES, name)
+  local known = own('HGET', SCHEDULES, name)
   if action == 'declare' or action == 'create' then
     if known == record or (known and action == 'create') then return known == record and action == 'create' end
     redis.call('HSET', SCHEDULES, name, record)
-    redis.call('ZREM', SCHEDULES_DUE, name)
+    own('ZREM', SCHEDULES_DUE, name)
     set_due(name, at)
   elseif not known then
     return false
   elseif action == 'pause' then
-    redis.call('ZREM', SCHEDULES_DUE, name)
-    return redis.call('SADD', SCHEDULES_PAUSED, name) == 1
+    own('ZREM', SCHEDULES_DUE, name)
+    return own('SADD', SCHEDULES_PAUSED, name) == 1
   elseif action == 'resume' then
-    if redis.call('SREM', SCHEDULES_PAUSED, name) == 0 then return false end
+    if own('SREM', SCHEDULES_PAUSED, name) == 0 then return false end
     set_due(name, at)
   else
     redis.call('HDEL', SCHEDULES, name)
-    redis.call('HDEL', SCHEDULES_LAST, name)
-    redis.call('ZREM', SCHEDULES_DUE, name)
-    redis.call('SREM', SCHEDULES_PAUSED, name)
+    own('HDEL', SCHEDULES_LAST, name)
+    own('ZREM', SCHEDULES_DUE, name)
+    own('SREM', SCHEDULES_PAUSED, name)
   end
   return true
 end

@@ -4,25 +4,25 @@
 --          ms or -1, its last run ('' or time in ms and id of the job), 1 if it is paused
 local now, names = now_ms(), {}
 if ARGV[1] == 'due' then
-  names = redis.call('ZRANGEBYSCORE', SCHEDULES_DUE, '-inf', now, 'LIMIT', 0, ARGV[2])
+  names = own('ZRANGEBYSCORE', SCHEDULES_DUE, '-inf', now, 'LIMIT', 0, ARGV[2])
 elseif ARGV[1] == 'one' then
   names = {ARGV[2]}
 else
-  names = redis.call('HKEYS', SCHEDULES)
+  names = own('HKEYS', SCHEDULES)
 end
-local after = redis.call('ZRANGEBYSCORE', SCHEDULES_DUE, '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-local found = {whole(now), after[2] and whole(tonumber(after[2])) or '-1'}
+local after = own('ZRANGEBYSCORE', SCHEDULES_DUE, '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local found = {whole(now), after[2] and whole(bounded(after[2], 0, MOST_MS, now)) or '-1'}
 for _, name in ipairs(names) do
-  local record = redis.call('HGET', SCHEDULES, name)
+  local record = own('HGET', SCHEDULES, name)
   if record then
-    local due = redis.call('ZSCORE', SCHEDULES_DUE, name)
+    local due = own('ZSCORE', SCHEDULES_DUE, name)
     found[#found + 1] = name
     found[#found + 1] = record
-    found[#found + 1] = due and whole(tonumber(due)) or '-1'
-    found[#found + 1] = redis.call('HGET', SCHEDULES_LAST, name) or ''
-    found[#found + 1] = redis.call('SISMEMBER', SCHEDULES_PAUSED, name)
+    found[#found + 1] = due and whole(bounded(due, 0, MOST_MS, now)) or '-1'
+    found[#found + 1] = own('HGET', SCHEDULES_LAST, name) or ''
+    found[#found + 1] = own('SISMEMBER', SCHEDULES_PAUSED, name)
   else
-    redis.call('ZREM', SCHEDULES_DUE, name)
+    own('ZREM', SCHEDULES_DUE, name)
   end
 end
 return found

@@ -4,9 +4,9 @@
 -- returns  1 started, 0 another workflow or job has this id
 -- Run twice with the same nonce it changes nothing and returns the same.
 local now, id = now_ms(), ARGV[1]
-local known = redis.call('HGET', WORKFLOW .. id, 'nonce')
+local known = own('HGET', WORKFLOW .. id, 'nonce')
 if known then return known == ARGV[2] and 1 or 0 end
-if redis.call('EXISTS', JOB .. id, RESULT .. id) > 0 then return 0 end
+if is_taken(id) then return 0 end
 redis.call('HSET', WORKFLOW .. id, 'state', 'running', 'nonce', ARGV[2], 'policy', ARGV[3], 'last', ARGV[4],
   'left', ARGV[5], 'keep', ARGV[6], 'created', whole(now))
 local nodes, calls, waits, ready = {}, {}, {}, {}

@@ -27,22 +27,21 @@ local function count_ahead(queue, due)
 end
 
 local function look_at_job(payload)
-  local readable, record = pcall(cjson.decode, payload)
-  if not readable or type(record) ~= 'table' then return end
-  local options = type(record.o) == 'table' and record.o or {}
+  local record = decoded(payload)
+  if not record or type(record.f) ~= 'string' then return end
   local queue = find_queue(id, record)
-  local due = tonumber(redis.call('ZSCORE', queue, id) or now)
-  facts.job, facts.queue, facts.due = record.f, queue, due
+  local due = bounded(own('ZSCORE', queue, id), 0, PARKED_SCORE, now)
+  facts.job, facts.queue, facts.due = printable(record.f), queue, due
   facts.leased = redis.call('EXISTS', LEASE .. id) == 1
-  facts.paused = redis.call('SISMEMBER', PAUSED, base_of(queue)) == 1
+  facts.paused = own('SISMEMBER', PAUSED, base_of(queue)) == 1
   facts.ahead = count_ahead(queue, due)
-  look_at_limits(options.lm or {})
+  look_at_limits(limits_in(record.o) or {})
 end
 
 -- A step that was not queued yet: what it waits for; behind a join, the members that have not ended.
 local function look_at_step()
-  local workflow, number = string.match(id, '^(.*)%.(%d+)$')
-  local text_of = workflow and redis.call('HGET', NODES .. workflow, number)
+  local workflow, number = string.match(id, '^(.*)[~.](%d+)$') -- the release before wrote a point
+  local text_of = workflow and own('HGET', NODES .. workflow, number)
   if not text_of then return end
   facts.workflow = workflow
   facts.over = redis.call('HGET', WORKFLOW .. workflow, 'state') ~= 'running'

@@ -1,7 +1,7 @@
 -- Read the records of all workers that live.
 -- returns  a record as JSON per worker
 local records = {}
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, now_ms(), '+inf')) do
+for _, worker in ipairs(own('ZRANGEBYSCORE', WORKERS, now_ms(), '+inf')) do
   local record = text(WORKER .. worker)
   if record then records[#records + 1] = record end
 end

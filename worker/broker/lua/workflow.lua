@@ -27,6 +27,7 @@ local node_ended
 local function start_node(id, number, node, now)
   if node.a then return node_ended(id, number, 'succeeded', false, now, node) end
   local due = node.u or now + (node.d or 0)
+  if redis.call('EXISTS', JOB .. node.i, RESULT .. node.i) > 0 then is_taken(node.i) end
   put(node.i, node.q, due, now, redis.call('HGET', CALLS .. id, number))
 end
 
