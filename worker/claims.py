@@ -8,7 +8,8 @@ class Claims:
     """Counts claims from 1. What one brought whose answer got lost is asked back, more than once: Redis may get to the
     claim itself later than to the first such request.
 
-    `last` is the newest number. Times are of the monotonic clock, in seconds. `lease` bounds how long a lost claim can matter once Redis answers.
+    `last` is the newest number. Times are of the monotonic clock, in seconds. `lease` bounds how long a lost claim can
+    matter once Redis answers.
     """
 
     def __init__(self, lease: float) -> None:

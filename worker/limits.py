@@ -11,6 +11,8 @@ from worker.errors import DefinitionError
 
 PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_VALUE = 64
+LONGEST_PERIOD = 366 * 86400.0
+MOST_COUNTED = 1_000_000
 _RATE = re.compile(r"(\d+)/(\d*)([smhd])")
 
 
@@ -25,8 +27,14 @@ class RateLimit:
     by: str | None = None
 
     def __post_init__(self) -> None:
-        if not _RATE.fullmatch(self.rate) or not 0 < self.count <= 1_000_000 or self.period <= 0:
-            raise DefinitionError(f"rate {self.rate!r} is not like 100/m, 5/s or 20/10s")
+        if (
+            not _RATE.fullmatch(self.rate)
+            or not 0 < self.count <= MOST_COUNTED
+            or not 0 < self.period <= LONGEST_PERIOD
+        ):
+            raise DefinitionError(
+                f"rate {self.rate!r} is not like 100/m, 5/s or 20/10s, of at most a million in a year"
+            )
 
     @property
     def count(self) -> int:
@@ -52,8 +60,8 @@ class ConcurrencyLimit:
     by: str | None = None
 
     def __post_init__(self) -> None:
-        if self.most < 1:
-            raise DefinitionError(f"a concurrency limit of {self.most} would never let the job run")
+        if not 1 <= self.most <= MOST_COUNTED:
+            raise DefinitionError(f"a concurrency limit must be from 1 to {MOST_COUNTED}, not {self.most}")
 
     def key(self, job: str, arguments: Mapping[str, Any]) -> str:
         """Where it is counted. A changed limit counts anew."""

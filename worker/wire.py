@@ -14,9 +14,11 @@ FOREVER_MS = -1  # a result's life that never ends
 END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say
 LONGEST_NAME = 200
 
+_LIMIT = r"^(c:[0-9]{1,7}:[0-9]{1,12}|r:[0-9]{1,7}:[1-9][0-9]{0,11}):"
+
 Span = Annotated[int, Meta(ge=0, le=END_OF_TIME_MS)]
 Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
-LimitKey = Annotated[str, Meta(max_length=512, pattern=r"^[rc]:[0-9]{1,7}:[0-9]{1,12}:")]
+LimitKey = Annotated[str, Meta(max_length=512, pattern=_LIMIT)]
 
 
 class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -37,7 +37,7 @@ local function find_filled()
 end
 
 local function trim_events()
-  local used = redis.pcall('MEMORY', 'USAGE', EVENTS)
+  local used = redis.pcall('MEMORY', 'USAGE', EVENTS, 'SAMPLES', 100)
   if type(used) == 'number' and used > bytes then
     local kept = redis.call('XLEN', EVENTS)
     redis.call('XTRIM', EVENTS, 'MAXLEN', whole(math.floor(kept * bytes / used * 0.9)))
