@@ -1,6 +1,7 @@
 """Our Lua scripts: read from their files once, run by their digest, loaded again when a server forgot them."""
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,12 +49,30 @@ def _literal(value: str | int) -> str:
     return str(value) if isinstance(value, int) else f"'{value}'"
 
 
+_COMMENT = re.compile(r"^\s*--.*\n| -- .*$", re.MULTILINE)
+_FUNCTION = re.compile(r"^local function (\w+)\(.*\n(?:.*\n)*?end\n", re.MULTILINE)
+
+
+def _without_unused(source: str) -> str:
+    """The source without the functions that nothing in it calls: Redis builds all of them anew at every run."""
+    while True:
+        unused = [each for each in _FUNCTION.finditer(source) if len(re.findall(rf"\b{each[1]}\b", source)) == 1]
+        if not unused:
+            return source
+        for each in reversed(unused):
+            source = source[: each.start()] + source[each.end() :]
+
+
 def _read(name: str) -> Script:
     folder = resources.files("worker.broker") / "lua"
-    constants = "".join(f"local {key} = {_literal(value)}\n" for key, value in keys.LUA_CONSTANTS.items())
     files = ("prelude", *PARTS.get(name, ()), name)
-    parts = (HEADERS[name], constants, *((folder / f"{file}.lua").read_text() for file in files))
-    source = "\n".join(parts).encode()
+    text = "\n".join((folder / f"{file}.lua").read_text() for file in files)
+    body = _without_unused(_COMMENT.sub("", text))
+    words = set(re.findall(r"\b[A-Z_]+\b", body))
+    constants = "".join(
+        f"local {key} = {_literal(value)}\n" for key, value in keys.LUA_CONSTANTS.items() if key in words
+    )
+    source = "\n".join((HEADERS[name], constants, body)).encode()
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
 
 

@@ -11,7 +11,7 @@ local function cancel_waiting(id, queue, payload, record, now, life)
     .. ',"state":"cancelled","id":' .. cjson.encode(id) .. ',"q":' .. cjson.encode(queue) .. '}'
   close(id, queue, 'cancelled', result, life, 0)
   if record.o.db == true then remember_end(id, 'cancelled') end
-  event('cancelled', id, queue, '', tries)
+  event('cancelled', printable(id), printable(queue), '', tries)
   if type(record.o.wf) == 'string' and record.o.nd then
     sweep()
     if not pcall(node_ended, record.o.wf, record.o.nd, 'cancelled', failure, now) then

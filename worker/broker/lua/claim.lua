@@ -16,6 +16,7 @@ local number = ARGV[2]
 local token = TOKEN .. worker .. ':' .. number
 local lease_end, lease_life = whole(now + lease_ms), whole(lease_ms)
 local aborting = redis.call('EXISTS', ABORT) == 1
+local first_run = run_record('running', worker .. ':' .. number, whole(now), 0)
 local claimed = {0, -1, 0}
 local taken = 0
 local STEPS_A_CLAIM = 2000 -- ids looked at in one queue, most of them to be parked
@@ -130,7 +131,7 @@ local function take(id, queue, tries, payload, over)
   records[#records + 1] = TRIES .. id
   records[#records + 1] = try
   records[#records + 1] = RUN .. id
-  records[#records + 1] = run_record('running', worker .. ':' .. number, whole(now), lost)
+  records[#records + 1] = lost == 0 and first_run or run_record('running', worker .. ':' .. number, whole(now), lost)
   event(name, id, queue, worker, try)
   local aborted = (over or (aborting and own('ZSCORE', ABORT, id))) and 1 or 0
   local n = #claimed
@@ -163,7 +164,7 @@ local function refuse(id, queue, kind, message)
   local result = '{"t":0,"f":"?","a":[],"k":{},"et":' .. at .. ',"s":false,"r":' .. failure .. ',"st":0,"ft":' .. at
     .. ',"q":' .. cjson.encode(printable(queue)) .. ',"id":' .. cjson.encode(printable(id)) .. ',"state":"failed"}'
   close(id, queue, 'failed', result, TOMBSTONE_MS, 1)
-  event('failed', id, queue, worker, 0)
+  event('failed', printable(id), printable(queue), worker, 0)
 end
 
 -- Whether an id with its payload can be a job; if not, it is done with here.
@@ -217,7 +218,7 @@ local function take_free(ids, queue)
       held = held + 1
     end
   end
-  sweep()
+  if #ended > 0 then sweep() end
   call_with(scores, 2, 'ZADD', queue)
   call_with(records, 4, 'MSET')
   return held

@@ -27,7 +27,7 @@ local function wrong_with(id, queue, delay, due, nonce, payload, unique)
   if not may_hold_jobs(queue) then return 'the queue must be a sorted set with a name of at most ' .. ID_BYTES .. ' bytes' end
   if not is_ms(due ~= '' and due or delay) then return 'its time must be between 1970 and 9999' end
   if not string.find(nonce, '^%w+$') then return 'the nonce must be letters and digits' end
-  if not string.find(payload, '^{.*}$') then return 'the payload must be a JSON object' end
+  if string.byte(payload, 1) ~= 123 or string.byte(payload, -1) ~= 125 then return 'the payload must be a JSON object' end
   local mode, period = string.match(unique, '^([udt]):(%d+):.')
   if unique ~= '' and not (mode and #period < 13 and tonumber(period) >= 1 and #unique <= UNIQUE_BYTES) then
     return 'what makes it unique must be a mode, 1 ms or more, and a key'

@@ -33,9 +33,8 @@ local function stored_before(id, token, action)
 end
 
 local function settle(holder, id, queue, token, try, action, value, ms, also)
-  try = bounded(try, 0, MOST_TRIES, 0)
-  ms = bounded(ms, -1, MOST_MS, -1)
-  also = also ~= '' and cjson.decode(also)
+  try, ms, also = tonumber(try), tonumber(ms), also ~= '' and cjson.decode(also)
+  if not try or not ms or ms > MOST_MS then error('a try and its time must be numbers') end
   if holder ~= token then
     if stored_before(id, token, action) then return 1 end
     event('refused', id, queue, worker, try)

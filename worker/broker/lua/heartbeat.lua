@@ -36,11 +36,12 @@ local function find_filled()
   return found
 end
 
+-- The newest entries may be larger than others, so what the first cut leaves is looked at again.
 local function trim_events()
-  local used = redis.pcall('MEMORY', 'USAGE', EVENTS, 'SAMPLES', 100)
-  if type(used) == 'number' and used > bytes then
-    local kept = redis.call('XLEN', EVENTS)
-    redis.call('XTRIM', EVENTS, 'MAXLEN', whole(math.floor(kept * bytes / used * 0.9)))
+  for _ = 1, 8 do
+    local used = redis.pcall('MEMORY', 'USAGE', EVENTS, 'SAMPLES', 100)
+    if type(used) ~= 'number' or used <= bytes then return end
+    redis.call('XTRIM', EVENTS, 'MAXLEN', whole(math.floor(redis.call('XLEN', EVENTS) * bytes / used * 0.9)))
   end
 end
 

@@ -96,11 +96,11 @@ local function append(stream, most, ...)
   end
 end
 
--- What happened in this script, told to the stream by `tell`.
+-- What happened in this script, told to the stream by `tell`. Ids and queues must be text.
 local happened = {}
 
 local function event(name, id, queue, worker, try)
-  happened[#happened + 1] = {name, printable(id), printable(queue), worker, tonumber(try) or 0}
+  happened[#happened + 1] = {name, id, queue, worker, tonumber(try) or 0}
 end
 
 -- Events go to the stream in entries of bounded size: so many entries of so many bytes are what the stream may take.
@@ -173,9 +173,9 @@ end
 -- Leave one token for an idle worker of the queue, and one for those that serve more queues than they can wait for; one
 -- is enough, since whoever takes it claims all it can and leaves another when more is due.
 local function wake(queue)
-  for _, list in ipairs({WAKE .. base_of(queue), WAKE_ANY}) do
-    if own('LLEN', list) == 0 then redis.call('RPUSH', list, '1') end
-  end
+  local list = WAKE .. base_of(queue)
+  if own('LLEN', list) == 0 then redis.call('RPUSH', list, '1') end
+  if own('LLEN', WAKE_ANY) == 0 then redis.call('RPUSH', WAKE_ANY, '1') end
 end
 
 -- Tell one worker something; what it does not hear within a minute is forgotten.
