@@ -36,7 +36,7 @@ def test_limit_by_an_argument_that_the_job_lacks_is_refused() -> None:
 
     with pytest.raises(DefinitionError, match="tenant"):
         _ = work.schema
-    with pytest.raises(DefinitionError, match="never"):
+    with pytest.raises(DefinitionError, match="from 1 to 1000000, not 0"):
         ConcurrencyLimit(0)
 
 
