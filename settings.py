@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     timeout: Seconds = 900.0
     result_ttl: float = Field(3600.0, ge=0)
 
+    event_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
     history_days: float = Field(30.0, gt=0, le=3650)
     database_pool: int = Field(10, ge=1, le=1000)
 

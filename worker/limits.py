@@ -11,7 +11,7 @@ from worker.errors import DefinitionError
 
 PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_VALUE = 64
-LONGEST_PERIOD = 366 * 86400.0
+LONGEST_PERIOD = 1000 * 86400.0
 MOST_COUNTED = 1_000_000
 _RATE = re.compile(r"(\d+)/(\d*)([smhd])")
 
@@ -32,9 +32,7 @@ class RateLimit:
             or not 0 < self.count <= MOST_COUNTED
             or not 0 < self.period <= LONGEST_PERIOD
         ):
-            raise DefinitionError(
-                f"rate {self.rate!r} is not like 100/m, 5/s or 20/10s, of at most a million in a year"
-            )
+            raise DefinitionError(f"rate {self.rate!r} is not like 100/m, 5/s or 20/10s, 1000000/1000d at most")
 
     @property
     def count(self) -> int:

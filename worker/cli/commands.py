@@ -111,6 +111,7 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
         recycle_jobs=settings.recycle_jobs,
         recycle_megabytes=settings.recycle_megabytes,
         result_ttl=settings.result_ttl,
+        event_bytes=settings.event_bytes,
     )
 
 
