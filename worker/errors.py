@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+LONGEST_DELAY = 10 * 366 * 86400.0
+
+
 class EmbarqError(Exception):
     """Base of all errors that Embarq raises itself."""
 
@@ -170,8 +173,8 @@ class Retry(EmbarqError):
     """
 
     def __init__(self, delay: float | None = None) -> None:
-        if delay is not None and delay < 0:
-            raise ValueError(f"delay is {delay}, but a retry cannot be in the past")
+        if delay is not None and not 0 <= delay <= LONGEST_DELAY:
+            raise ValueError(f"delay must be from 0 to {LONGEST_DELAY:.0f} s, not {delay}")
         super().__init__("the job asked for another try")
         self.delay = delay
 

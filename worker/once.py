@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from worker import wire
 from worker.broker.broker import Broker, Claimed, Step, StepAction
-from worker.errors import BrokerUnavailable, LeaseLost
+from worker.errors import LONGEST_DELAY, BrokerUnavailable, LeaseLost
 
 T = TypeVar("T")
 
@@ -23,6 +23,8 @@ class LeasedSteps:
 
     async def once(self, key: str, step: Callable[[], Awaitable[T]], keep: float) -> T:
         """Run `step` or return what an earlier run gave; wait while another try is inside it."""
+        if not 0.001 <= keep <= LONGEST_DELAY:
+            raise ValueError(f"keep must be from 0.001 to {LONGEST_DELAY:.0f} s, not {keep}")
         keep_ms = int(keep * 1000)
         while True:
             answer, kept = await self._broker.once(key, self._claimed, StepAction.BEGIN, keep_ms=keep_ms)

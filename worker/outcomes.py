@@ -162,8 +162,9 @@ def _trace(record: wire.Result) -> wire.Result:
 
 
 def failure(kind: str, message: str, trace: str | None = None) -> dict[str, Any]:
-    """A failure as the wire promises it."""
-    return {"type": kind, "message": message, "traceback": trace}
+    """A failure as the wire promises it. Text that is no UTF-8, such as half of a surrogate pair, is escaped."""
+    readable = [None if text is None else text.encode(errors="backslashreplace").decode() for text in (message, trace)]
+    return {"type": kind, "message": readable[0], "traceback": readable[1]}
 
 
 def _payload(run: Run) -> wire.Payload:

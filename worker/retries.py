@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.errors import ErrorInProcess, Permanent, Retry, type_name
+from worker.errors import LONGEST_DELAY, ErrorInProcess, Permanent, Retry, type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class RetryPolicy:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.delay < 0 or self.cap <= 0 or not 0 <= self.jitter <= 1:
-            raise ValueError(f"{self}: delay from 0, cap above 0, jitter from 0 to 1")
+        if not 0 <= self.delay <= LONGEST_DELAY or not 0 < self.cap <= LONGEST_DELAY or not 0 <= self.jitter <= 1:
+            raise ValueError(f"{self}: delay from 0, cap above 0, both at most ten years, jitter from 0 to 1")
 
     def delay_after(self, tries: int, chance: float) -> float:
         """Seconds to wait after the given number of tries; `chance`, from 0 to 1, picks within the jitter."""

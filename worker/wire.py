@@ -156,5 +156,5 @@ def loads(data: bytes, kind: type[T]) -> T:
         raise MalformedPayload("this is pickle, and only JSON is read: set job_serializer to JSON at its sender")
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedPayload(f"not a {kind.__name__.lower()} of a job: {error}") from error

@@ -525,3 +525,21 @@ async def test_worker_of_all_queues_picks_up_a_new_one(kit: Kit) -> None:
     assert await handle.result(timeout=10) == 1
     worker.handle_sig(signal.SIGTERM)
     await running
+
+
+async def test_error_that_is_no_text_still_fails_the_job(kit: Kit) -> None:
+    @kit.registry.job()
+    async def odd() -> None:
+        raise ValueError("half \ud800 a pair")
+
+    handle = await kit.enqueue(odd)
+    await kit.drain()
+    job = await handle.job()
+    assert job.error is not None
+    assert (job.state, job.error.message) == (State.FAILED, "half \\ud800 a pair")
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan"), 1e12])
+def test_retry_at_no_time_is_refused(delay: float) -> None:
+    with pytest.raises(ValueError, match="delay must be"):
+        Retry(delay)
