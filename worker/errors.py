@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 LONGEST_DELAY = 10 * 366 * 86400.0
 
 

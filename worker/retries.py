@@ -23,13 +23,13 @@ class RetryPolicy:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay <= LONGEST_DELAY or not 0 < self.cap <= LONGEST_DELAY or not 0 <= self.jitter <= 1:
-            raise ValueError(f"{self}: delay from 0, cap above 0, both at most ten years, jitter from 0 to 1")
+        if not 0 <= self.delay <= LONGEST_DELAY or self.cap <= 0 or not 0 <= self.jitter <= 1:
+            raise ValueError(f"{self}: delay from 0 to ten years, cap above 0, jitter from 0 to 1")
 
     def delay_after(self, tries: int, chance: float) -> float:
         """Seconds to wait after the given number of tries; `chance`, from 0 to 1, picks within the jitter."""
         doublings = min(tries - 1, 32) if self.backoff == "exponential" else 0
-        longest = min(self.cap, self.delay * 2.0**doublings)
+        longest = min(self.cap, LONGEST_DELAY, self.delay * 2.0**doublings)
         return longest * (1 - self.jitter * chance)
 
 
