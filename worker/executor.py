@@ -191,7 +191,7 @@ class Executor:
     async def _call(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         """A coroutine runs in this loop, a plain function in a thread or process with the same context variables."""
         if definition.is_async:
-            job = Interruptible(self._coroutine(run, definition, arguments))
+            job = Interruptible(self._coroutine(run, definition, arguments), lambda: run.stop is not None)
             run.interrupt = lambda: job.interrupt(SoftTimeLimitExceeded(run.soft_limit))
             run.stack = job.stack
             return await job
@@ -199,7 +199,8 @@ class Executor:
             return await self._processes.run(definition.function, arguments, run)
         async with self._registry.given(definition.schema.injected, run.context) as given:
             every = {**arguments, **given}
-            thread = JobThread(f"job {run.claimed.id}", lambda: definition.invoke(run.context, (), every))
+            function = definition.bound(run.context, every)
+            thread = JobThread(f"job {run.claimed.id}", function, run.lift_limits)
             run.interrupt = lambda: thread.interrupt(SoftTimeLimitExceeded)
             run.stack = thread.stack
             return await thread.run()

@@ -1,7 +1,7 @@
 """Throwing a chosen exception into a running coroutine at its await point."""
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar, cast
 
 R = TypeVar("R")
@@ -14,10 +14,13 @@ class Interruptible(Generic[R]):
     cancellation is exchanged for the exception on its way into the coroutine.
     """
 
-    __slots__ = ("_coroutine", "_pending", "_task")
+    __slots__ = ("_coroutine", "_overruled", "_pending", "_task")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, R], overruled: Callable[[], bool]) -> None:
+        """`overruled`: whether the task has been cancelled for good meanwhile. Two cancellations of one turn of the
+        loop come as one, which is not exchanged then."""
         self._coroutine = coroutine
+        self._overruled = overruled
         self._pending: BaseException | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -60,4 +63,4 @@ class Interruptible(Generic[R]):
         pending, self._pending = self._pending, None
         if self._task is not None:
             self._task.uncancel()
-        return pending
+        return thrown if self._overruled() else pending

@@ -65,15 +65,20 @@ class Run:
             if self.task is not None:
                 self.task.cancel()
 
+    def lift_limits(self) -> None:
+        """The job's function has returned: no limit passes any more, however late the worker hears of the end."""
+        self.soft_at = self.hard_at = None
+
     def keep_limits(self, now: float) -> None:
-        """Interrupt or cancel the job where a limit has passed."""
-        if self.soft_at is not None and now >= self.soft_at and self.interrupt is not None:
+        """Interrupt or cancel the job where a limit has passed; where both have, the hard one counts."""
+        soft_at, hard_at = self.soft_at, self.hard_at
+        if hard_at is not None and now >= hard_at:
+            self.hard_at = None
+            self.cancel(Stop.TIME_LIMIT)
+        if soft_at is not None and now >= soft_at and self.interrupt is not None:
             self.soft_at = None
             if self.stop is None:
                 self.interrupt()
-        if self.hard_at is not None and now >= self.hard_at:
-            self.hard_at = None
-            self.cancel(Stop.TIME_LIMIT)
 
     @property
     def must_stop(self) -> bool:

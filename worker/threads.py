@@ -1,8 +1,10 @@
 """Plain functions in threads that can be interrupted and, if they do not listen, left behind."""
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
+import itertools
 import sys
 import threading
 import traceback
@@ -11,32 +13,43 @@ from typing import Any
 
 
 class JobThread:
-    """Runs one function in a daemon thread, so that a stuck one never keeps the process from ending."""
+    """Runs one function in a daemon thread, so that a stuck one never keeps the process from ending.
 
-    def __init__(self, name: str, function: Callable[[], Any]) -> None:
+    What the function returned counts: an interruption that comes too late for it is dropped. That takes a `function`
+    with no line of Python between its call and its return, such as a `functools.partial`.
+    """
+
+    def __init__(self, name: str, function: Callable[[], Any], ended: Callable[[], None]) -> None:
+        """`ended` is called in the thread, as soon as the function has returned or raised."""
         inside = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[Any] = self._loop.create_future()
+        self._tell_end = ended
         self._lock = threading.Lock()
-        self._ended = False
+        self._sealed = False
+        self._results: list[Any] = []
         self._thread = threading.Thread(target=inside.run, args=(self._work, function), name=name, daemon=True)
 
     async def run(self) -> Any:
-        """The function's result. A cancellation is passed into the thread, and its end is waited for."""
+        """The function's result. A first cancellation is passed into the thread, and its end is waited for; a second
+        one leaves the thread behind."""
         self._thread.start()
-        while True:
+        interrupted = False
+        while not self._done.done():
             try:
-                return await asyncio.shield(self._done)
+                await asyncio.wait([self._done])
             except asyncio.CancelledError:
-                if self._done.done():
+                if interrupted and not self._done.done():
                     raise
+                interrupted = True
                 self.interrupt(asyncio.CancelledError)
+        return self._done.result()
 
     def interrupt(self, kind: type[BaseException]) -> None:
         """Raise an exception of this type in the thread, at the next line of Python that it runs."""
         with self._lock:
-            if not self._ended and self._thread.ident is not None:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(kind))
+            if not self._sealed and self._thread.ident is not None:
+                _raise_in(self._thread.ident, kind)
 
     def stack(self) -> str:
         """Where the thread is, outermost frame first."""
@@ -44,25 +57,43 @@ class JobThread:
         return "" if frame is None else "".join(traceback.format_stack(frame))
 
     def _work(self, function: Callable[[], Any]) -> None:
-        result, error = None, None
+        error = None
         try:
-            result = function()
+            # All in C: between the function's return and the result's place in the list nothing can be raised.
+            self._results.extend(itertools.starmap(function, ((),)))
         except BaseException as raised:
             error = raised
-        finally:
-            with self._lock:
-                self._ended = True
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._settle, result, error)
+        try:
+            self._seal()
+        except BaseException:  # it came before the first line inside
+            self._seal()
+        self._tell_end()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._settle, error)
 
-    def _settle(self, result: Any, error: BaseException | None) -> None:
+    def _seal(self) -> None:
+        """From here on no interruption comes; one that was on its way is dropped."""
+        try:
+            with self._lock:
+                self._sealed = True
+                _raise_in(threading.get_ident(), None)
+        except BaseException:
+            self._seal()
+
+    def _settle(self, error: BaseException | None) -> None:
         if self._done.done():
             return
-        if error is None:
-            self._done.set_result(result)
-        elif type(error) is asyncio.CancelledError:
+        if self._results:
+            self._done.set_result(self._results[0])
+        elif error is None or type(error) is asyncio.CancelledError:
             self._done.cancel()
         else:
             # A future refuses StopIteration; whatever it is, the job raised it.
             odd = isinstance(error, StopIteration)
             self._done.set_exception(RuntimeError(f"the job raised {error!r}") if odd else error)
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    """Let an exception come up in a thread; None takes back one that has not come up yet."""
+    exception = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)

@@ -164,7 +164,7 @@ async def test_interrupt_leaves_the_task_uncancelled() -> None:
             await asyncio.sleep(0)
         return "went on"
 
-    interruptible = Interruptible(job())
+    interruptible = Interruptible(job(), lambda: False)
 
     async def outer() -> str:
         return await interruptible
@@ -181,7 +181,7 @@ async def test_cancelling_still_cancels() -> None:
         await asyncio.sleep(20)
 
     async def outer() -> None:
-        await Interruptible(job())
+        await Interruptible(job(), lambda: False)
 
     task = asyncio.create_task(outer())
     await asyncio.sleep(0.01)
@@ -200,3 +200,46 @@ async def test_jobs_can_await_the_stop(kit: Kit) -> None:
     async with kit.worker(grace=10):
         await kit.reaches(handle.id, State.RUNNING)
     assert (await handle.job()).result == "ended early"
+
+
+async def test_hard_limit_wins_over_a_soft_one_in_the_same_moment(kit: Kit) -> None:
+    """Also for a job that goes on after its soft limit: it must not be left to run with nobody to settle it."""
+    went_on = []
+
+    @kit.registry.job(soft_timeout=0.2, timeout=0.2)
+    async def both() -> str:
+        try:
+            await asyncio.sleep(20)
+        except SoftTimeLimitExceeded:
+            went_on.append(True)
+            await asyncio.sleep(20)
+        return "partial"
+
+    @kit.registry.job()
+    async def block() -> None:
+        time.sleep(0.5)  # noqa: ASYNC251  # both limits have passed when the loop moves again
+
+    job, _ = await kit.enqueue(both, soft_timeout=0.2, timeout=0.4), await kit.enqueue(block)
+    async with kit.worker():
+        ended = await kit.ended(job.id, 5)
+    assert (ended.state, ended.error.type if ended.error else None) == (State.FAILED, "TimeLimitExceeded")
+    assert went_on == []
+
+
+async def test_function_that_returned_in_time_has_succeeded_however_late_the_loop_hears_of_it(kit: Kit) -> None:
+    started = threading.Event()
+
+    @kit.registry.job(soft_timeout=0.2, timeout=0.4)
+    def quick() -> str:
+        started.set()
+        time.sleep(0.1)
+        return "in time"
+
+    @kit.registry.job()
+    async def block() -> None:
+        await asyncio.to_thread(started.wait, 10)
+        time.sleep(0.8)  # noqa: ASYNC251
+
+    async with kit.worker():
+        job, _ = await kit.enqueue(quick), await kit.enqueue(block)
+        assert (await kit.ended(job.id)).result == "in time"
