@@ -3,6 +3,9 @@
 A child gets its job as JSON and answers with a `Verdict`. What it has to say meanwhile (progress, log lines, the end of
 the function) comes as datagrams, which need no lock that a killed child could leave behind. Before it calls the
 function it asks whether it still may, so that a job that was cancelled meanwhile never starts.
+
+SIGTERM and SIGINT, which hosts and terminals send to all processes at once, are the worker's business: children take no
+notice of them, from their first moment on. They are killed by SIGKILL, and die with their worker.
 """
 
 import asyncio
@@ -12,14 +15,15 @@ import importlib
 import itertools
 import json
 import logging
-import multiprocessing
 import os
+import select
 import signal
 import socket
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,12 +40,15 @@ from worker.errors import (
     SoftTimeLimitExceeded,
     type_name,
 )
+from worker.parent import die_with_parent
 from worker.run import Run
+from worker.threads import JobThread
 
 LARGEST_DATAGRAM = 100_000
 GO = b"go"
 KILLED_WITHIN = 3.0
 LOOK_AGAIN = 0.01
+WORKERS_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,8 @@ class Processes:
             mailbox=mailbox,
         )
         child = self._children[order.number] = Child(run, contextvars.copy_context())
-        future = pool.schedule(run_order, args=(order,))
+        with _signals_held_back():  # the first job starts the pool
+            future = pool.schedule(run_order, args=(order,))
         try:
             verdict: Verdict = await asyncio.wrap_future(future)
         except pebble.ProcessExpired as error:
@@ -147,8 +155,7 @@ class Processes:
             self._mailbox.setblocking(False)
             self._mailbox.bind(path)
             asyncio.get_running_loop().add_reader(self._mailbox, self._receive)
-            context = multiprocessing.get_context("spawn")
-            self._pool = pebble.ProcessPool(self._count, initializer=_start_child, context=context)
+            self._pool = pebble.ProcessPool(self._count, initializer=_start_child, context=_Spawn())
         assert self._mailbox is not None  # noqa: S101  # opened with the pool
         return self._pool, self._mailbox.getsockname()
 
@@ -172,13 +179,38 @@ class Processes:
         if self._pool is not None:
             pool, self._pool = self._pool, None
             pool.stop()
-            await asyncio.to_thread(pool.join)
+            await JobThread("process pool ends", pool.join, lambda: None).run()
         if self._mailbox is not None:
             asyncio.get_running_loop().remove_reader(self._mailbox)
             self._mailbox.close()
             self._mailbox = None
         if self._folder is not None:
             self._folder.cleanup()
+
+
+class _KilledProcess(SpawnProcess):
+    """A process that is ended by SIGKILL: it takes no notice of the SIGTERM that the pool would send first."""
+
+    def terminate(self) -> None:
+        """End it."""
+        self.kill()
+
+
+class _Spawn(SpawnContext):
+    """Makes such processes."""
+
+    Process = _KilledProcess
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes and threads that are started in the block are born with the worker's signals blocked: a child would
+    die of one that comes before it can say what to do with them, and the pool would break."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WORKERS_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _dead(child: Child) -> None:
@@ -218,9 +250,14 @@ def _unfold(verdict: Verdict) -> object:
 
 
 def _start_child() -> None:
-    """Children leave the worker's signals to the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Die with the worker, and leave its signals to it. By a handler: what is ignored is ignored, too, by programs that
+    a job starts."""
+    die_with_parent()
+    for signum in WORKERS_SIGNALS:
+        signal.signal(signum, lambda *_: None)
+        signal.siginterrupt(signum, False)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKERS_SIGNALS)
 
 
 class _Mail:
@@ -232,26 +269,32 @@ class _Mail:
         self._own.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._own))
+        self._socket.setblocking(False)
 
-    def send(self, **letter: Any) -> None:
+    def send(self, **letter: Any) -> bool:
+        """Tell the worker, now or never: whether there was room for it. While the worker's loop is blocked its mailbox
+        fills up, which must not hold up the job, let alone fail it."""
         data = json.dumps({"number": self._order.number, **letter}, default=str).encode()
-        if len(data) <= LARGEST_DATAGRAM:
+        if len(data) > LARGEST_DATAGRAM:
+            return False
+        try:
             self._socket.sendto(data, self._order.mailbox)
+        except OSError:
+            return False
+        return True
 
     def may_start(self) -> bool:
         """Whether the worker still wants the job; False when it is gone."""
-        worker = os.getppid()
-        self._socket.settimeout(1.0)
-        self.send(kind="ready", pid=os.getpid())
+        worker, asked = os.getppid(), False
         while os.getppid() == worker:
-            with contextlib.suppress(TimeoutError):
+            asked = asked or self.send(kind="ready", pid=os.getpid())
+            if select.select([self._socket], [], [], 1.0 if asked else LOOK_AGAIN)[0]:
                 return self._socket.recv(16) == GO
         return False
 
     def close(self) -> None:
         """Say that the function has returned."""
-        with contextlib.suppress(OSError):
-            self.send(kind="ended")
+        self.send(kind="ended")
         self._socket.close()
 
 
@@ -261,7 +304,7 @@ class _ChildContext(Context):
     mail: _Mail
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        """Say how far the job is."""
+        """Say how far the job is. Dropped where the worker does not get to reading it: there is news behind it."""
         self.mail.send(kind="progress", current=current, total=total, message=message)
 
 

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import time
+from pathlib import Path
 
 from worker import Context, Permanent, Registry, Retry, RetryPolicy, SoftTimeLimitExceeded, current_context
 
@@ -27,6 +28,27 @@ def spin(pid_file: str) -> None:
             time.sleep(0.01)
         except BaseException:  # noqa: S112  # a stubborn one
             continue
+
+
+@registry.job(process=True)
+def nap(pid_file: str, seconds: float) -> str:
+    with open(pid_file, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(seconds)
+    return "rested"
+
+
+@registry.job(process=True)
+def talk(ctx: Context, folder: str, times: int) -> int:
+    """Once it may, say much more than a mailbox holds that nobody empties."""
+    ctx.progress(0, times)
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.01)
+    for n in range(times):
+        ctx.progress(n, times, "x" * 1000)
+        logging.getLogger("child").warning("x" * 1000)
+    (Path(folder) / "done").touch()
+    return times
 
 
 @registry.job(process=True, soft_timeout=1.0, timeout=30)

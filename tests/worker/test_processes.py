@@ -1,5 +1,7 @@
 import asyncio
 import os
+import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -43,6 +45,68 @@ async def test_limit_or_cancel_kills_the_process(kit: Kit, tmp_path: Path, by: s
         job = await kit.ended(handle.id)
         assert not psutil.pid_exists(pid), "settled while its process lived"
     assert job.state is (State.FAILED if by == "limit" else State.CANCELLED)
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def written(path: Path) -> str:
+    async def text() -> str:
+        return text_of(path)
+
+    return await eventually(text)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_to_all_processes_is_the_workers_business(kit: Kit, tmp_path: Path, signum: int) -> None:
+    """Also where it comes before a child can say what to do with it, and to those that have no job."""
+    handle = await kit.enqueue(process_jobs.nap, {"pid_file": str(tmp_path / "pid"), "seconds": 1.0})
+    async with kit.worker():
+        pid = 0
+        while not text_of(tmp_path / "pid"):
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.send_signal(signum)
+            await asyncio.sleep(0.05)
+        pid = int(await written(tmp_path / "pid"))
+        os.kill(pid, signum)
+        job = await kit.ended(handle.id)
+    assert (job.state, job.result, job.tries) == (State.SUCCEEDED, "rested", 1)
+
+
+async def test_process_job_is_handed_back_at_the_end_of_the_grace(kit: Kit, tmp_path: Path) -> None:
+    handle = await kit.enqueue(process_jobs.nap, {"pid_file": str(tmp_path / "pid"), "seconds": 60.0})
+    async with kit.worker(grace=0.1):
+        pid = int(await written(tmp_path / "pid"))
+    assert not psutil.pid_exists(pid)
+    job = await handle.job()
+    assert (job.state, job.tries) == (State.QUEUED, 0)
+
+
+async def test_what_a_process_says_while_the_loop_is_blocked_never_holds_it_up(kit: Kit, tmp_path: Path) -> None:
+    handle = await kit.enqueue(process_jobs.talk, {"folder": str(tmp_path), "times": 1000})
+    in_time = False
+
+    @kit.registry.job(name=f"block-{kit.queue}")
+    async def block() -> None:
+        nonlocal in_time
+        (tmp_path / "go").touch()
+        for _ in range(200):
+            time.sleep(0.05)  # noqa: ASYNC251  # that is what is tested
+            if (tmp_path / "done").exists():
+                in_time = True
+                return
+
+    async def talks() -> bool:
+        return (await kit.client.find(handle.id)).progress is not None
+
+    async with kit.worker(lease=30):
+        await eventually(talks)
+        await kit.enqueue(block)
+        job = await kit.ended(handle.id, 30)
+    assert (job.state, job.result) == (State.SUCCEEDED, 1000)
+    assert in_time
 
 
 async def test_job_that_is_cancelled_before_its_process_is_there_never_starts(kit: Kit, tmp_path: Path) -> None:
