@@ -142,13 +142,16 @@ def start_embarq(*arguments: str, log: Path, **environment: str) -> "subprocess.
 class CuttingProxy:
     """A TCP proxy to Redis that cuts the first connection after so many bytes, and lets later ones pass.
 
-    `cut_sent` counts bytes towards the server, `cut_received` bytes back; None does not cut that way.
+    `cut_sent` counts bytes towards the server, `cut_received` bytes back; None does not cut that way. While `passes` is
+    not set, nothing goes either way and nothing is closed, as where a firewall drops what comes.
     """
 
     def __init__(self, target_port: int, *, cut_sent: int | None = None, cut_received: int | None = None) -> None:
         self._target_port = target_port
         self._limits = (cut_sent, cut_received)
         self.seen = [0, 0]
+        self.passes = asyncio.Event()
+        self.passes.set()
         self.port = 0
         self._connections = 0
         self._pumps: set[asyncio.Task[None]] = set()
@@ -180,6 +183,7 @@ class CuttingProxy:
         self._connections += 1
         first = self._connections == 1
         limits = self._limits if first else (None, None)
+        await self.passes.wait()
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
@@ -210,6 +214,7 @@ class CuttingProxy:
         passed = 0
         while limit is None or passed < limit:
             data = await reader.read(65536 if limit is None else limit - passed)
+            await self.passes.wait()
             if not data:
                 return
             passed += len(data)

@@ -1,29 +1,37 @@
-"""A thread beside the event loop: it keeps the leases, and sees when a job blocks the loop.
+"""A thread beside the event loop: it watches the leases, and sees when a job blocks the loop.
 
-Promised: while this thread runs, a job that blocks the loop does not lose its lease, and a job whose lease could not be
-renewed in time is cancelled before anybody else may start it. Not promised: a process that is stopped whole (SIGSTOP, a
-frozen machine), or a call into C that holds the interpreter's lock, keeps nothing; its jobs start elsewhere, and what
-it settles later is refused.
+Promised: while this process runs, a job that blocks the loop does not lose its lease (another thread renews it), and a
+job whose lease could not be renewed is cancelled a margin before the lease ends, however long the renewal hangs: a
+tenth of the lease, a second at most (1 s of 15 s), looked at every 50 ms. So a coroutine that ends when it is cancelled
+has ended before anybody else may start the job. Not promised: a job that does not end at its cancellation, or that
+blocks the loop; a process that is stopped whole (SIGSTOP, a frozen machine), or a call into C that holds the
+interpreter's lock: these keep nothing. Their jobs start elsewhere, and what they settle later is refused.
+
+How a worker ends that is told to stop while its loop is blocked: `worker.watchdog`.
 """
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
-from worker.broker.broker import Renewal
 from worker.broker.lease import LeaseKeeper
-from worker.errors import BrokerUnavailable
+from worker.renewing import Renewing
 from worker.run import Run
 
+T = TypeVar("T")
 logger = structlog.stdlib.get_logger("embarq.guardian")
 
-TICK = 0.1
+TICK = 0.05
+LONGEST_MARGIN = 1.0
+ENDS_WITHIN = 1.0
 BLOCKED_AFTER = 1.0
 FRAMES_SHOWN = 12
 
@@ -41,70 +49,58 @@ class Guardian:
     """Runs beside the loop that creates it, between `start` and `stop`. `blockages` counts blocked loops."""
 
     def __init__(self, keeper: LeaseKeeper, lease: float, watch: Watch) -> None:
-        self._keeper = keeper
         self._lease = lease
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
+        self._renewing = Renewing(
+            keeper,
+            lease,
+            watch.runs,
+            lost=lambda runs: self._tell(watch.lost, runs),
+            aborted=lambda job_ids: self._tell(watch.aborted, job_ids),
+        )
         self._stop = threading.Event()
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._work, name="guardian", daemon=True)
         self._beat_at = time.monotonic()
         self._reported = False
-        self._renew_at = 0.0
         self.blockages = 0
 
     def start(self) -> None:
         """Begin."""
+        self._renewing.start()
         self._thread.start()
 
     async def stop(self) -> None:
-        """End, and close the connection."""
+        """End. A renewal that hangs ends by itself, later."""
+        self._renewing.stop()
         self._stop.set()
-        await asyncio.to_thread(self._thread.join, 2 * self._lease)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDS_WITHIN):
+                await self._ended.wait()
 
     def _work(self) -> None:
-        self._renew_at = time.monotonic() + self._lease / 3
-        while not self._stop.wait(min(TICK, self._lease / 10)):
+        while not self._stop.wait(min(TICK, self._lease / 20)):
             try:
                 self._watch_loop()
-                self._keep_leases()
+                self._watch_leases()
             except Exception:
                 if self._loop.is_closed():
-                    break
+                    return
                 logger.exception("guardian fault")
-        self._keeper.close()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _keep_leases(self) -> None:
-        now = time.monotonic()
-        runs = self._watch.runs()
-        if now >= self._renew_at:
-            self._renew_at = now + self._lease / 3
-            if runs:
-                self._renew(runs, now)
-        late = [run for run in runs if time.monotonic() >= run.leased_until]
+    def _watch_leases(self) -> None:
+        """Tell of leases that are about to end."""
+        ending = time.monotonic() + min(LONGEST_MARGIN, self._lease / 10)
+        late = [run for run in self._watch.runs() if run.leased_until <= ending]
         if late:
             self._tell(self._watch.lost, late)
 
-    def _renew(self, runs: list[Run], now: float) -> None:
-        try:
-            renewed = self._keeper.renew(
-                int(self._lease * 1000), [Renewal(run.claimed, limits=run.held_limits) for run in runs]
-            )
-        except BrokerUnavailable as error:
-            self._renew_at = now + min(1.0, self._lease / 10)
-            logger.warning("leases not renewed", reason=str(error), jobs=len(runs))
-            return
-        lost = set(renewed.lost)
-        for run in runs:
-            if run.claimed.id not in lost:
-                run.leased_until = now + self._lease
-        if lost:
-            self._tell(self._watch.lost, [run for run in runs if run.claimed.id in lost])
-        if renewed.aborted:
-            self._loop.call_soon_threadsafe(self._watch.aborted, renewed.aborted)
-
-    def _tell(self, callback: Callable[[list[Run]], None], runs: list[Run]) -> None:
-        self._loop.call_soon_threadsafe(callback, runs)
+    def _tell(self, callback: Callable[[T], None], news: T) -> None:
+        self._loop.call_soon_threadsafe(callback, news)
 
     def _watch_loop(self) -> None:
         blocked = time.monotonic() - self._beat_at
