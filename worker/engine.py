@@ -38,6 +38,7 @@ from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.scheduler import Scheduler
 from worker.service import ALL_QUEUES, Service
+from worker.stopping import STOPS, StopPlan
 from worker.wakeup import Standby, keep_reading
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -46,7 +47,8 @@ PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
 RECYCLE_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 3.0
-LEAVE_AFTER_HAND_BACK = 3.0
+LET_GO_WITHIN = 1.0
+LEFT_TO_END = 0.2
 
 
 class Companion(Protocol):
@@ -81,7 +83,9 @@ class Worker(ArqWorker):
     """Runs the registry's jobs from its queues until told to stop.
 
     Must be made inside a running loop. `await worker.async_run()` works until `handle_sig` was called (or, with
-    `burst`, until the queues are empty); all it started has ended by then, or was handed back.
+    `burst`, until the queues are empty); all it started has ended by then, or was handed back. So it is where it is
+    cancelled, or one of its companions fails: it hands back first, which takes 3 s at most. It never ends its process:
+    what runs in a thread and does not listen is left behind. `plan` says when it stops.
     """
 
     def __init__(
@@ -112,7 +116,8 @@ class Worker(ArqWorker):
         self._pump = Pump(client.broker, config, self)
         self._abandoned: set[Run] = set()
         self._stopping = False
-        self._leave_at: float | None = None
+        self.plan = StopPlan(config.grace)
+        self._scheduling: asyncio.Task[None] | None = None
         self._sent_progress: dict[str, Progress] = {}
         self._started_at = time.time()
         self._pace = (time.monotonic(), 0, 0.0)
@@ -145,7 +150,8 @@ class Worker(ArqWorker):
                 background.append(group.create_task(control, name="control"))
                 if self.config.schedules and not self.burst:
                     scheduler = Scheduler(self.client.schedules, self._registry)
-                    background.append(group.create_task(scheduler.run(), name="scheduler"))
+                    self._scheduling = group.create_task(scheduler.run(), name="scheduler")
+                    background.append(self._scheduling)
                 background += [group.create_task(each.run(), name=type(each).__name__) for each in self._companions]
                 guardian = self._guardian()
                 guardian.start()
@@ -154,11 +160,54 @@ class Worker(ArqWorker):
                     for warning in (await self.client.inspector.server()).warnings:
                         logger.warning("redis may lose jobs", reason=warning)
                 try:
-                    await self._pump.run()
+                    await self._pump_until_done()
                 finally:
                     for task in background:
                         task.cancel()
                     await guardian.stop()
+
+    async def _pump_until_done(self) -> None:
+        """Pump until the end, or hand back what runs where something else ends this worker."""
+        pumping = asyncio.create_task(self._pump.run(), name="pump")
+        try:
+            await asyncio.shield(pumping)
+        except BaseException:  # it is cancelled, or something beside the pump failed, or the pump itself
+            self.plan.hurry()
+            self.follow_plan()
+            await asyncio.wait([pumping])
+            raise
+        finally:
+            pumping.cancel()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Give back what has not ended, or could not be settled, and see the tasks of jobs out."""
+        unsettled = self.unsettled()
+        if unsettled:
+            logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
+            with contextlib.suppress(BrokerUnavailable, TimeoutError):
+                async with asyncio.timeout(LET_GO_WITHIN):
+                    await self.client.broker.exchange(unsettled, None)
+        left = {run for run in self.runs.values() if run.task is not None and not run.task.done()}
+        self._abandoned |= left
+        self.runs.clear()
+        tasks = [run.task for run in self._abandoned if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LEFT_TO_END)
+
+    def unsettled(self) -> list[Settlement]:
+        """What this worker owes to Redis before its process may end: outcomes that were not confirmed, and the jobs
+        that run, handed back. May be called from any thread."""
+        outcomes = self._pump.unsettled()
+        settled = {id(each.claimed) for each in outcomes}
+        for run in list(self.runs.values()):
+            if id(run.claimed) not in settled and run not in self._abandoned:
+                run.stop = run.stop or Stop.HANDED_BACK
+                outcome = self.executor.outcomes.stopped(run, None)
+                outcomes += [] if outcome is None else [run.settle(outcome)]
+        return outcomes
 
     def _guardian(self) -> Guardian:
         keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))
@@ -193,7 +242,7 @@ class Worker(ArqWorker):
 
     def done(self, *, idle: bool) -> bool:
         """Whether there is nothing to do and no reason to stay, or no time left."""
-        if self._leave_at is not None and time.monotonic() > self._leave_at:
+        if self.plan.has_come(self.plan.gone_at):
             return True
         return idle and not self.runs and (self._stopping or (self.burst and self._pump.nothing_waits))
 
@@ -204,6 +253,10 @@ class Worker(ArqWorker):
 
     def begin(self, claim: Claim, leased_until: float) -> None:
         """Start the jobs of a claim."""
+        if self._stopping:  # it was under way when the worker was told to stop: others are to have what it brought
+            for claimed in claim.jobs:
+                self._pump.send(self.executor.prepare(claimed).settle(PutBack(0, released=True)))
+            return
         for claimed in claim.jobs:
             earlier = self.runs.get(claimed.id)
             if earlier is not None:  # its lease was lost, and the job came back to this very worker
@@ -228,15 +281,15 @@ class Worker(ArqWorker):
             self._free(run.claimed)
             self._pump.stir()
         else:
-            options = run.payload.options if run.payload else wire.CallOptions()
-            place = (options.workflow, options.node)
-            self._pump.send(Settlement(run.claimed, outcome, run.held_limits, *place, durable=options.durable))
+            self._pump.send(run.settle(outcome))
 
     async def _keep_limits(self) -> None:
         """Enforce time limits, and leave behind what does not end although it was cancelled."""
         now = time.monotonic()
         for run in list(self.runs.values()):
             run.keep_limits(now)
+            if run.stop is Stop.HANDED_BACK:  # nobody else may have it before this process ends, or must leave it
+                continue
             if run.stopped_at is not None and now > run.stopped_at + self.config.cancel_grace:
                 self._abandon(run)
 
@@ -247,7 +300,7 @@ class Worker(ArqWorker):
         stack = run.stack() if run.stack is not None else ""
         logger.error("job abandoned: it does not end", job_id=run.claimed.id, job=run.context.job, stack=stack)
         self._abandoned.add(run)
-        self._conclude(run, None if run.stop is Stop.HANDED_BACK else self.executor.outcomes.stopped(run, None))
+        self._conclude(run, self.executor.outcomes.stopped(run, None))
 
     def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
         """Free the slots of jobs whose outcomes were stored, or refused."""
@@ -328,7 +381,8 @@ class Worker(ArqWorker):
         ):
             return
         logger.info("worker is recycled", worker=self.id, jobs=done, megabytes=used)
-        self.handle_sig(signal.SIGTERM)
+        self.plan.stop()
+        self.follow_plan()
 
     async def _heartbeat(self) -> None:
         ttl_ms = int(HEARTBEAT_INTERVAL * 3500)
@@ -371,26 +425,36 @@ class Worker(ArqWorker):
             await self.client.broker.heartbeat(self.id, b"", 0, ())
 
     def handle_sig(self, signum: signal.Signals) -> None:
-        """First call: claim no more, give running jobs their grace. Second call: hand them back now."""
-        if self._stopping:
-            self._hand_back()
-            return
-        logger.info("worker stops", worker=self.id, signal=signal.Signals(signum).name, running=len(self.runs))
-        self._stopping = True
-        self.executor.stopping.set()
-        self._note_room()
-        self._pump.stir()
-        self.loop.call_later(self.config.grace, self._hand_back)
+        """First signal: claim no more, give running jobs their grace. A second one hands them back now; the same one
+        within 2 s is none."""
+        self.plan.signal(signum)
+        self.follow_plan()
 
-    def _hand_back(self) -> None:
-        if self._leave_at is None:
-            self._leave_at = time.monotonic() + LEAVE_AFTER_HAND_BACK
+    def follow_plan(self) -> None:
+        """Do what the plan says; to be called in the loop when it has changed."""
+        if self.plan.hand_back_at is None:
+            return
+        if not self._stopping:
+            self._take_no_more()
+        wait = self.plan.hand_back_at - time.monotonic()
+        if wait > 0:
+            self.loop.call_later(wait, self.follow_plan)
+        else:
             self._cancel(list(self.runs), Stop.HANDED_BACK)
             self._pump.stir()
 
+    def _take_no_more(self) -> None:
+        logger.info("worker stops", worker=self.id, running=len(self.runs))
+        self._stopping = True
+        self.executor.stopping.set()
+        if self._scheduling is not None:
+            self._scheduling.cancel()
+        self._note_room()
+        self._pump.stir()
+
     def handle_signals(self) -> None:
-        """Stop on SIGINT and SIGTERM."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        """Stop on SIGINT and SIGTERM, where the loop hears them; a process of its own has a `worker.watchdog`."""
+        for signum in STOPS:
             self.loop.add_signal_handler(signum, self.handle_sig, signum)
 
     async def close(self) -> None:

@@ -69,6 +69,7 @@ class Pump:
         self._claims = Claims(config.lease)
         self._confirming: set[asyncio.Task[None]] = set()
         self._leaving = 0
+        self._sent: list[list[Settlement]] = []
         self._signal = asyncio.Event()
         self._claim_at = 0.0
         self._resume_at = 0.0
@@ -86,6 +87,10 @@ class Pump:
     def waiting(self) -> list[Settlement]:
         """The outcomes that are not on their way yet."""
         return self._outbox
+
+    def unsettled(self) -> list[Settlement]:
+        """The outcomes that Redis has not confirmed, those on their way too. May be called from any thread."""
+        return [settlement for batch in (*self._sent, self._outbox) for settlement in batch]
 
     def look(self) -> None:
         """Claim as soon as there is room: something is due."""
@@ -176,6 +181,7 @@ class Pump:
         asked_at, looks = time.monotonic(), self._looks
         unheard = self._claims.to_give_back(asked_at)
         claim: Claim | None = None
+        self._sent.append(settlements)
         try:
             stored, claim = await self._broker.exchange(settlements, request, (self._slots.id, unheard))
         except BrokerUnavailable as error:
@@ -189,6 +195,7 @@ class Pump:
             self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._asked_for -= request.limit if request else 0
             self._leaving -= len(settlements)
+            self._sent.remove(settlements)
             self._signal.set()
             if request is not None and claim is None:
                 self._claims.lost(request.number)

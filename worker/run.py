@@ -1,14 +1,16 @@
 """A try that is under way in this worker."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from worker import wire
-from worker.broker.broker import Claimed
+from worker.broker.broker import Claimed, Ended, PutBack, Settlement
 from worker.context import Context
+from worker.errors import MalformedPayload
 from worker.limits import held_keys
 
 
@@ -48,6 +50,15 @@ class Run:
     def held_limits(self) -> Sequence[str]:
         """The keys of the limits that it holds."""
         return held_keys(self.payload.options.limits) if self.payload else ()
+
+    def settle(self, outcome: Ended | PutBack) -> Settlement:
+        """What tells Redis how the try ended."""
+        if self.payload is None:  # its execution has not begun
+            with contextlib.suppress(MalformedPayload):
+                self.payload = wire.loads(self.claimed.payload, wire.Payload)
+        options = self.payload.options if self.payload else wire.CallOptions()
+        place = (options.workflow, options.node)
+        return Settlement(self.claimed, outcome, self.held_limits, *place, durable=options.durable)
 
     def limit(self, soft: float | None, hard: float) -> None:
         """Start the clocks of the job's function, in seconds from now."""

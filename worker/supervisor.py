@@ -1,5 +1,10 @@
-"""`embarq worker --processes N`: a small parent that keeps N workers running, and passes signals on."""
+"""`embarq worker --processes N`: a small parent that keeps N workers running, and stops them.
 
+It speaks to each child through a pipe: a signal that a host sends to all processes would reach a child twice if it were
+passed on. The end of the pipe tells a child that its parent is gone; it hands back and leaves then.
+"""
+
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,22 +15,58 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from worker.stopping import NOW, STOP, STOPS, StopPlan
+
 logger = structlog.stdlib.get_logger("embarq.supervisor")
 
 TICK = 0.1
 SHORTEST_LIFE = 5.0
 LONGEST_PAUSE = 30.0
+KILLED_AFTER = 1.0  # a child ends itself; one that has not so long after it should have is killed
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place for one child. `failures` counts ends in a row that came soon after the start."""
+    """A place for one child. `orders`: the pipe to it. `failures` counts ends in a row that came soon after the start.
+    `told`: orders that it has; `killed`: whether it was."""
 
     number: int
     process: "subprocess.Popen[bytes] | None" = None
+    orders: int = -1
     started: float = 0.0
     failures: int = 0
     start_at: float = 0.0
+    told: set[bytes] = field(default_factory=set)
+    killed: bool = False
+
+    def start(self, command: Sequence[str]) -> None:
+        """Start a child, in a session of its own: Ctrl-C reaches the parent alone."""
+        ear, self.orders = os.pipe()
+        os.set_blocking(self.orders, False)
+        own = [*command, "--supervisor", str(ear)]
+        self.process = subprocess.Popen(own, start_new_session=True, pass_fds=(ear,))
+        os.close(ear)
+        self.started = time.monotonic()
+        self.told, self.killed = set(), False
+
+    def tell(self, order: bytes) -> None:
+        """Give the child an order, once."""
+        if self.process is not None and order not in self.told:
+            self.told.add(order)
+            with contextlib.suppress(OSError):  # it has just ended
+                os.write(self.orders, order)
+
+    def kill(self) -> None:
+        """Kill the child, once."""
+        if self.process is not None and not self.killed:
+            logger.error("child is killed: it does not end", child=self.number, pid=self.process.pid)
+            self.killed = True
+            self.process.kill()
+
+    def end(self) -> None:
+        """The child has ended."""
+        os.close(self.orders)
+        self.process = None
 
 
 @dataclass(slots=True)
@@ -33,20 +74,21 @@ class Supervisor:
     """Runs `command` as `count` child processes until it is told to stop.
 
     A child that dies, or that ended itself to be recycled, is started again; one that dies soon after its start, after
-    a pause that doubles. SIGTERM and SIGINT are passed on; a second one too, and children hand their jobs back then.
+    a pause that doubles. A first SIGTERM or SIGINT gives the children's jobs their grace; after a second one, or the
+    grace, they are handed back, and 4 s later no child is left.
     """
 
     command: Sequence[str]
     count: int
+    plan: StopPlan
     slots: list[Slot] = field(default_factory=list)
-    stopping: bool = False
 
     def run(self) -> int:
         """Work until a signal; then until every child has ended."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._pass_on)
+        for signum in STOPS:
+            signal.signal(signum, lambda signum, _: self.plan.signal(signum))
         self.slots = [Slot(number) for number in range(self.count)]
-        while not self.stopping or any(slot.process is not None for slot in self.slots):
+        while not self.plan.is_on or any(slot.process is not None for slot in self.slots):
             for slot in self.slots:
                 self._tend(slot)
             time.sleep(TICK)
@@ -55,13 +97,19 @@ class Supervisor:
     def _tend(self, slot: Slot) -> None:
         if slot.process is not None and slot.process.poll() is not None:
             self._note_end(slot, slot.process.returncode)
-        if slot.process is None and not self.stopping and time.monotonic() >= slot.start_at:
-            # A session of its own: Ctrl-C reaches the parent alone, which passes it on.
-            slot.process = subprocess.Popen(self.command, start_new_session=True)
-            slot.started = time.monotonic()
-            logger.info("child started", child=slot.number, pid=slot.process.pid)
-            if self.stopping:  # the signal came while the child was being made
-                slot.process.terminate()
+        if self.plan.is_on:
+            self._stop(slot)
+        elif slot.process is None and time.monotonic() >= slot.start_at:
+            slot.start(self.command)
+            logger.info("child started", child=slot.number, pid=slot.process.pid if slot.process else None)
+
+    def _stop(self, slot: Slot) -> None:
+        slot.tell(STOP)
+        if self.plan.has_come(self.plan.hand_back_at):
+            slot.tell(NOW)
+        gone_at = self.plan.gone_at
+        if gone_at is not None and self.plan.has_come(gone_at + KILLED_AFTER):
+            slot.kill()
 
     def _note_end(self, slot: Slot, code: int) -> None:
         lived = time.monotonic() - slot.started
@@ -70,17 +118,11 @@ class Supervisor:
         slot.start_at = time.monotonic() + pause
         log = logger.info if code == 0 else logger.warning
         log("child ended", child=slot.number, code=code, lived=round(lived, 1), restart_in=pause)
-        slot.process = None
-
-    def _pass_on(self, signum: int, _frame: object) -> None:
-        self.stopping = True
-        for slot in self.slots:
-            if slot.process is not None and slot.process.poll() is None:
-                slot.process.send_signal(signum)
+        slot.end()
 
 
-def supervise(arguments: Sequence[str], count: int) -> int:
-    """Run `embarq worker` with these arguments as `count` processes."""
+def supervise(arguments: Sequence[str], count: int, grace: float) -> int:
+    """Run `embarq worker` with these arguments as `count` processes. `grace`: seconds that jobs get at a stop."""
     command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
     logger.info("supervisor starts", processes=count, pid=os.getpid())
-    return Supervisor(command, count).run()
+    return Supervisor(command, count, StopPlan(grace)).run()

@@ -1,9 +1,11 @@
 """Jobs for worker processes of the tests; effects go to the Redis list named by an argument."""
 
 import asyncio
+import ctypes
 import os
 import time
 
+import redis
 from redis.asyncio import Redis
 
 from worker import ConcurrencyLimit, Context, RateLimit, job
@@ -21,6 +23,66 @@ async def hold(ctx: Context, where: str, seconds: float) -> int:
     await asyncio.sleep(seconds)
     await _note(where, "end", os.getpid(), ctx.try_number, time.time())
     return ctx.try_number
+
+
+def _note_now(where: str, *values: object) -> None:
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        client.rpush(where, " ".join(str(value) for value in values))
+
+
+@job(timeout=7200)
+def deaf(where: str, seconds: float) -> None:
+    """A thread in C."""
+    _note_now(where, "start", os.getpid(), time.time())
+    time.sleep(seconds)
+
+
+@job(timeout=7200)
+def read_fifo(where: str, seconds: float) -> None:
+    """A thread in C for ever: nobody writes."""
+    path = os.path.join(os.environ["EMBARQ_DATA_DIR"], "fifo")
+    os.mkfifo(path)
+    _note_now(where, "start", os.getpid(), time.time())
+    with open(path) as fifo:
+        fifo.read()
+
+
+@job(timeout=7200)
+async def deaf_executor(where: str, seconds: float) -> None:
+    """A coroutine that waits for a thread in C, which goes on without it."""
+    await _note(where, "start", os.getpid(), time.time())
+    await asyncio.to_thread(time.sleep, seconds)
+
+
+@job(timeout=7200)
+async def block_loop(where: str, seconds: float) -> None:
+    """A coroutine in C."""
+    await _note(where, "start", os.getpid(), time.time())
+    time.sleep(seconds)  # noqa: ASYNC251
+
+
+@job(timeout=7200)
+async def hold_lock_at_stop(ctx: Context, where: str, seconds: float) -> None:
+    """A call into C that keeps the interpreter's lock, once the worker stops."""
+    await _note(where, "start", os.getpid(), time.time())
+    await ctx.stopping.wait()
+    await asyncio.sleep(0.3)
+    ctypes.PyDLL(None).sleep(int(seconds))
+
+
+@job(timeout=7200)
+async def hold_lock(where: str, seconds: float) -> None:
+    """A call into C that keeps the interpreter's lock."""
+    await _note(where, "start", os.getpid(), time.time())
+    ctypes.PyDLL(None).sleep(int(seconds))
+
+
+@job(process=True, timeout=7200)
+def crunch(where: str, seconds: float) -> str:
+    """A job in a process."""
+    _note_now(where, "start", os.getpid(), time.time())
+    time.sleep(seconds)
+    return "done"
 
 
 ALLOWED, PERIOD = 100, 4.0

@@ -218,7 +218,7 @@ class Broker:
         """
         requests = []
         if settlements:
-            requests.append(_finish(settlements))
+            requests.append(finish_request(settlements))
         worker, numbers = unheard
         if numbers:
             requests.append(scripts.Request(scripts.GIVE_BACK, (), (worker, *numbers)))
@@ -347,7 +347,8 @@ def _stored(settlement: Settlement, answer: int | bytes) -> bool:
     return False
 
 
-def _finish(settlements: Sequence[Settlement]) -> scripts.Request:
+def finish_request(settlements: Sequence[Settlement]) -> scripts.Request:
+    """What the finish script takes."""
     arguments: list[scripts.Argument] = [settlements[0].claimed.worker]
     for settlement in settlements:
         claimed, outcome = settlement.claimed, settlement.outcome

@@ -1,12 +1,20 @@
-"""Leases, kept from a thread: the one part of the broker that does not need the event loop."""
+"""Leases, kept and given back from a thread: the one part of the broker that does not need the event loop."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 from redis.exceptions import NoScriptError
 
 from worker.broker import scripts
-from worker.broker.broker import Renewal, Renewed, read_renewed, renewal_arguments
+from worker.broker.broker import (
+    Renewal,
+    Renewed,
+    Settlement,
+    finish_request,
+    read_renewed,
+    renewal_arguments,
+)
 from worker.broker.pool import unavailable_when_away
 
 
@@ -22,13 +30,32 @@ class LeaseKeeper:
         Raises:
             BrokerUnavailable: Redis cannot serve it.
         """
-        arguments = renewal_arguments(lease_ms, renewals)
+        return read_renewed(self._run(scripts.RENEW, renewal_arguments(lease_ms, renewals)))
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Store what became of jobs, as `Broker.exchange` does.
+
+        Raises:
+            BrokerUnavailable: Redis cannot serve it.
+        """
+        if settlements:
+            self._run(scripts.FINISH, finish_request(settlements).arguments)
+
+    def connect(self) -> None:
+        """Have a connection ready.
+
+        Raises:
+            BrokerUnavailable: Redis cannot serve it.
+        """
+        with unavailable_when_away():
+            self._redis.ping()
+
+    def _run(self, script: scripts.Script, arguments: Sequence[scripts.Argument]) -> Any:
         with unavailable_when_away():
             try:
-                answer = self._redis.execute_command("EVALSHA", scripts.RENEW.sha, 0, *arguments)
+                return self._redis.execute_command("EVALSHA", script.sha, 0, *arguments)
             except NoScriptError:
-                answer = self._redis.execute_command("EVAL", scripts.RENEW.source, 0, *arguments)
-        return read_renewed(answer)
+                return self._redis.execute_command("EVAL", script.source, 0, *arguments)
 
     def close(self) -> None:
         """Close the connection."""

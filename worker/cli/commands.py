@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from settings import Settings
+from worker.broker.lease import LeaseKeeper
 from worker.cli import operate, show
 from worker.cli.run import client_for, run, start
 from worker.client import Client
@@ -31,6 +32,7 @@ from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.supervisor import supervise
 from worker.waiting import Reason
+from worker.watchdog import ANSWER_WITHIN, Watchdog
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -79,6 +81,7 @@ def worker_command(
     burst: Annotated[bool, typer.Option("--burst", help="End when the queues are empty.")] = False,
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     schedules: Annotated[bool, typer.Option(help="Also fire what is scheduled.")] = True,
+    supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
     settings = start()
@@ -87,12 +90,12 @@ def worker_command(
         own += ["-c", str(concurrency)] if concurrency else []
         own += ["--burst"] if burst else []
         own += [] if schedules else ["--no-schedules"]
-        sys.exit(supervise([*own, "--processes", "1"], processes or settings.processes))
+        sys.exit(supervise([*own, "--processes", "1"], processes or settings.processes, settings.grace))
     names = tuple(queues.split(",")) if queues else settings.queues
     own_config = _config(settings, names)
     if concurrency:
         own_config = dataclasses.replace(own_config, concurrency=concurrency)
-    run(_work(settings, dataclasses.replace(own_config, burst=burst, schedules=schedules)))
+    run(_work(settings, dataclasses.replace(own_config, burst=burst, schedules=schedules), supervisor))
 
 
 def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
@@ -115,12 +118,14 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
     )
 
 
-async def _work(settings: Settings, config: WorkerConfig) -> None:
+async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None) -> None:
     async with client_for(settings) as client, companions_of(settings, client) as companions:
         worker = Worker(client, registry, config, companions)
-        worker.handle_signals()
+        watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
+        watchdog.start()
         keep_heap()
         await worker.async_run()
+    watchdog.end()
 
 
 @asynccontextmanager

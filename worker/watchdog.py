@@ -1,0 +1,183 @@
+"""Ends the process of a worker in time, whatever holds it up: `embarq worker` has one, a worker inside another program
+has none.
+
+A thread hears the signals and the supervisor, also while the loop is blocked. Where the process has not ended 2.5 s
+after the grace period, it kills the processes of jobs, hands back what has not ended, and ends the process at once, so
+that a job that does not end overlaps with its next run by the time between two commands. Where even this thread does
+not get to run, because a call into C keeps the interpreter's lock, `faulthandler`, which needs no lock, ends the
+process half a second later; the leases of its jobs end by themselves then. So do they where Redis does not answer.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+from redis.exceptions import ResponseError
+
+from worker.broker.broker import Settlement
+from worker.broker.lease import LeaseKeeper
+from worker.errors import BrokerUnavailable
+from worker.stopping import NOW, STOPS, StopPlan
+
+logger = structlog.stdlib.get_logger("embarq.watchdog")
+
+TICK = 0.1
+ANSWER_WITHIN = 0.2  # seconds for Redis to connect, and again to answer
+TOLD_WITHIN = 0.1  # seconds for the log
+LONGEST_ORDER = 1024
+
+
+class Stoppable(Protocol):
+    """A worker, as the watchdog sees it."""
+
+    plan: StopPlan
+
+    def follow_plan(self) -> None:
+        """Do what the plan says; called in the loop."""
+        ...
+
+    def unsettled(self) -> list[Settlement]:
+        """What is to be stored before the process may end; called from a thread."""
+        ...
+
+
+class Watchdog:
+    """Watches over one worker. `supervisor`: a pipe from which come `STOP` and `NOW`; its end is the supervisor's."""
+
+    def __init__(self, worker: Stoppable, keeper: LeaseKeeper, supervisor: int | None = None) -> None:
+        """`keeper`: with a short time limit, for this thread alone."""
+        self._worker = worker
+        self._plan = worker.plan
+        self._keeper = keeper
+        self._supervisor = supervisor
+        self._loop = asyncio.get_running_loop()
+        self._signals, self._told = socket.socketpair()
+        self._forward_to = -1
+        self._armed_for: float | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Take over SIGTERM and SIGINT; called in the loop, in the main thread."""
+        for end in (self._signals, self._told):
+            end.setblocking(False)
+        if self._supervisor is not None:
+            os.set_inheritable(self._supervisor, False)
+        for signum in STOPS:
+            signal.signal(signum, lambda *_: None)  # the thread hears of it, by the byte that is written for it
+        self._forward_to = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        self._thread.start()
+
+    def end(self) -> None:
+        """The worker has ended, and all is closed. A process that was told to stop ends here: it waits for no thread
+        that a job has left behind."""
+        self._over.set()
+        if self._plan.is_on:
+            _flush()
+            os._exit(0)
+        for signum in STOPS:
+            signal.signal(signum, signal.SIG_DFL)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._hear()
+                if self._plan.gone_at != self._armed_for:
+                    self._arm()
+            except Exception:
+                logger.exception("watchdog fault")
+            if self._plan.has_come(self._plan.leave_at) and not self._over.is_set():
+                self._leave()
+
+    def _hear(self) -> None:
+        ears: list[socket.socket | int] = [self._signals]
+        ears += [] if self._supervisor is None else [self._supervisor]
+        heard, _, _ = select.select(ears, [], [], TICK)
+        if self._signals in heard:
+            self._hear_signals()
+        if self._supervisor in heard:
+            self._hear_supervisor(self._supervisor)
+        if heard:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._worker.follow_plan)
+
+    def _hear_signals(self) -> None:
+        signums = self._signals.recv(LONGEST_ORDER)
+        if self._forward_to >= 0:  # the loop's own ear, for handlers of other signals
+            with contextlib.suppress(OSError):
+                os.write(self._forward_to, signums)
+        for signum in signums:
+            if signum in STOPS:
+                logger.info("signal", signal=signal.Signals(signum).name)
+                self._plan.signal(signum)
+
+    def _hear_supervisor(self, pipe: int) -> None:
+        orders = os.read(pipe, LONGEST_ORDER)
+        if not orders:
+            logger.warning("the supervisor is gone")
+            self._supervisor = None
+        if NOW in orders or not orders:
+            self._plan.hurry()
+        else:
+            self._plan.stop()
+
+    def _arm(self) -> None:
+        """There is an end, or a nearer one: see that it comes, and have a connection ready for it."""
+        self._armed_for = self._plan.gone_at
+        if self._armed_for is not None:
+            faulthandler.dump_traceback_later(max(TICK, self._armed_for - time.monotonic()), exit=True)
+            with contextlib.suppress(BrokerUnavailable):
+                self._keeper.connect()
+
+    def _leave(self) -> None:
+        """End the process now; what it still holds goes back just before."""
+        code = 1
+        try:
+            unsettled = self._worker.unsettled()
+            _kill_children()
+            _bounded(lambda: _tell(unsettled))
+            self._keeper.settle(unsettled)
+            code = 0
+        except (BrokerUnavailable, ResponseError) as error:
+            reason = str(error)
+            _bounded(lambda: logger.error("jobs could not be handed back: their leases will end", reason=reason))
+        finally:
+            os._exit(code)
+
+
+def _kill_children() -> None:
+    """A job's process is dead before anybody else may have the job."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.kill()
+    for child in children:
+        child.join(TICK)
+
+
+def _tell(unsettled: Sequence[Settlement]) -> None:
+    logger.error("the process ends itself", jobs=[each.claimed.id for each in unsettled])
+    _flush()
+
+
+def _flush() -> None:
+    for handler in logging.getLogger().handlers:
+        with contextlib.suppress(OSError, ValueError):
+            handler.flush()
+
+
+def _bounded(tell: Callable[[], None]) -> None:
+    """Write to the log, unless somebody who holds it does not get on."""
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    telling.join(TOLD_WITHIN)
