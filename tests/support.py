@@ -140,14 +140,15 @@ def start_embarq(*arguments: str, log: Path, **environment: str) -> "subprocess.
 
 
 class CuttingProxy:
-    """A TCP proxy to Redis that cuts the first connection after so many bytes, and lets later ones pass.
+    """A TCP proxy to a port or socket that cuts the first connection after so many bytes, and lets later ones pass.
 
     `cut_sent` counts bytes towards the server, `cut_received` bytes back; None does not cut that way. While `passes` is
     not set, nothing goes either way and nothing is closed, as where a firewall drops what comes.
     """
 
-    def __init__(self, target_port: int, *, cut_sent: int | None = None, cut_received: int | None = None) -> None:
-        self._target_port = target_port
+    def __init__(self, target: int | str, *, cut_sent: int | None = None, cut_received: int | None = None) -> None:
+        """`target`: a port of this machine, or the path of a socket."""
+        self._target = target
         self._limits = (cut_sent, cut_received)
         self.seen = [0, 0]
         self.passes = asyncio.Event()
@@ -185,7 +186,7 @@ class CuttingProxy:
         limits = self._limits if first else (None, None)
         await self.passes.wait()
         try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            up_reader, up_writer = await self._open()
         except OSError:
             writer.close()
             return
@@ -201,6 +202,11 @@ class CuttingProxy:
         await asyncio.gather(*pumps, return_exceptions=True)
         for each in (writer, up_writer):
             each.close()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, str):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection("127.0.0.1", self._target)
 
     async def _pump(
         self,

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import structlog
 from arq.typing import WorkerCoroutine
@@ -18,7 +18,7 @@ from arq.worker import Worker as ArqWorker
 
 from worker import wire
 from worker.broker import keys
-from worker.broker.broker import Claim, Claimed, Ended, PutBack, Renewal, Settlement
+from worker.broker.broker import Claim, Claimed, Ended, PutBack, Renewed, Settlement
 from worker.broker.inspect import WorkerRecord
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client
@@ -27,18 +27,21 @@ from worker.definitions import JobDefinition
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
-from worker.job import Priority, Progress, State
-from worker.loops import Duty, keep_doing
+from worker.handing_back import HandingBack
+from worker.job import Priority, State
+from worker.loops import Companion, Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
+from worker.pace import Pace
 from worker.packing import new_id
+from worker.progress import ProgressWriter
 from worker.pump import Pump
 from worker.registry import Registry
 from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.scheduler import Scheduler
 from worker.service import ALL_QUEUES, Service
-from worker.stopping import STOPS, StopPlan
+from worker.stopping import StopPlan
 from worker.wakeup import Standby, keep_reading
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -47,16 +50,6 @@ PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
 RECYCLE_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 3.0
-LET_GO_WITHIN = 1.0
-LEFT_TO_END = 0.2
-
-
-class Companion(Protocol):
-    """Something that a worker process does beside its jobs, such as relaying an outbox."""
-
-    async def run(self) -> None:
-        """Do it until cancelled; nothing that goes wrong in it may end it."""
-        ...
 
 
 @dataclass
@@ -118,9 +111,10 @@ class Worker(ArqWorker):
         self._stopping = False
         self.plan = StopPlan(config.grace)
         self._scheduling: asyncio.Task[None] | None = None
-        self._sent_progress: dict[str, Progress] = {}
+        self._handing_back = HandingBack(self.runs, self._abandoned, self._pump, self.executor.outcomes)
+        self._progress = ProgressWriter(client.broker, config.lease_ms, self.runs, self._heard)
         self._started_at = time.time()
-        self._pace = (time.monotonic(), 0, 0.0)
+        self._pace = Pace()
         self._serves_all = service.serves_all
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
         self._serve(Service(("default",)) if self._serves_all else service)
@@ -178,36 +172,11 @@ class Worker(ArqWorker):
             raise
         finally:
             pumping.cancel()
-            await self._let_go()
-
-    async def _let_go(self) -> None:
-        """Give back what has not ended, or could not be settled, and see the tasks of jobs out."""
-        unsettled = self.unsettled()
-        if unsettled:
-            logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
-            with contextlib.suppress(BrokerUnavailable, TimeoutError):
-                async with asyncio.timeout(LET_GO_WITHIN):
-                    await self.client.broker.exchange(unsettled, None)
-        left = {run for run in self.runs.values() if run.task is not None and not run.task.done()}
-        self._abandoned |= left
-        self.runs.clear()
-        tasks = [run.task for run in self._abandoned if run.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=LEFT_TO_END)
+            await self._handing_back.let_go(self.client.broker)
 
     def unsettled(self) -> list[Settlement]:
-        """What this worker owes to Redis before its process may end: outcomes that were not confirmed, and the jobs
-        that run, handed back. May be called from any thread."""
-        outcomes = self._pump.unsettled()
-        settled = {id(each.claimed) for each in outcomes}
-        for run in list(self.runs.values()):
-            if id(run.claimed) not in settled and run not in self._abandoned:
-                run.stop = run.stop or Stop.HANDED_BACK
-                outcome = self.executor.outcomes.stopped(run, None)
-                outcomes += [] if outcome is None else [run.settle(outcome)]
-        return outcomes
+        """What is to be stored before this process may end. May be called from any thread."""
+        return self._handing_back.unsettled()
 
     def _guardian(self) -> Guardian:
         keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))
@@ -230,7 +199,7 @@ class Worker(ArqWorker):
 
     def _duties(self) -> list[Duty]:
         return [
-            Duty("progress writer", PROGRESS_INTERVAL, self._write_progress),
+            Duty("progress writer", PROGRESS_INTERVAL, self._progress.write),
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
             Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
@@ -321,7 +290,7 @@ class Worker(ArqWorker):
         run = self.runs.get(claimed.id)
         if run is not None and run.claimed.token == claimed.token:
             del self.runs[claimed.id]
-        self._sent_progress.pop(claimed.id, None)
+        self._progress.forget(claimed.id)
         if was_full or self.burst:
             self._pump.look()
         self._note_room()
@@ -350,31 +319,17 @@ class Worker(ArqWorker):
             if run is not None:
                 run.cancel(reason)
 
-    async def _write_progress(self) -> None:
-        news = [run for run in self.runs.values() if self._news(run) is not None]
-        if news:
-            await self._renew(news)
-
-    def _news(self, run: Run) -> Progress | None:
-        latest = run.context.last_progress
-        return latest if latest is not self._sent_progress.get(run.claimed.id) else None
-
-    async def _renew(self, runs: list[Run]) -> None:
-        renewals = []
-        for run in runs:
-            progress = self._news(run)
-            if progress is not None:
-                self._sent_progress[run.claimed.id] = progress
-            renewals.append(Renewal(run.claimed, _progress_json(progress), run.held_limits))
-        if not renewals:
-            return
-        renewed = await self.client.broker.renew(self.config.lease_ms, renewals)
+    def _heard(self, runs: list[Run], renewed: Renewed) -> None:
         self._lose([run for run in runs if run.claimed.id in renewed.lost])
         self._cancel(renewed.aborted, Stop.CANCELLED)
 
+    @property
+    def _tries_ended(self) -> int:
+        return self.jobs_complete + self.jobs_failed + self.jobs_retried
+
     async def _recycle(self) -> None:
         """Stop when this process has done, or taken, as much as it may: its supervisor starts a fresh one."""
-        config, done = self.config, self.jobs_complete + self.jobs_failed + self.jobs_retried
+        config, done = self.config, self._tries_ended
         used = resident_megabytes() if config.recycle_megabytes else 0
         if self._stopping or (
             done < (config.recycle_jobs or math.inf) and used < (config.recycle_megabytes or math.inf)
@@ -395,7 +350,7 @@ class Worker(ArqWorker):
             running=len(self.runs),
             started_at=self._started_at,
             jobs=sorted(self.functions),
-            rate=self._rate(),
+            rate=self._pace.measure(self._tries_ended),
         )
         served = self._declared_queues() if self._serves_all else set(self._pump.service.queues)
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
@@ -411,14 +366,6 @@ class Worker(ArqWorker):
         """The queues that it serves, for those who look: `*` stands for more than can be listed."""
         service = self._pump.service
         return [*sorted(self._declared_queues()), ALL_QUEUES] if service.by_use else list(service.queues)
-
-    def _rate(self) -> float:
-        """Tries that ended in a second: what the last interval had counts for half, what was before for the rest."""
-        now, done = time.monotonic(), self.jobs_complete + self.jobs_failed + self.jobs_retried
-        before, done_before, rate = self._pace
-        fresh = (done - done_before) / max(now - before, 0.001)
-        self._pace = (now, done, (fresh + rate) / 2)
-        return round(self._pace[2], 3)
 
     async def _say_goodbye(self) -> None:
         with contextlib.suppress(BrokerUnavailable):
@@ -452,16 +399,5 @@ class Worker(ArqWorker):
         self._note_room()
         self._pump.stir()
 
-    def handle_signals(self) -> None:
-        """Stop on SIGINT and SIGTERM, where the loop hears them; a process of its own has a `worker.watchdog`."""
-        for signum in STOPS:
-            self.loop.add_signal_handler(signum, self.handle_sig, signum)
-
     async def close(self) -> None:
         """Nothing is left open after `async_run`; the client belongs to whoever made it."""
-
-
-def _progress_json(progress: Progress | None) -> bytes:
-    if progress is None:
-        return b""
-    return wire.dumps(wire.ProgressRecord(progress.current, progress.total, progress.message))

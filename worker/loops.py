@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -49,3 +50,11 @@ async def keep_doing_all(*duties: Duty) -> None:
     async with asyncio.TaskGroup() as group:
         for duty in duties:
             group.create_task(keep_doing(duty), name=duty.name)
+
+
+class Companion(Protocol):
+    """Something that a worker process does beside its jobs, such as relaying an outbox."""
+
+    async def run(self) -> None:
+        """Do it until cancelled; nothing that goes wrong in it may end it."""
+        ...

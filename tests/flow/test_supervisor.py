@@ -101,8 +101,11 @@ async def test_recycled_above_so_much_memory(kit: Kit, start: Start, tmp_path: P
 async def test_fifty_running_jobs_end_well_at_sigterm(kit: Kit, start: Start) -> None:
     worker = start("-c", "50", EMBARQ_GRACE="10")
     job_ids = [await enqueue_hold(kit, 2.0) for _ in range(50)]
-    for job_id in job_ids:
-        await kit.reaches(job_id, State.RUNNING, 30)
+
+    async def all_inside() -> bool:
+        return int(await kit.client.execute_command("LLEN", f"notes:{kit.queue}")) == 50
+
+    await eventually(all_inside, 30)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     jobs = [await kit.client.find(job_id) for job_id in job_ids]

@@ -389,10 +389,12 @@ async def test_expired_result_is_not_found(kit: Kit) -> None:
 
 async def test_stop_hands_back_without_using_a_try(kit: Kit) -> None:
     cleaned: list[bool] = []
+    inside = asyncio.Event()
 
     @kit.registry.job()
     async def long(ctx: Context) -> int:
         if ctx.try_number == 1 and not cleaned:
+            inside.set()
             try:
                 await asyncio.sleep(60)
             finally:
@@ -401,7 +403,7 @@ async def test_stop_hands_back_without_using_a_try(kit: Kit) -> None:
 
     handle = await kit.enqueue(long)
     async with kit.worker(grace=0.1):
-        await kit.reaches(handle.id, State.RUNNING)
+        await inside.wait()
     assert cleaned == [True]
     assert (await handle.job()).state is State.QUEUED
     await kit.drain()
@@ -409,14 +411,17 @@ async def test_stop_hands_back_without_using_a_try(kit: Kit) -> None:
 
 
 async def test_stop_lets_running_jobs_end(kit: Kit) -> None:
+    inside = asyncio.Event()
+
     @kit.registry.job()
     async def short() -> str:
+        inside.set()
         await asyncio.sleep(0.3)
         return "done"
 
     handle = await kit.enqueue(short)
     async with kit.worker(grace=10):
-        await kit.reaches(handle.id, State.RUNNING)
+        await inside.wait()
     assert (await handle.job()).result == "done"
 
 

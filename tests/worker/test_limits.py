@@ -191,14 +191,17 @@ async def test_cancelling_still_cancels() -> None:
 
 
 async def test_jobs_can_await_the_stop(kit: Kit) -> None:
+    inside = asyncio.Event()
+
     @kit.registry.job()
     async def patient(ctx: Context) -> str:
+        inside.set()
         await ctx.stopping.wait()
         return "ended early"
 
     handle = await kit.enqueue(patient)
     async with kit.worker(grace=10):
-        await kit.reaches(handle.id, State.RUNNING)
+        await inside.wait()
     assert (await handle.job()).result == "ended early"
 
 

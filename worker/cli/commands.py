@@ -23,9 +23,10 @@ from worker.cli.run import client_for, run, start
 from worker.client import Client
 from worker.config import WorkerConfig
 from worker.embedded import postgres_for
-from worker.engine import Companion, Worker
+from worker.engine import Worker
 from worker.errors import EmbarqError
 from worker.job import Job, State
+from worker.loops import Companion
 from worker.memory import keep_heap
 from worker.options import check_options
 from worker.registry import registry

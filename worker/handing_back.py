@@ -1,0 +1,57 @@
+"""What a worker owes to Redis when it ends: outcomes that were not stored yet, and jobs that have not ended."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from worker.broker.broker import Broker, Settlement
+from worker.errors import BrokerUnavailable
+from worker.outcomes import Outcomes
+from worker.pump import Pump
+from worker.run import Run, Stop
+
+logger = structlog.stdlib.get_logger("embarq.worker")
+
+STORED_WITHIN = 1.0
+TASKS_END_WITHIN = 0.2
+
+
+class HandingBack:
+    """Settles what is left of a worker's jobs, so that no lease has to end by itself.
+
+    `runs`: those that hold a slot; `abandoned`: those whose outcome is stored, and whose task has not ended.
+    """
+
+    def __init__(self, runs: dict[str, Run], abandoned: set[Run], pump: Pump, outcomes: Outcomes) -> None:
+        self._runs = runs
+        self._abandoned = abandoned
+        self._pump = pump
+        self._outcomes = outcomes
+
+    def unsettled(self) -> list[Settlement]:
+        """Outcomes that Redis has not confirmed, and the jobs that run, handed back. May be called from any thread."""
+        settlements = self._pump.unsettled()
+        settled = {id(each.claimed) for each in settlements}
+        for run in list(self._runs.values()):
+            if id(run.claimed) not in settled and run not in self._abandoned:
+                run.stop = run.stop or Stop.HANDED_BACK
+                outcome = self._outcomes.stopped(run, None)
+                settlements += [] if outcome is None else [run.settle(outcome)]
+        return settlements
+
+    async def let_go(self, broker: Broker) -> None:
+        """Store it, and see the tasks of jobs out; one that swallows its cancellation is left behind."""
+        unsettled = self.unsettled()
+        if unsettled:
+            logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
+            with contextlib.suppress(BrokerUnavailable, TimeoutError):
+                async with asyncio.timeout(STORED_WITHIN):
+                    await broker.exchange(unsettled, None)
+        self._abandoned |= {run for run in self._runs.values() if run.task is not None and not run.task.done()}
+        self._runs.clear()
+        tasks = [run.task for run in self._abandoned if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=TASKS_END_WITHIN)

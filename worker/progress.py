@@ -1,0 +1,45 @@
+"""Writes what running jobs say of their progress, together, with a renewal of their leases."""
+
+from collections.abc import Callable, Mapping
+
+from worker import wire
+from worker.broker.broker import Broker, Renewal, Renewed
+from worker.job import Progress
+from worker.run import Run
+
+
+class ProgressWriter:
+    """Knows what was written of each job. `renewed` is told what a renewal found out."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        lease_ms: int,
+        runs: Mapping[str, Run],
+        renewed: Callable[[list[Run], Renewed], None],
+    ) -> None:
+        self._broker = broker
+        self._lease_ms = lease_ms
+        self._runs = runs
+        self._renewed = renewed
+        self._written: dict[str, Progress] = {}
+
+    async def write(self) -> None:
+        """Write what is new."""
+        runs, renewals = [], []
+        for run in self._runs.values():
+            latest = run.context.last_progress
+            if latest is not None and latest is not self._written.get(run.claimed.id):
+                self._written[run.claimed.id] = latest
+                runs.append(run)
+                renewals.append(Renewal(run.claimed, _as_json(latest), run.held_limits))
+        if renewals:
+            self._renewed(runs, await self._broker.renew(self._lease_ms, renewals))
+
+    def forget(self, job_id: str) -> None:
+        """The job has ended here."""
+        self._written.pop(job_id, None)
+
+
+def _as_json(progress: Progress) -> bytes:
+    return wire.dumps(wire.ProgressRecord(progress.current, progress.total, progress.message))
