@@ -180,15 +180,8 @@ class Worker(ArqWorker):
 
     def _guardian(self) -> Guardian:
         keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))
-        return Guardian(
-            keeper,
-            self.config.lease,
-            Watch(
-                runs=lambda: list(self.runs.values()),
-                lost=self._lose,
-                aborted=lambda job_ids: self._cancel(job_ids, Stop.CANCELLED),
-            ),
-        )
+        watch = Watch(lambda: list(self.runs.values()), self._lose, lambda ids: self._cancel(ids, Stop.CANCELLED))
+        return Guardian(keeper, self.config.lease, watch)
 
     def _lose(self, runs: list[Run]) -> None:
         """Stop jobs whose leases are gone, but for those that have settled meanwhile."""

@@ -5,9 +5,9 @@ import contextlib
 
 import structlog
 
-from worker.broker.broker import Broker, Settlement
+from worker.broker.broker import Broker, PutBack, Settlement
 from worker.errors import BrokerUnavailable
-from worker.outcomes import Outcomes
+from worker.outcomes import Outcome, Outcomes
 from worker.pump import Pump
 from worker.run import Run, Stop
 
@@ -34,11 +34,14 @@ class HandingBack:
         settlements = self._pump.unsettled()
         settled = {id(each.claimed) for each in settlements}
         for run in list(self._runs.values()):
-            if id(run.claimed) not in settled and run not in self._abandoned:
-                run.stop = run.stop or Stop.HANDED_BACK
-                outcome = self._outcomes.stopped(run, None)
-                settlements += [] if outcome is None else [run.settle(outcome)]
+            if id(run.claimed) not in settled and run not in self._abandoned and run.stop is not Stop.LEASE_LOST:
+                settlements.append(run.settle(self._outcome(run)))
         return settlements
+
+    def _outcome(self, run: Run) -> Outcome:
+        """What is stored of a job that does not end: it is handed back, unless it was to be stopped for good."""
+        stopped = self._outcomes.stopped(run, None) if run.must_stop else None
+        return PutBack(0, released=True) if stopped is None else stopped
 
     async def let_go(self, broker: Broker) -> None:
         """Store it, and see the tasks of jobs out; one that swallows its cancellation is left behind."""

@@ -97,6 +97,7 @@ class Watchdog:
                     self._arm()
             except Exception:
                 logger.exception("watchdog fault")
+                time.sleep(TICK)
             if self._plan.has_come(self._plan.leave_at) and not self._over.is_set():
                 self._leave()
 

@@ -38,6 +38,19 @@ def deaf(where: str, seconds: float) -> None:
 
 
 @job(timeout=7200)
+def tick(folder: str) -> None:
+    """Swallows whatever is thrown in, and notes the time, for ever."""
+    with open(os.path.join(folder, str(os.getpid())), "a") as file:
+        while True:
+            try:
+                file.write(f"{time.time()}\n")
+                file.flush()
+                time.sleep(0.001)
+            except BaseException:  # noqa: S112
+                continue
+
+
+@job(timeout=7200)
 def read_fifo(where: str, seconds: float) -> None:
     """A thread in C for ever: nobody writes."""
     path = os.path.join(os.environ["EMBARQ_DATA_DIR"], "fifo")

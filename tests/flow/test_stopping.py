@@ -115,6 +115,32 @@ async def test_process_is_gone_in_time_and_its_job_is_handed_back(kit: Kit, star
     assert await is_back(kit, job_id)
 
 
+async def test_job_that_does_not_end_overlaps_with_its_next_run_by_milliseconds(
+    kit: Kit, start: Start, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ticks"
+    folder.mkdir()
+    _ = start(), start()
+    made = await kit.client.enqueue_job("tick", str(folder), _queue_name=kit.queue_key)
+    assert made is not None
+
+    async def pids() -> list[int]:
+        return sorted(int(path.name) for path in folder.iterdir() if path.read_text().count("\n") > 10)
+
+    (first,) = await eventually(pids, 30)
+    os.kill(first, signal.SIGTERM)
+
+    async def both() -> list[int]:
+        found = await pids()
+        return found if len(found) == 2 else []
+
+    await eventually(both, 30)
+    second = next(pid for pid in await pids() if pid != first)
+    last = float((folder / str(first)).read_text().split("\n")[-2])
+    began = float((folder / str(second)).read_text().split("\n")[0])
+    assert last - began < 0.05
+
+
 async def test_second_signal_ends_the_grace_of_a_blocked_loop(kit: Kit, start: Start) -> None:
     worker = start(EMBARQ_GRACE="60")
     job_id = await begin(kit, "block_loop", 60)
