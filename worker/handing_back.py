@@ -44,7 +44,8 @@ class HandingBack:
         return PutBack(0, released=True) if stopped is None else stopped
 
     async def let_go(self, broker: Broker) -> None:
-        """Store it, and see the tasks of jobs out; one that swallows its cancellation is left behind."""
+        """See the tasks of jobs out, and store what is left; one that swallows its cancellation is left behind."""
+        await self._end_tasks()
         unsettled = self.unsettled()
         if unsettled:
             logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
@@ -53,8 +54,14 @@ class HandingBack:
                     await broker.exchange(unsettled, None)
         self._abandoned |= {run for run in self._runs.values() if run.task is not None and not run.task.done()}
         self._runs.clear()
-        tasks = [run.task for run in self._abandoned if run.task is not None]
-        for task in tasks:
+
+    async def _end_tasks(self) -> None:
+        """Wait a moment for those that clean up after their cancellation; a second one ends the wait for a thread."""
+        cleaning = [run.task for run in self._runs.values() if run.task is not None]
+        if cleaning:
+            await asyncio.wait(cleaning, timeout=TASKS_END_WITHIN)
+        left = [task for task in (*cleaning, *(run.task for run in self._abandoned)) if task is not None]
+        for task in left:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=TASKS_END_WITHIN)
+        if left:
+            await asyncio.wait(left, timeout=TASKS_END_WITHIN)
