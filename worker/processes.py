@@ -11,71 +11,43 @@ notice of them, from their first moment on. They are killed by SIGKILL, and die 
 import asyncio
 import contextlib
 import contextvars
-import importlib
 import itertools
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import tempfile
-import traceback
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pebble
+import structlog
 
 from worker import wire
-from worker.context import Context, Stopping, enter_context
+from worker.child import GO, LARGEST_DATAGRAM, WORKERS_SIGNALS, Order, Verdict, run_order, start_child
 from worker.errors import (
     ErrorInProcess,
-    NotSerializable,
     ProcessDied,
     ResultNotSerializable,
     Retry,
     SoftTimeLimitExceeded,
-    type_name,
 )
-from worker.parent import die_with_parent
 from worker.run import Run
 from worker.threads import JobThread
 
-LARGEST_DATAGRAM = 100_000
-GO = b"go"
+logger = structlog.stdlib.get_logger("embarq.processes")
+
 KILLED_WITHIN = 3.0
 LOOK_AGAIN = 0.01
-WORKERS_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A job for a child. `function` is the job's place: module and name; `arguments` are JSON."""
-
-    number: int
-    module: str
-    function: str
-    arguments: str
-    job_id: str
-    job: str
-    try_number: int
-    queue: str
-    mailbox: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How a job in a child ended. `value` is the result as JSON, or the delay of a retry."""
-
-    kind: Literal["returned", "not json", "retry", "soft limit", "raised"]
-    value: str = "null"
-    type: str = ""
-    message: str = ""
-    trace: str = ""
-    types: tuple[str, ...] = ()
+POOLS_TRIED = 3
+STARTED_WITHIN = 30.0  # seconds for a process to start, which is none of the job's time
 
 
 @dataclass(slots=True)
@@ -119,8 +91,7 @@ class Processes:
             Retry, SoftTimeLimitExceeded, ErrorInProcess: the job raised.
             ResultNotSerializable: the job returned something with no JSON form.
         """
-        pool, mailbox = self._open()
-        context = run.context
+        mailbox, context = self._open_mailbox(), run.context
         order = Order(
             number=next(self._numbers),
             module=function.__module__,
@@ -133,10 +104,9 @@ class Processes:
             mailbox=mailbox,
         )
         child = self._children[order.number] = Child(run, contextvars.copy_context())
-        with _signals_held_back():  # the first job starts the pool
-            future = pool.schedule(run_order, args=(order,))
+        run.pause_limits(STARTED_WITHIN)
         try:
-            verdict: Verdict = await asyncio.wrap_future(future)
+            return _unfold(await self._verdict(order, child))
         except pebble.ProcessExpired as error:
             raise ProcessDied(f"the job's process ended with exit code {error.exitcode}") from None
         except asyncio.CancelledError:
@@ -145,19 +115,42 @@ class Processes:
         finally:
             del self._children[order.number]
             run.interrupt = None
-        return _unfold(verdict)
 
-    def _open(self) -> tuple[pebble.ProcessPool, str]:
+    async def _verdict(self, order: Order, child: Child) -> Verdict:
+        """Give the order to a child. A pool breaks when all its idle children die, as where memory is short: what has
+        not begun in it goes to a new one."""
+        for _ in range(POOLS_TRIED):
+            with _signals_held_back():  # a new pool starts children
+                future = self._open_pool().schedule(run_order, args=(order,))
+            try:
+                verdict: Verdict = await asyncio.wrap_future(future)
+            except BrokenProcessPool:
+                if child.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child.pid, signal.SIGKILL)
+                    break
+            else:
+                return verdict
+        raise ProcessDied("the processes for jobs have died")
+
+    def _open_pool(self) -> pebble.ProcessPool:
+        if self._pool is not None and not self._pool.active:
+            logger.error("the processes for jobs have died, others are started")
+            threading.Thread(target=_end, args=(self._pool,), name="process pool ends", daemon=True).start()
+            self._pool = None
         if self._pool is None:
+            self._pool = pebble.ProcessPool(self._count, initializer=start_child, context=_Spawn())
+        return self._pool
+
+    def _open_mailbox(self) -> str:
+        if self._mailbox is None:
             self._folder = tempfile.TemporaryDirectory(prefix="embarq-")
             path = str(Path(self._folder.name) / "mailbox")
             self._mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._mailbox.setblocking(False)
             self._mailbox.bind(path)
             asyncio.get_running_loop().add_reader(self._mailbox, self._receive)
-            self._pool = pebble.ProcessPool(self._count, initializer=_start_child, context=_Spawn())
-        assert self._mailbox is not None  # noqa: S101  # opened with the pool
-        return self._pool, self._mailbox.getsockname()
+        return str(self._mailbox.getsockname())
 
     def _receive(self) -> None:
         while self._mailbox is not None:
@@ -178,14 +171,18 @@ class Processes:
         """Kill what still runs."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            pool.stop()
-            await JobThread("process pool ends", pool.join, lambda: None).run()
+            await JobThread("process pool ends", partial(_end, pool), lambda: None).run()
         if self._mailbox is not None:
             asyncio.get_running_loop().remove_reader(self._mailbox)
             self._mailbox.close()
             self._mailbox = None
         if self._folder is not None:
             self._folder.cleanup()
+
+
+def _end(pool: pebble.ProcessPool) -> None:
+    pool.stop()
+    pool.join()
 
 
 class _KilledProcess(SpawnProcess):
@@ -228,7 +225,7 @@ def _heard(child: Child, letter: dict[str, Any]) -> None:
         pid = child.pid = letter["pid"]
         run.interrupt = lambda: os.kill(pid, signal.SIGUSR1)
         if run.hard_limit is not None:
-            run.limit(run.soft_limit, run.hard_limit)  # starting the process took none of the job's time
+            run.limit(run.soft_limit, run.hard_limit)
     elif letter["kind"] == "ended":
         child.ended = True
     elif letter["kind"] == "progress":
@@ -247,122 +244,3 @@ def _unfold(verdict: Verdict) -> object:
     if verdict.kind == "soft limit":
         raise SoftTimeLimitExceeded
     raise ErrorInProcess(verdict.type, verdict.message, verdict.trace, verdict.types)
-
-
-def _start_child() -> None:
-    """Die with the worker, and leave its signals to it. By a handler: what is ignored is ignored, too, by programs that
-    a job starts."""
-    die_with_parent()
-    for signum in WORKERS_SIGNALS:
-        signal.signal(signum, lambda *_: None)
-        signal.siginterrupt(signum, False)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKERS_SIGNALS)
-
-
-class _Mail:
-    """What a child says while it runs, and the one thing that it asks."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._own = Path(f"{order.mailbox}.{os.getpid()}")
-        self._own.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._own))
-        self._socket.setblocking(False)
-
-    def send(self, **letter: Any) -> bool:
-        """Tell the worker, now or never: whether there was room for it. While the worker's loop is blocked its mailbox
-        fills up, which must not hold up the job, let alone fail it."""
-        data = json.dumps({"number": self._order.number, **letter}, default=str).encode()
-        if len(data) > LARGEST_DATAGRAM:
-            return False
-        try:
-            self._socket.sendto(data, self._order.mailbox)
-        except OSError:
-            return False
-        return True
-
-    def may_start(self) -> bool:
-        """Whether the worker still wants the job; False when it is gone."""
-        worker, asked = os.getppid(), False
-        while os.getppid() == worker:
-            asked = asked or self.send(kind="ready", pid=os.getpid())
-            if select.select([self._socket], [], [], 1.0 if asked else LOOK_AGAIN)[0]:
-                return self._socket.recv(16) == GO
-        return False
-
-    def close(self) -> None:
-        """Say that the function has returned."""
-        self.send(kind="ended")
-        self._socket.close()
-
-
-class _ChildContext(Context):
-    """A context whose progress goes to the worker."""
-
-    mail: _Mail
-
-    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        """Say how far the job is. Dropped where the worker does not get to reading it: there is news behind it."""
-        self.mail.send(kind="progress", current=current, total=total, message=message)
-
-
-class _LogToWorker(logging.Handler):
-    """Sends log lines to the worker, which writes them with the job's fields."""
-
-    def __init__(self, mail: _Mail) -> None:
-        super().__init__()
-        self._mail = mail
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one line."""
-        text = record.msg.get("event") if isinstance(record.msg, dict) else record.getMessage()
-        self._mail.send(kind="log", logger=record.name, level=record.levelno, text=str(text))
-
-
-def run_order(order: Order) -> Verdict:
-    """In the child: run the job and say how it ended."""
-    mail = _Mail(order)
-    handler = _LogToWorker(mail)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    signal.signal(signal.SIGUSR1, _raise_soft_limit)
-    try:
-        return _call(order, mail)
-    finally:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        mail.close()
-
-
-def _call(order: Order, mail: _Mail) -> Verdict:
-    try:
-        definition = getattr(importlib.import_module(order.module), order.function)
-        context = _ChildContext(
-            job_id=order.job_id, job=order.job, try_number=order.try_number, queue=order.queue, stopping=Stopping()
-        )
-        context.mail = mail
-        enter_context(context)
-        arguments = definition.schema.validate(json.loads(order.arguments))
-        if not mail.may_start():
-            return Verdict("raised", type="CancelledError", message="the worker does not want it any more")
-        return _returned(definition.invoke(context, (), arguments))
-    except Retry as retry:
-        return Verdict("retry", json.dumps(retry.delay))
-    except SoftTimeLimitExceeded:
-        return Verdict("soft limit")
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        names = tuple(type_name(kind) for kind in type(error).__mro__)
-        return Verdict("raised", "null", type(error).__name__, str(error), traceback.format_exc(), names)
-
-
-def _returned(result: object) -> Verdict:
-    try:
-        return Verdict("returned", wire.dumps(result).decode())
-    except NotSerializable as error:
-        return Verdict("not json", message=str(error))
-
-
-def _raise_soft_limit(_signum: int, _frame: object) -> None:
-    raise SoftTimeLimitExceeded

@@ -76,6 +76,11 @@ class Run:
             if self.task is not None:
                 self.task.cancel()
 
+    def pause_limits(self, seconds: float) -> None:
+        """The job's function cannot begin yet: its clocks start later, with `limit`, or so many seconds late."""
+        self.soft_at = None
+        self.hard_at = None if self.hard_at is None else self.hard_at + seconds
+
     def lift_limits(self) -> None:
         """The job's function has returned: no limit passes any more, however late the worker hears of the end."""
         self.soft_at = self.hard_at = None

@@ -137,6 +137,20 @@ async def test_crash_fails_the_job_and_not_the_worker(kit: Kit) -> None:
     assert (job.state, job.error.type) == (State.FAILED, "ProcessDied")
 
 
+async def test_pool_whose_idle_processes_were_killed_is_made_anew(kit: Kit) -> None:
+    """As the kernel does when memory is short."""
+    async with kit.worker():
+        first = await kit.enqueue(process_jobs.fail, {"how": "not"})
+        assert await first.result(timeout=30) == 1
+        idle = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+        assert idle
+        for child in idle:
+            child.kill()
+        for _ in range(10):
+            handle = await kit.enqueue(process_jobs.fail, {"how": "not"})
+            assert await handle.result(timeout=30) == 1
+
+
 async def test_errors_keep_type_and_traceback_and_follow_the_policy(kit: Kit) -> None:
     handles = {how: await kit.enqueue(process_jobs.fail, {"how": how}) for how in ("retry", "key", "permanent", "exit")}
     odd = await kit.enqueue(process_jobs.odd)
