@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -92,46 +93,51 @@ class Watchdog:
     def _work(self) -> None:
         while not self._over.is_set():
             try:
-                self._hear()
+                by = self._hear()
                 if self._plan.gone_at != self._armed_for:
                     self._arm()
+                if by:
+                    _bounded(partial(logger.info, "told to stop", by=by))
             except Exception:
                 logger.exception("watchdog fault")
                 time.sleep(TICK)
             if self._plan.has_come(self._plan.leave_at) and not self._over.is_set():
                 self._leave()
 
-    def _hear(self) -> None:
+    def _hear(self) -> str:
+        """Wait a moment for requests to stop; who made one."""
         ears: list[socket.socket | int] = [self._signals]
         ears += [] if self._supervisor is None else [self._supervisor]
         heard, _, _ = select.select(ears, [], [], TICK)
-        if self._signals in heard:
-            self._hear_signals()
+        if not heard:
+            return ""
+        by = self._hear_signals() if self._signals in heard else ""
         if self._supervisor in heard:
-            self._hear_supervisor(self._supervisor)
-        if heard:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._worker.follow_plan)
+            by = self._hear_supervisor(self._supervisor)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._worker.follow_plan)
+        return by
 
-    def _hear_signals(self) -> None:
+    def _hear_signals(self) -> str:
         signums = self._signals.recv(LONGEST_ORDER)
         if self._forward_to >= 0:  # the loop's own ear, for handlers of other signals
             with contextlib.suppress(OSError):
                 os.write(self._forward_to, signums)
-        for signum in signums:
-            if signum in STOPS:
-                logger.info("signal", signal=signal.Signals(signum).name)
-                self._plan.signal(signum)
+        stops = [signum for signum in signums if signum in STOPS]
+        for signum in stops:
+            self._plan.signal(signum)
+        return " ".join(signal.Signals(signum).name for signum in stops)
 
-    def _hear_supervisor(self, pipe: int) -> None:
+    def _hear_supervisor(self, pipe: int) -> str:
         orders = os.read(pipe, LONGEST_ORDER)
-        if not orders:
-            logger.warning("the supervisor is gone")
-            self._supervisor = None
-        if NOW in orders or not orders:
-            self._plan.hurry()
-        else:
+        if orders and NOW not in orders:
             self._plan.stop()
+            return "supervisor"
+        self._plan.hurry()
+        if orders:
+            return "supervisor, now"
+        self._supervisor = None
+        return "end of the supervisor"
 
     def _arm(self) -> None:
         """There is an end, or a nearer one: see that it comes, and have a connection ready for it."""
@@ -147,12 +153,12 @@ class Watchdog:
         try:
             unsettled = self._worker.unsettled()
             _kill_children()
-            _bounded(lambda: _tell(unsettled))
+            _bounded(partial(_tell, unsettled))
             self._keeper.settle(unsettled)
             code = 0
         except (BrokerUnavailable, ResponseError) as error:
-            reason = str(error)
-            _bounded(lambda: logger.error("jobs could not be handed back: their leases will end", reason=reason))
+            told = "jobs could not be handed back: their leases will end"
+            _bounded(partial(logger.error, told, reason=str(error)))
         finally:
             os._exit(code)
 
@@ -177,7 +183,7 @@ def _flush() -> None:
             handler.flush()
 
 
-def _bounded(tell: Callable[[], None]) -> None:
+def _bounded(tell: Callable[[], object]) -> None:
     """Write to the log, unless somebody who holds it does not get on."""
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()

@@ -252,3 +252,18 @@ async def test_child_that_dies_while_others_run_is_replaced_with_its_pipe(kit: K
     supervisor.send_signal(signal.SIGTERM)
     assert await seconds_to_end(supervisor) < GONE + NOISE
     assert supervisor.returncode == 0
+
+
+async def test_recycled_child_that_a_thread_holds_is_replaced(kit: Kit, start: Start) -> None:
+    start("--processes", "2", EMBARQ_RECYCLE_JOBS="3")
+    job_id = await begin(kit, "deaf", 60)
+    (note,) = await kit.client.execute_command("LRANGE", f"notes:{kit.queue}", 0, -1)
+    held = int(note.split()[1])
+
+    async def replaced() -> bool:
+        await kit.client.enqueue_job("hold", f"notes:{kit.queue}", 0.05, _queue_name=kit.queue_key)
+        pids = {record.pid for record in await kit.client.workers() if kit.queue in record.queues}
+        return held not in pids and len(pids) == 2 and not psutil.pid_exists(held)
+
+    await eventually(replaced, 30)
+    assert (await kit.client.find(job_id)).tries <= 1
