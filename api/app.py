@@ -21,6 +21,7 @@ from jobs.resources import open_store
 from jobs.seed import seed_development
 from settings import LogFormat, Settings, load_settings
 from worker.client import Client
+from worker.connections import REQUESTS
 from worker.database import Database
 from worker.discovery import discover
 from worker.errors import BrokerUnavailable, EmbarqError
@@ -136,7 +137,7 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
-        database = await stack.enter_async_context(Database.open(settings.database_url))
+        database = await stack.enter_async_context(Database.open(settings.database_url, patience=REQUESTS))
         kept = settings.data_dir / "stand-ins"
         boxes = {name: MessageBox(kept / f"{name}.jsonl") for name in (*stand_ins.SERVICES, "mail")}
         if settings.development and settings.smtp_url is None:

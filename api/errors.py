@@ -13,7 +13,7 @@ from starlette.types import ExceptionHandler
 from api.json import InvalidJson, ProblemResponse
 from jobs.lookups import Missing
 from jobs.services.people import AddressTaken
-from worker.database import DatabaseUnavailable
+from worker.database import DatabaseNotSet, DatabaseUnavailable
 from worker.errors import (
     ArgumentProblem,
     BrokerUnavailable,
@@ -82,6 +82,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    DatabaseNotSet: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

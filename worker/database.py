@@ -1,35 +1,60 @@
 """The database: one pool a process, from any of the URLs that hosts give out; a session a unit of work."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 
+import structlog
 from sqlalchemy import MetaData, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from worker.errors import EmbarqError
+from worker.connections import JOBS, Connector, Patience, is_outage
+from worker.errors import EmbarqError, ResourceUnavailable
+
+logger = structlog.stdlib.get_logger("embarq.database")
 
 metadata = MetaData()
 
 POOL_SIZE = 10
-WAIT_FOR_CONNECTION = 60.0
 
 
-class DatabaseUnavailable(EmbarqError):
-    """Postgres cannot be reached or does not answer, or no database is set."""
+class DatabaseUnavailable(ResourceUnavailable):
+    """Postgres cannot be reached or does not answer. What its driver said is in the log, and not in the message."""
 
 
-def make_engine(url: str, *, size: int = 5) -> AsyncEngine:
+class DatabaseNotSet(EmbarqError):
+    """There is no database: `DATABASE_URL` is not set."""
+
+
+def make_engine(url: str, *, size: int = 5, patience: Patience = JOBS) -> AsyncEngine:
     """A pool of at most `size` connections, for which callers queue. `postgres://`, as Heroku writes it, will do."""
     _, _, rest = url.partition("://")
-    return create_async_engine(
+    connector = Connector(patience)
+    engine = create_async_engine(
         f"postgresql+asyncpg://{rest}",
         pool_size=size,
         max_overflow=0,
-        pool_pre_ping=True,
-        pool_timeout=WAIT_FOR_CONNECTION,
+        pool_timeout=patience.pool,
+        connect_args={
+            "async_creator_fn": connector.connect,
+            "timeout": patience.connect,
+            "command_timeout": patience.answer,
+        },
     )
+    connector.attach(engine)
+    return engine
+
+
+@contextmanager
+def unavailable_when_away() -> Iterator[None]:
+    """Turn every error that means "Postgres cannot serve this now" into `DatabaseUnavailable`; others pass."""
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        logger.warning("postgres is away", reason=next(iter(str(error).splitlines()), type(error).__name__))
+        raise DatabaseUnavailable("Postgres is not available at present") from error
 
 
 class Database:
@@ -41,12 +66,12 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str | None, *, size: int = POOL_SIZE) -> AsyncIterator[Self]:
+    async def open(cls, url: str | None, *, size: int = POOL_SIZE, patience: Patience = JOBS) -> AsyncIterator[Self]:
         """The database at a URL; without one, each use says that there is none."""
         if url is None:
             yield cls(None)
             return
-        engine = make_engine(url, size=size)
+        engine = make_engine(url, size=size, patience=patience)
         try:
             yield cls(engine)
         finally:
@@ -62,10 +87,10 @@ class Database:
         """The pool.
 
         Raises:
-            DatabaseUnavailable: no database is set.
+            DatabaseNotSet: there is none.
         """
         if self._engine is None:
-            raise DatabaseUnavailable("DATABASE_URL is not set")
+            raise DatabaseNotSet("DATABASE_URL is not set")
         return self._engine
 
     @asynccontextmanager
@@ -73,10 +98,13 @@ class Database:
         """A session in a transaction: committed when the block ends well, rolled back when it raises.
 
         Raises:
-            DatabaseUnavailable: no database is set.
+            DatabaseNotSet: no database is set.
+            DatabaseUnavailable: Postgres went away, or was. When that was at the commit, it may have happened.
         """
-        async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        engine = self.engine
+        with unavailable_when_away():
+            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                yield session
 
 
 async def ping(engine: AsyncEngine) -> None:
@@ -85,8 +113,6 @@ async def ping(engine: AsyncEngine) -> None:
     Raises:
         DatabaseUnavailable: there is none.
     """
-    try:
+    with unavailable_when_away():
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
-    except (SQLAlchemyError, OSError) as error:
-        raise DatabaseUnavailable(f"Postgres is not available: {error}") from error

@@ -123,6 +123,13 @@ class CallRefused(EmbarqError):
     """Redis' scripts refuse a call: its id, queue, times or key are out of bounds. Nothing was written."""
 
 
+class ResourceUnavailable(EmbarqError):
+    """Base of errors that say that something which jobs are given is away for a while: the database, the mail server.
+
+    A try that it ends is made again without counting, for as long as `EMBARQ_OUTAGE_PATIENCE` says; then it counts.
+    """
+
+
 class LeaseLost(EmbarqError):
     """This try may not act for its job any more: another worker may have started it again."""
 

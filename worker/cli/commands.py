@@ -135,11 +135,12 @@ async def companions_of(settings: Settings, client: Client) -> AsyncIterator[lis
     if settings.database_url is None:
         yield []
         return
+    from worker.connections import ENGINE  # noqa: PLC0415
     from worker.database import Database  # noqa: PLC0415
     from worker.history.writer import HistoryWriter  # noqa: PLC0415
     from worker.relay import Relay  # noqa: PLC0415
 
-    async with Database.open(settings.database_url, size=5) as database:
+    async with Database.open(settings.database_url, size=5, patience=ENGINE) as database:
         name = f"{socket.gethostname()}-{os.getpid()}"
         history = HistoryWriter(database.engine, client.connections, name, settings.history_days)
         yield [Relay(database.engine, client.broker), history]

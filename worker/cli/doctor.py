@@ -4,6 +4,7 @@ from settings import Settings
 from worker.cli.check import Check
 from worker.cli.run import client_for
 from worker.client import Client
+from worker.connections import REQUESTS
 from worker.database import DatabaseUnavailable, make_engine, ping
 from worker.errors import BrokerUnavailable
 from worker.registry import registry
@@ -31,7 +32,7 @@ async def _redis(client: Client) -> list[Check]:
 async def _database(settings: Settings) -> Check:
     if settings.database_url is None:
         return Check("database", True, "DATABASE_URL is not set; the queue runs without one", warning=True)
-    engine = make_engine(settings.database_url, size=1)
+    engine = make_engine(settings.database_url, size=1, patience=REQUESTS)
     try:
         await ping(engine)
     except DatabaseUnavailable as error:

@@ -3,14 +3,13 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.database import DatabaseUnavailable
+from worker.database import unavailable_when_away
 from worker.errors import EmbarqError, JobNotFound
 from worker.history.tables import jobs_table, tries_table
 from worker.job import Job, Priority, Progress, State, Try, read_error
@@ -64,15 +63,13 @@ class History:
             raise JobNotFound(job_id)
         table, tries = jobs_table, tries_table
         newest = select(table).where(table.c.id == job_id).order_by(table.c.enqueued_at.desc()).limit(1)
-        try:
+        with unavailable_when_away():
             async with self._engine.connect() as connection:
                 row = (await connection.execute(newest)).first()
                 if row is None:
                     raise JobNotFound(job_id)
                 own = and_(tries.c.job_id == job_id, tries.c.enqueued_at == row.enqueued_at)
                 past = (await connection.execute(select(tries).where(own).order_by(tries.c.number))).all()
-        except (SQLAlchemyError, OSError) as error:
-            raise DatabaseUnavailable(f"Postgres is not available: {error}") from error
         return _job(row, past)
 
     async def list(self, query: Query) -> Page:
@@ -82,11 +79,11 @@ class History:
             InvalidCursor: `after` is not one that a page gave.
         """
         limit = min(MOST, max(1, query.limit))
-        try:
+        if any("\0" in word for word in (query.job, query.queue, query.tag, query.words) if word):
+            return Page((), None)  # no column may hold it
+        with unavailable_when_away():
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(statement(query, limit + 1))).all()
-        except (SQLAlchemyError, OSError) as error:
-            raise DatabaseUnavailable(f"Postgres is not available: {error}") from error
         following = _cursor(rows[limit - 1]) if len(rows) > limit else None
         return Page(tuple(_job(row) for row in rows[:limit]), following)
 
@@ -110,9 +107,9 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
         asked = func.plainto_tsquery(text("'simple'"), query.words)
         found.append(func.to_tsvector(text("'simple'"), columns.words).op("@@")(asked))
     if query.since is not None:
-        found.append(columns.finished_at >= query.since)
+        found.append(columns.finished_at >= _utc(query.since))
     if query.until is not None:
-        found.append(columns.finished_at < query.until)
+        found.append(columns.finished_at < _utc(query.until))
     if query.after is not None:
         at, job_id = _read_cursor(query.after)
         earlier = or_(columns.finished_at < at, and_(columns.finished_at == at, columns.id < job_id))
@@ -132,7 +129,15 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         raise InvalidCursor(f"{cursor!r} is not a cursor") from None
     if at.tzinfo is None or "\0" in job_id:
         raise InvalidCursor(f"{cursor!r} is not a cursor")
-    return at, job_id
+    return _utc(at), job_id
+
+
+def _utc(at: datetime) -> datetime:
+    """The time in UTC; one beyond the calendar there becomes its first or last."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if at.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
 def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
