@@ -99,6 +99,8 @@ class Settings(BaseSettings):
 
     event_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
     history_days: float = Field(30.0, gt=0, le=3650)
+    history_stream_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
+    outage_patience: float = Field(600.0, ge=0)
     database_pool: int = Field(10, ge=1, le=1000)
 
     max_body: int = Field(1024 * 1024, ge=1024)

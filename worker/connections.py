@@ -82,6 +82,8 @@ class Connector:
 
     def _look(self, connection: Any, record: Any, _proxy: Any) -> None:
         """Ask one that was idle for a sign of life; without one, the pool makes another."""
+        if connection.driver_connection.is_closed():
+            raise exc.DisconnectionError("it was closed")
         idle_since = record.info.get(USED_AT)
         if idle_since is not None and time.monotonic() > idle_since + IDLE_LOOKED_AT:
             connection.run_async(self._sign_of_life)

@@ -17,10 +17,11 @@ from worker.broker import keys
 from worker.broker.pool import blocking_connection
 from worker.embedded import private_redis
 from worker.errors import JobNotFound
-from worker.history import writer as writer_module
+from worker.history import stream as stream_module
 from worker.history.reader import History, InvalidCursor, Query
+from worker.history.stream import GROUP, Entry
 from worker.history.tables import jobs_table, tries_table
-from worker.history.writer import GROUP, HistoryWriter
+from worker.history.writer import HistoryWriter
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ async def test_list_filters_and_pages(own: Kit, migrated: AsyncEngine) -> None:
 async def test_writer_that_dies_before_it_acknowledges_writes_nothing_twice(
     own: Kit, migrated: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "ADOPT_AFTER_MS", 100)
+    monkeypatch.setattr(stream_module, "ADOPT_AFTER_MS", 100)
 
     @own.registry.job()
     async def work(n: int) -> int:
@@ -159,7 +160,7 @@ async def test_writer_that_dies_before_it_acknowledges_writes_nothing_twice(
     await own.drain()
     dead = writer(own, migrated, "dead")
     entries = await redis.xreadgroup(GROUP, "dead", {keys.RECORDS: ">"}, count=10)
-    await dead._write([fields[b"e"].decode() for _, fields in entries[0][1]])
+    await dead._write_all([Entry(entry_id, 0, fields[b"e"]) for entry_id, fields in entries[0][1]])
     await asyncio.sleep(0.2)  # it is gone: committed, not acknowledged
     async with writing(own, migrated, "heir"):
         await eventually(lambda: written(migrated, 50))

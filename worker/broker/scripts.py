@@ -18,7 +18,10 @@ Argument = str | bytes | int
 
 # A server that is out of memory refuses new jobs before they write anything, and still lets jobs run and end, which
 # frees memory.
-ALWAYS = ("claim", "finish", "give_back", "renew", "heartbeat", "lookup", "cancel", "once", "purge", "workflow_cancel")
+ALWAYS = (
+    *("claim", "finish", "give_back", "renew", "heartbeat", "lookup", "cancel", "once", "purge", "workflow_cancel"),
+    *("records_take", "recorded"),
+)
 HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-oom"))
 
 # What a script needs between the prelude and its own lines.
@@ -97,6 +100,8 @@ WORKFLOW_RETRY = _read("workflow_retry")
 FIRE = _read("fire")
 SCHEDULE = _read("schedule")
 SCHEDULES = _read("schedules")
+RECORDS_TAKE = _read("records_take")
+RECORDED = _read("recorded")
 
 
 async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()) -> Any:

@@ -142,7 +142,8 @@ async def companions_of(settings: Settings, client: Client) -> AsyncIterator[lis
 
     async with Database.open(settings.database_url, size=5, patience=ENGINE) as database:
         name = f"{socket.gethostname()}-{os.getpid()}"
-        history = HistoryWriter(database.engine, client.connections, name, settings.history_days)
+        kept = (settings.history_days, settings.history_stream_bytes)
+        history = HistoryWriter(database.engine, client.connections, name, *kept)
         yield [Relay(database.engine, client.broker), history]
 
 

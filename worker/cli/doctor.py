@@ -1,13 +1,17 @@
 """Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
 
 from settings import Settings
+from worker.broker.pool import unavailable_when_away
 from worker.cli.check import Check
 from worker.cli.run import client_for
 from worker.client import Client
 from worker.connections import REQUESTS
 from worker.database import DatabaseUnavailable, make_engine, ping
 from worker.errors import BrokerUnavailable
+from worker.history.stream import Backlog, backlog
 from worker.registry import registry
+
+MANY_ENTRIES = 1000
 
 
 async def examine(settings: Settings) -> list[Check]:
@@ -26,7 +30,20 @@ async def examine(settings: Settings) -> list[Check]:
 async def _redis(client: Client) -> list[Check]:
     server = await client.inspector.server()
     answers = Check("redis", True, f"version {server.version}, {server.memory} used")
-    return [answers, *(Check("redis", True, warning, warning=True) for warning in server.warnings)]
+    with unavailable_when_away():
+        behind = _history(await backlog(client))
+    warnings = [*server.warnings, *behind]
+    return [answers, *(Check("redis", True, warning, warning=True) for warning in warnings)]
+
+
+def _history(found: Backlog) -> list[str]:
+    """What is wrong with the history of ended jobs."""
+    told = {
+        f"{found.entries} entries of the history wait for a writer": found.entries > MANY_ENTRIES,
+        f"{found.dropped} jobs are missing in the history: its stream was full": found.dropped > 0,
+        f"{found.left_out} jobs are missing in the history: the database refused them": found.left_out > 0,
+    }
+    return [warning for warning, applies in told.items() if applies]
 
 
 async def _database(settings: Settings) -> Check:

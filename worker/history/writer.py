@@ -1,34 +1,38 @@
 """Takes the records of ended jobs from their stream into the database, in batches; any number of writers may run."""
 
-import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib import resources
 from typing import Any
 
 import msgspec
 import structlog
-from asyncpg import PostgresError
+from asyncpg import DataError, InterfaceError, PostgresError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.broker import keys
 from worker.broker.pool import Pool, blocking_connection
+from worker.history.cutting import UNREADABLE, Unfit, cut, split
+from worker.history.stream import Entry, RecordStream
 from worker.loops import OUTAGES, Duty, keep_doing_all
 
 logger = structlog.stdlib.get_logger("embarq.history")
 
-GROUP = "history"
-ENTRIES = 100
-BLOCK_MS = 2000
-ADOPT_AFTER_MS = 30_000
+MOST_BYTES = 8 * 1_048_576  # of records in a statement, and of entries in hand
+FEWEST_BYTES = 65_536
+STREAM_BYTES = 256 * 1_048_576
 PRUNE_EVERY = 600.0
 PRUNED_AT_ONCE = 5000
-RECORDED_FOR = 86400  # seconds after the last sign of a writer: a database that was given up fills no Redis
+CLOSE_WITHIN = 2.0
+LONGEST_SHOWN = 200  # characters of what is told of a record that is left out
+
+# SQLSTATEs that say nothing about a record: connection, transaction, sign-in, no such database, conflict, tables that
+# are not there (yet), resources, state, operator, input and output.
+NOT_ITS_FAULT = ("08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 
 INSERT = (resources.files("worker.history") / "writing.sql").read_text()
 PRUNE_JOBS = text("""
@@ -42,97 +46,154 @@ class HistoryWriter:
     """One of the consumers of the stream. An entry is acknowledged, and removed, after its rows are committed; entries
     of a writer that is gone are adopted by another. What is written twice changes nothing: rows have their keys.
 
-    While the database is away it waits, and the stream keeps.
+    While the database is away it waits, and the stream keeps. A record that the database refuses for what is in it is
+    left out, told in the log and counted; nothing else waits for it.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: Pool, name: str, days: float) -> None:
-        """`days`: how long rows are kept."""
+    def __init__(
+        self, engine: AsyncEngine, pool: Pool, name: str, days: float, stream_bytes: int = STREAM_BYTES
+    ) -> None:
+        """`days`: how long rows are kept. `stream_bytes`: how large the stream may grow while the database is away."""
         self._engine = engine
         self._pool = pool
-        self._name = name
+        self._stream = RecordStream(pool, name, stream_bytes)
         self._keep = timedelta(days=days)
+        self._most_bytes = MOST_BYTES
+        self._pruned_at_once = PRUNED_AT_ONCE
 
     async def run(self) -> None:
         """Write until cancelled. Nothing that goes wrong ends it."""
-        outages = (*OUTAGES, RedisError, SQLAlchemyError, PostgresError)
+        outages = (*OUTAGES, RedisError, SQLAlchemyError, PostgresError, InterfaceError)
         async with blocking_connection(self._pool) as redis:
             await keep_doing_all(
                 Duty("history", 0.0, lambda: self.write_once(redis), outages),
                 Duty("history, pruning", PRUNE_EVERY, self._prune_all, outages),
             )
 
-    async def write_once(self, redis: Redis) -> None:
+    async def write_once(self, blocking: Redis) -> None:
         """Write what is there: first what this writer has in hand or adopts, then what is new, as it comes."""
-        await redis.set(keys.RECORDING, "1", ex=RECORDED_FOR)
-        try:
-            entries = await self._entries(redis)
-        except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise
-            with contextlib.suppress(ResponseError):  # another writer was faster
-                await redis.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
-            return
+        await self._stream.announce()
+        entries = await self._stream.take(self._most_bytes) or await self._stream.wait(blocking)
         if entries:
-            await self._write([fields[b"e"].decode() for _, fields in entries])
-            ids = [entry_id for entry_id, _ in entries]
-            pipe = redis.pipeline(transaction=False)
-            pipe.xack(keys.RECORDS, GROUP, *ids)
-            pipe.xdel(keys.RECORDS, *ids)
-            await pipe.execute()
+            await self._stream.done(entries, await self._write_all(entries))
 
-    async def _entries(self, redis: Redis) -> list[tuple[bytes, Any]]:
-        mine = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: "0"}, count=ENTRIES)
-        if mine and mine[0][1]:
-            return list(mine[0][1])
-        adopted = await redis.xautoclaim(keys.RECORDS, GROUP, self._name, ADOPT_AFTER_MS, count=ENTRIES)
-        if adopted[1]:
-            return list(adopted[1])
-        fresh = await redis.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=ENTRIES, block=BLOCK_MS)
-        return list(fresh[0][1]) if fresh else []
+    async def _write_all(self, entries: Sequence[Entry]) -> int:
+        """Write entries, in statements of bounded size; how many jobs were left out.
 
-    async def _write(self, lists: Sequence[str]) -> None:
-        """All at once; where the database will not have one of the records, one by one, without those.
+        What takes too long is tried in smaller parts the next time.
+        """
+        records, left_out = _records(entries)
+        try:
+            for batch in _batches(records, self._most_bytes):
+                left_out += await self._write(batch)
+        except BaseException:
+            self._most_bytes = max(FEWEST_BYTES, self._most_bytes // 2)
+            raise
+        self._most_bytes = min(MOST_BYTES, self._most_bytes * 2)
+        return left_out
+
+    async def _write(self, records: Sequence[str]) -> int:
+        """Write records at once; where the database refuses, in halves, down to the one that it refuses.
 
         The rows are made by the database: a worker's process has better to do.
         """
-        records = [_NUL.sub(r"\1", each) if "\\u0000" in each else each for each in lists]
         try:
-            await self._insert("[" + ",".join(each[1:-1] for each in records) + "]")
-        except PostgresError as error:
+            await self._insert("[" + ",".join(records) + "]")
+        except (PostgresError, DataError) as error:
             if not _is_about_data(error):
                 raise
-            for record in [record for each in records for record in _ENTRY.decode(each)]:
-                await self._write_one(bytes(record).decode())
-
-    async def _write_one(self, record: str) -> None:
-        try:
-            await self._insert(f"[{record}]")
-        except PostgresError as error:
-            if not _is_about_data(error):
-                raise
-            logger.exception("a record of the history is left out", record=record[:500])
+            if len(records) == 1:
+                _leave_out(_first_line(error), records[0].encode())
+                return 1
+            middle = len(records) // 2
+            return await self._write(records[:middle]) + await self._write(records[middle:])
+        return 0
 
     async def _insert(self, records: str) -> None:
         async with self._engine.connect() as connection:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
-            await driver.execute(INSERT, records)
+            try:
+                await driver.execute(INSERT, records)
+            except TimeoutError:
+                await driver.close(timeout=CLOSE_WITHIN)
+                raise
 
     async def _prune_all(self) -> None:
-        while await self.prune_once() == PRUNED_AT_ONCE:
-            pass
+        try:
+            while await self.prune_once() == self._pruned_at_once:
+                pass
+        except BaseException:
+            self._pruned_at_once = max(10, self._pruned_at_once // 2)
+            raise
+        self._pruned_at_once = PRUNED_AT_ONCE
 
     async def prune_once(self) -> int:
         """Remove rows that are too old, at most 5,000 jobs; how many."""
         async with self._engine.begin() as connection:
-            done = await connection.execute(PRUNE_JOBS, {"age": self._keep, "most": PRUNED_AT_ONCE})
+            done = await connection.execute(PRUNE_JOBS, {"age": self._keep, "most": self._pruned_at_once})
             return int(done.rowcount)
 
 
-_ENTRY = msgspec.json.Decoder(list[msgspec.Raw])
+class _Named(msgspec.Struct):
+    id: str = "?"
+
+
+class _Record(msgspec.Struct):
+    r: _Named = msgspec.field(default_factory=_Named)
+
+
+_NAMED = msgspec.json.Decoder(_Record)
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # which JSON may have, and Postgres may not
 
 
-def _is_about_data(error: PostgresError) -> bool:
-    """Whether the database refuses a value (SQLSTATE classes 22 and 23), so that trying again would not help."""
-    return str(error.sqlstate).startswith(("22", "23"))
+def _records(entries: Sequence[Entry]) -> tuple[list[str], int]:
+    """The records of entries as the database may have them, and how many are such that it need not be asked."""
+    records: list[str] = []
+    left_out = 0
+    for entry in entries:
+        try:
+            listed = split(entry.json)
+        except UNREADABLE as error:
+            _leave_out(f"an entry of {entry.size} bytes: {error}")
+            left_out += 1
+            continue
+        for each in listed:
+            try:
+                record = cut(each).decode()
+            except (Unfit, UnicodeDecodeError) as error:
+                _leave_out(_first_line(error), each)
+                left_out += 1
+            else:
+                records.append(_NUL.sub(r"\1", record) if "\\u0000" in record else record)
+    return records, left_out
+
+
+def _batches(records: Sequence[str], most_bytes: int) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for record in records:
+        if batch and size + len(record) > most_bytes:
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record)
+    if batch:
+        yield batch
+
+
+def _is_about_data(error: PostgresError | DataError) -> bool:
+    """Whether the database refuses a value, so that trying again would not help."""
+    return isinstance(error, DataError) or not str(error.sqlstate).startswith(NOT_ITS_FAULT)
+
+
+def _leave_out(reason: str, record: bytes = b"{}") -> None:
+    try:
+        job_id = _NAMED.decode(record).r.id
+    except UNREADABLE:
+        job_id = "?"
+    logger.error("left out of the history", reason=reason, job_id=job_id[:LONGEST_SHOWN])
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:LONGEST_SHOWN]

@@ -1,0 +1,105 @@
+"""The stream of ended jobs in Redis, as one of its writers sees it. Its readers are a consumer group."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio import Redis
+
+from worker.broker import keys, scripts
+from worker.broker.pool import Pool
+
+logger = structlog.stdlib.get_logger("embarq.history")
+
+GROUP = "history"
+ENTRIES = 100
+LARGEST_ENTRY = 64 * 1_048_576
+BLOCK_MS = 2000
+ANSWER_WITHIN = 10.0  # seconds beyond that wait
+ADOPT_AFTER_MS = 30_000
+RECORDED_FOR = 86400  # seconds after the last sign of a writer: a database that was given up fills no Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Jobs that ended together, as a JSON list of `size` bytes; empty where that is larger than any writer takes."""
+
+    id: bytes
+    size: int
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much of the history is not in the database. dropped, left_out: jobs that never will be, since the stream was
+    full, or since the database would not have them."""
+
+    entries: int
+    dropped: int
+    left_out: int
+
+
+async def backlog(redis: Redis) -> Backlog:
+    """What waits, and what was lost since Redis was set up."""
+    pipe = redis.pipeline(transaction=False)
+    pipe.xlen(keys.RECORDS)
+    pipe.get(keys.RECORDS_DROPPED)
+    pipe.get(keys.RECORDS_LEFT_OUT)
+    entries, dropped, left_out = await pipe.execute()
+    return Backlog(entries, _number(dropped), _number(left_out))
+
+
+class RecordStream:
+    """One writer's hands on the stream. An entry that was taken stays its own until it says that it is done with it."""
+
+    def __init__(self, pool: Pool, name: str, most_bytes: int) -> None:
+        """`most_bytes`: how large the stream may grow before its oldest entries fall off."""
+        self._redis = Redis(connection_pool=pool)
+        self._name = name
+        self._most_bytes = most_bytes
+        self._dropped: int | None = None
+
+    async def announce(self) -> None:
+        """Say that what ends is to be recorded, and tell of what fell off since the last look."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys.RECORDING, self._most_bytes, ex=RECORDED_FOR)
+        pipe.get(keys.RECORDS_DROPPED)
+        dropped = _number((await pipe.execute())[1])
+        if self._dropped is not None and dropped > self._dropped:
+            logger.warning("the history was full: jobs are missing in it", jobs=dropped - self._dropped)
+        self._dropped = dropped
+
+    async def take(self, most_bytes: int) -> list[Entry]:
+        """What is in this writer's hands already, then what others left behind, then what is new; once that is so many
+        bytes, no more."""
+        arguments = (GROUP, self._name, ENTRIES, most_bytes, LARGEST_ENTRY, ADOPT_AFTER_MS)
+        gone, flat = await scripts.run(self._redis, scripts.RECORDS_TAKE, (), arguments)
+        if gone:
+            logger.warning("entries of the history fell off before they were written", entries=gone)
+        return [Entry(*each) for each in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
+
+    async def wait(self, blocking: Redis) -> list[Entry]:
+        """The next new entry; none when nothing comes for two seconds.
+
+        Raises:
+            TimeoutError: Redis does not answer.
+        """
+        async with asyncio.timeout(BLOCK_MS / 1000 + ANSWER_WITHIN):
+            fresh = await blocking.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=1, block=BLOCK_MS)
+        if not fresh:
+            return []
+        entry_id, fields = fresh[0][1][0]
+        json = fields.get(b"e", b"")
+        return [Entry(entry_id, len(json), json if len(json) <= LARGEST_ENTRY else b"")]
+
+    async def done(self, entries: Sequence[Entry], left_out: int) -> None:
+        """Remove entries whose jobs are in the database, all but `left_out` of them."""
+        arguments: list[scripts.Argument] = [GROUP, left_out]
+        for entry in entries:
+            arguments += (entry.id, entry.size)
+        await scripts.run(self._redis, scripts.RECORDED, (), arguments)
+
+
+def _number(value: bytes | None) -> int:
+    return int(value) if value and value.isdigit() else 0
