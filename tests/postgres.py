@@ -92,7 +92,7 @@ class SilentProxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, up_writer, silent))
                 group.create_task(self._pump(up_reader, writer, silent))
-        except* OSError:
+        except (OSError, ExceptionGroup, asyncio.CancelledError):  # the link is done with, whoever ended it
             pass
         finally:
             writer.close()

@@ -7,10 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from worker.calls import Call, refusal
 from worker.database import metadata
+from worker.notices import notify_after_commit
 from worker.options import CALLBACKS
 from worker.packing import pack
-
-CHANNEL = "embarq_outbox"
 
 outbox_table = Table(
     "embarq_outbox",
@@ -54,5 +53,11 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
         "durable": call.options.get("durable", False),
     }
     await session.execute(insert(outbox_table).values(row))
-    await session.execute(text(f"NOTIFY {CHANNEL}"))
+    notify_after_commit(await _connection_of(session))
     return job.id
+
+
+async def _connection_of(session: AsyncSession | AsyncConnection) -> AsyncConnection:
+    if isinstance(session, AsyncConnection):
+        return session
+    return await session.connection(bind_arguments={"clause": outbox_table})

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from worker.broker.broker import Broker, NewJob
 from worker.loops import OUTAGES, Duty, keep_doing_all
-from worker.outbox import CHANNEL, outbox_table
+from worker.notices import CHANNEL
+from worker.outbox import outbox_table
 
 logger = structlog.stdlib.get_logger("embarq.relay")
 
 BATCH = 500
 LONGEST_SLEEP = 1.0
+EAR_TRIED_EVERY = 10.0
+EAR_ANSWERS_WITHIN = 5.0
 PATROL_EVERY = 5.0
 PATROL_BATCH = 1000
 
@@ -36,7 +40,7 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled. Nothing that goes wrong ends it."""
-        outages = (*OUTAGES, SQLAlchemyError)
+        outages = (*OUTAGES, SQLAlchemyError, PostgresError, InterfaceError)
         await keep_doing_all(
             Duty("relay, ear", 0.0, self._listen, outages),
             Duty("relay, patrol", PATROL_EVERY, self._patrol_all, outages),
@@ -44,7 +48,8 @@ class Relay:
         )
 
     async def _listen(self) -> None:
-        """Hear of commits for as long as the connection lasts."""
+        """Hear of commits for as long as the connection lasts. Who only listens does not notice that nobody is there,
+        so it asks now and then."""
         async with self._engine.connect() as connection:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
@@ -52,7 +57,8 @@ class Relay:
             driver.add_termination_listener(lambda *_: ended.set())
             await driver.add_listener(CHANNEL, lambda *_: self._news.set())
             try:
-                await ended.wait()
+                while not await _is_set_within(ended, EAR_TRIED_EVERY):
+                    await driver.fetchval("SELECT 1", timeout=EAR_ANSWERS_WITHIN)
             finally:
                 with contextlib.suppress(Exception):
                     await connection.invalidate()
@@ -61,9 +67,7 @@ class Relay:
         self._news.clear()
         while await self.relay_once() == BATCH:
             pass
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_SLEEP):
-                await self._news.wait()
+        await _is_set_within(self._news, LONGEST_SLEEP)
 
     async def relay_once(self) -> int:
         """Hand over the oldest rows that no other relay has in hand; how many.
@@ -102,6 +106,13 @@ class Relay:
             alive = [row.id for row in rows if row.id not in ended]
             await connection.execute(update(table).where(table.c.id.in_(alive)).values(sent_at=func.now()))
         return len(rows)
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def _job(row: Row[Any]) -> NewJob:
