@@ -15,13 +15,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jobs.models import EmailSent
-from worker import EmbarqError, Permanent, RetryPolicy
+from worker import EmbarqError, Permanent, ResourceUnavailable, RetryPolicy
 
 TIMEOUT = 20.0
+CLOSING = 421  # "service not available, closing transmission channel"
 
 
 class MailUnavailable(EmbarqError):
     """The mail server did not answer, or said that it cannot at present."""
+
+
+class MailServerAway(MailUnavailable, ResourceUnavailable):
+    """The mail server does not answer."""
 
 
 class MailRefused(Permanent):
@@ -73,7 +78,7 @@ class Mailer:
         killed between the two sends it again, under the same Message-ID.
 
         Raises:
-            MailUnavailable: try again.
+            MailUnavailable: try again; `MailServerAway` says that nobody answered.
             MailRefused: the server will not take it.
         """
         if (await session.execute(select(EmailSent.id).where(EmailSent.key == email.key))).first():
@@ -116,10 +121,11 @@ class Mailer:
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _answered(error.recipients[0]) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise MailUnavailable(f"{server.hostname} does not take mail: {error}") from error
+            raise MailServerAway(f"{server.hostname} does not take mail: {error}") from error
 
 
 def _answered(error: aiosmtplib.SMTPResponseException) -> EmbarqError:
     """4xx means later, as servers say that see a sender for the first time; 5xx means never."""
-    kind = MailUnavailable if 400 <= error.code < 500 else MailRefused
+    later = MailServerAway if error.code == CLOSING else MailUnavailable
+    kind = later if 400 <= error.code < 500 else MailRefused
     return kind(f"{error.code} {error.message}")

@@ -56,6 +56,7 @@ class SilentProxy:
         self._links: set[asyncio.Task[None]] = set()
         self._flags: list[asyncio.Event] = []
         self.all_silent = False
+        self.refuses = False
         self.port = 0
 
     @property
@@ -67,6 +68,10 @@ class SilentProxy:
         for flag in self._flags:
             flag.set()
 
+    def cut_open_links(self) -> None:
+        for link in self._links:
+            link.cancel()
+
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["SilentProxy"]:
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
@@ -75,13 +80,15 @@ class SilentProxy:
             yield self
         finally:
             server.close()
-            for link in list(self._links):
-                link.cancel()
+            self.cut_open_links()
             await asyncio.gather(*self._links, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = asyncio.current_task()
         assert link is not None
+        if self.refuses:
+            writer.close()
+            return
         self._links.add(link)
         link.add_done_callback(self._links.discard)
         silent = asyncio.Event()

@@ -8,7 +8,7 @@ from worker.cron import every
 from worker.definitions import BoundJob, JobDefinition
 from worker.discovery import discover
 from worker.engine import Worker
-from worker.errors import EmbarqError, Permanent, Retry, SoftTimeLimitExceeded
+from worker.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Job, JobError, Priority, Progress, State, Try
 from worker.limits import ConcurrencyLimit, RateLimit
@@ -35,6 +35,7 @@ __all__ = [
     "Progress",
     "RateLimit",
     "Registry",
+    "ResourceUnavailable",
     "Retry",
     "RetryPolicy",
     "Signature",

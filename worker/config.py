@@ -16,6 +16,7 @@ class WorkerConfig:
     recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
     to, for its supervisor to start another.
     event_bytes: what the stream of events may take in Redis.
+    outage_patience: how long a job that ends for want of a resource (the database) is put back without using up a try.
     leases_lost_limit: leases lost in a row that end a job as poisoned. cancel_grace: what a cancelled job gets to end.
     """
 
@@ -36,6 +37,7 @@ class WorkerConfig:
     leases_lost_limit: int = 3
     event_bytes: int = 64 * 1024 * 1024
     cancel_grace: float = 5.0
+    outage_patience: float = 600.0
 
     @property
     def lease_ms(self) -> int:

@@ -28,6 +28,7 @@ from worker.interrupt import Interruptible
 from worker.job import State
 from worker.observability.lines import LineLogger
 from worker.once import LeasedSteps
+from worker.outages import Outages
 from worker.outcomes import Outcome, Outcomes, failure
 from worker.processes import Processes
 from worker.registry import Registry
@@ -57,7 +58,7 @@ class Executor:
         self._broker = broker
         self._graphs = graphs
         self._config = config
-        self.outcomes = Outcomes(registry, config, worker)
+        self.outcomes = Outcomes(registry, config, worker, Outages(config.outage_patience))
         self._processes = Processes(os.cpu_count() or 1)
         self.resources: Mapping[type, object] = {}
         self.stopping = Stopping()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from worker.config import WorkerConfig
 from worker.errors import (
     ErrorInProcess,
     NotSerializable,
+    ResourceUnavailable,
     ResultNotSerializable,
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
@@ -22,8 +23,9 @@ from worker.errors import (
 )
 from worker.job import State
 from worker.observability.lines import LineLogger
+from worker.outages import Outages
 from worker.registry import Registry
-from worker.retries import NEVER, next_try_in
+from worker.retries import NEVER, RetryPolicy, is_one_of, next_try_in
 from worker.run import Run, Stop
 
 Outcome = Ended | PutBack
@@ -40,6 +42,7 @@ class Outcomes:
     registry: Registry
     config: WorkerConfig
     worker: str
+    outages: Outages
 
     def after(self, run: Run, error: BaseException) -> Outcome | None:
         """The function ended with an exception, its own or one that the engine threw in."""
@@ -73,13 +76,26 @@ class Outcomes:
         return self.end(run, State.SUCCEEDED, None, failure("NotSerializable", str(error)))
 
     def raised(self, run: Run, error: BaseException) -> Outcome:
-        """The function raised: another try, or failed for good."""
+        """The function raised: another try, or failed for good. For want of a resource it is made again in any case, at
+        first without counting."""
+        away = is_one_of(error, (ResourceUnavailable,))
+        pause = self.outages.pause(run.claimed.id) if away else None
+        if pause is not None:
+            logger.warning("put back: a resource is away", delay=round(pause, 3), error=_summary(error))
+            return PutBack(int(pause * 1000), released=True)
+        if not away:
+            self.outages.forget(run.claimed.id)
+        return self._tried(run, error, also=(ResourceUnavailable,) if away else ())
+
+    def _tried(self, run: Run, error: BaseException, also: tuple[type[BaseException], ...]) -> Outcome:
+        """The try counts. `also`: errors that are tried again beside those of the job's policy."""
         payload, number = _payload(run), run.context.try_number
         declared: dict[str, Any] = {}
         with contextlib.suppress(UnknownJob):
             declared = dict(self.registry.get(payload.job).declared)
         most = payload.options.max_tries or declared.get("max_tries", self.config.max_tries)
-        delay = next_try_in(error, declared.get("retry", NEVER), number, most)
+        policy: RetryPolicy = declared.get("retry", NEVER)
+        delay = next_try_in(error, replace(policy, on=(*policy.on, *also)), number, most)
         if delay is None:
             return self.failed(run, error)
         logger.info("retrying", delay=round(delay, 3), duration=run.duration, error=_summary(error))
@@ -121,6 +137,7 @@ class Outcomes:
             NotSerializable: the result has no JSON form.
         """
         claimed, progress, payload = run.claimed, run.context.last_progress, _payload(run)
+        self.outages.forget(claimed.id)
         record = wire.Result(
             tries=run.context.try_number,
             job=payload.job,

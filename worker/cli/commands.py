@@ -112,6 +112,7 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
         timeout=settings.timeout,
         cancel_grace=settings.cancel_grace,
         leases_lost_limit=settings.leases_lost_limit,
+        outage_patience=settings.outage_patience,
         recycle_jobs=settings.recycle_jobs,
         recycle_megabytes=settings.recycle_megabytes,
         result_ttl=settings.result_ttl,
