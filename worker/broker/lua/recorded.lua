@@ -8,16 +8,6 @@ for i = 4, #ARGV, 2 do
   if not tonumber(ARGV[i]) then return redis.error_reply('ERR not a number') end
 end
 
--- Add to a counter; one that is no number begins anew.
-local function count(counter, number)
-  local answer = redis.pcall('INCRBY', counter, whole(number))
-  if type(answer) == 'table' then
-    redis.call('SET', counter, whole(math.max(0, number)))
-    return number
-  end
-  return answer
-end
-
 local removed, bytes = 0, 0
 for i = 3, #ARGV, 2 do
   redis.call('XACK', RECORDS, group, ARGV[i])
@@ -28,8 +18,8 @@ for i = 3, #ARGV, 2 do
 end
 if redis.call('XLEN', RECORDS) == 0 then
   redis.call('SET', RECORDS_BYTES, 0)
-elseif bytes > 0 and count(RECORDS_BYTES, -bytes) < 0 then
+elseif bytes > 0 and add_to(RECORDS_BYTES, -bytes) < 0 then
   redis.call('SET', RECORDS_BYTES, 0)
 end
-if removed > 0 and left_out > 0 then count(RECORDS_LEFT_OUT, left_out) end
+if removed > 0 and left_out > 0 then add_to(RECORDS_LEFT_OUT, left_out) end
 return removed
