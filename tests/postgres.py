@@ -1,6 +1,7 @@
 """A Postgres of a test's own, which may be frozen, and a proxy before it that falls silent without closing anything."""
 
 import asyncio
+import contextlib
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +38,8 @@ class OwnPostgres:
         postmaster = psutil.Process(pid)
         postmaster.send_signal(number)  # first, so that it starts no others
         for child in postmaster.children(recursive=True):
-            child.send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
 
 @contextmanager

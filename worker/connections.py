@@ -90,7 +90,7 @@ class Connector:
 
     async def _sign_of_life(self, driver: Any) -> None:
         try:
-            await driver.execute(";", timeout=self._patience.look)
+            await driver.execute("SELECT 1", timeout=self._patience.look)
         except TimeoutError as error:
             driver.terminate()
             raise exc.InvalidatePoolError("no sign of life") from error

@@ -105,6 +105,7 @@ class Relay:
             await connection.execute(delete(table).where(table.c.id.in_(ended)))
             alive = [row.id for row in rows if row.id not in ended]
             await connection.execute(update(table).where(table.c.id.in_(alive)).values(sent_at=func.now()))
+        await self._broker.forget_ended(list(ended))  # only now: the rows are gone
         return len(rows)
 
 

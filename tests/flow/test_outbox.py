@@ -110,6 +110,38 @@ async def test_callbacks_do_not_go_through_the_outbox(kit: Kit, database: Databa
         await kit.client.enqueue(settle.options(durable=True).call(1))
 
 
+async def test_durable_job_that_ended_long_before_the_relay_looks_does_not_run_again(
+    kit: Kit, database: Database
+) -> None:
+    ran: list[int] = []
+
+    @kit.registry.job()
+    async def count(n: int) -> None:
+        ran.append(n)
+        if n == 2:
+            raise ValueError("it fails, and that is an end too")
+
+    async with database.session() as session:
+        ids = [
+            await count.options(durable=True, result_ttl=0, queue=kit.queue).enqueue_in(session, n) for n in range(4)
+        ]
+    relay = Relay(database.engine, kit.client.broker)
+    assert await relay.relay_once() == 4
+    await kit.client.cancel(ids[3])
+    await kit.drain()
+    await kit.client.delete(
+        keys.RESULT + ids[3]
+    )  # a cancelled one is kept, but not for as long as Postgres may be away
+    assert await kit.client.exists(*(keys.RESULT + job_id for job_id in ids)) == 0
+    async with database.engine.begin() as connection:
+        await connection.execute(outbox_table.update().values(sent_at=text("now() - interval '1 hour'")))
+    assert await relay.patrol_once() == 4
+    assert await left(database) == 0
+    assert await kit.client.exists(*(keys.ENDED + job_id for job_id in ids)) == 0
+    await kit.drain()
+    assert sorted(ran) == [0, 1, 2]
+
+
 class Service:
     """A Redis of its own and worker processes that relay, run, and die."""
 

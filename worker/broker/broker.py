@@ -204,6 +204,12 @@ class Broker:
         ended = {job_id for job_id, result, _ in seen if result}
         return ended, {job_id for job_id, result, payload in seen if not result and not payload}
 
+    async def forget_ended(self, job_ids: Sequence[str]) -> None:
+        """Forget that durable jobs have ended: their database does not keep them on record any more."""
+        if job_ids:
+            with unavailable_when_away():
+                await self._redis.unlink(*(keys.ENDED + job_id for job_id in job_ids))
+
     async def exchange(
         self,
         settlements: Sequence[Settlement],
