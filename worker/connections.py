@@ -5,6 +5,7 @@ connection. The kernel notices the first and the last (keepalive, user timeout);
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ import structlog
 from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util.concurrency import in_greenlet
 
 logger = structlog.stdlib.get_logger("embarq.database")
 
 IDLE_LOOKED_AT = 1.0  # seconds without use after which a connection is asked for a sign of life
 DOUBT_AFTER = 10.0  # seconds of use after which somebody asks whether the server still answers
 PROBE_TIMEOUT = 10.0
+GOODBYE = 1.0  # seconds for a connection to be closed in good order
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPALIVE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 
 # SQLSTATEs of a server that cannot serve now: connection, read-only after a failover, sign-in, no such database, out of
@@ -58,12 +61,14 @@ class Connector:
         self._in_use: dict[Any, tuple[Any, asyncio.TimerHandle]] = {}
         self._doubted: set[Any] = set()
         self._probe: asyncio.Task[None] | None = None
+        self._deaf = False  # the last goodbye was not answered
 
     def attach(self, engine: AsyncEngine) -> None:
         """Look after the connections of this pool from now on."""
         pool = engine.sync_engine.pool
         event.listen(pool, "checkout", self._look)
         event.listen(pool, "checkin", self._came_back)
+        event.listen(pool, "close", self._say_goodbye)
         event.listen(engine.sync_engine, "handle_error", _came_late)
         if self._patience.answer is None:
             event.listen(pool, "checkout", self._went_out)
@@ -78,6 +83,7 @@ class Connector:
             reason = f"no connection: {error or type(error).__name__}"
             raise asyncpg.exceptions.ClientCannotConnectError(reason) from error
         keep_alive(connection._transport.get_extra_info("socket"))
+        self._deaf = False
         return connection
 
     def _look(self, connection: Any, record: Any, _proxy: Any) -> None:
@@ -97,6 +103,19 @@ class Connector:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             driver.terminate()
             raise exc.DisconnectionError(str(error)) from error
+
+    def _say_goodbye(self, connection: Any, _record: Any) -> None:
+        """Close it before the pool does, which would wait for the answer for as long as it takes."""
+        if in_greenlet():  # else it is collected, and the pool only drops it
+            connection.run_async(self._close)
+
+    async def _close(self, driver: Any) -> None:
+        if self._deaf:
+            driver.terminate()
+        with contextlib.suppress(TimeoutError):
+            await driver.close(timeout=GOODBYE)
+            return
+        self._deaf = True
 
     def _went_out(self, connection: Any, record: Any, _proxy: Any) -> None:
         timer = asyncio.get_running_loop().call_later(DOUBT_AFTER, self._doubt, record)

@@ -1,6 +1,7 @@
 """Postgres that goes silent, in front of those who use it: noticed in time, and got over."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -70,6 +71,37 @@ async def test_requests_are_answered_within_five_seconds_while_postgres_is_froze
             await asyncio.gather(*(is_refused_in_time(use, 5) for use in database_uses))
             await is_refused_in_time(ask, 5)
         await ask()
+
+
+async def test_pool_is_closed_in_time_while_postgres_is_frozen(postgres: OwnPostgres) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        async with Database.open(postgres.url, size=4) as database:
+
+            async def use() -> None:
+                async with database.session() as session:
+                    await session.execute(text("SELECT pg_sleep(0.1)"))
+
+            await asyncio.gather(*(use() for _ in range(4)))
+            stack.enter_context(postgres.frozen())
+            closing_at = time.monotonic()
+        assert time.monotonic() - closing_at < 2
+
+
+async def test_cancelled_job_leaves_a_frozen_postgres_in_time(postgres: OwnPostgres) -> None:
+    async with Database.open(postgres.url, patience=JOBS) as database:
+
+        async def wait() -> None:
+            async with database.session() as session:
+                await session.execute(text("SELECT pg_sleep(60)"))
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.3)
+        with postgres.frozen():
+            cancelled_at = time.monotonic()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert time.monotonic() - cancelled_at < 3
 
 
 @pytest.mark.usefixtures("quick")
