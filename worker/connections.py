@@ -80,7 +80,7 @@ class Connector:
         try:
             connection = await asyncpg.connect(*args, **options)
         except OSError as error:  # a time-out is one too
-            reason = f"no connection: {error or type(error).__name__}"
+            reason = f"no connection: {str(error) or type(error).__name__}"
             raise asyncpg.exceptions.ClientCannotConnectError(reason) from error
         keep_alive(connection._transport.get_extra_info("socket"))
         self._deaf = False
@@ -193,4 +193,4 @@ def _came_late(context: ExceptionContext) -> Exception | None:
     if not isinstance(late, TimeoutError):
         return None
     context.is_disconnect = True
-    return exc.DBAPIError("no answer in time", None, late, connection_invalidated=True)
+    return exc.DBAPIError(None, None, TimeoutError("no answer in time"), connection_invalidated=True)
