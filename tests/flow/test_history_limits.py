@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from settings import Settings
 from tests.postgres import OwnPostgres, own_postgres
-from tests.support import eventually, logged
-from worker import Client
-from worker.broker import keys
+from tests.support import Kit, eventually, logged
+from worker import Client, Registry
+from worker.broker import keys, scripts
 from worker.broker.pool import blocking_connection
 from worker.cli.doctor import examine
 from worker.cli.migrate import migrate
@@ -177,6 +177,31 @@ async def test_bytes_of_the_stream_are_counted_down_and_losses_are_told(client: 
             await writer.write_once(blocking)
         assert [line["jobs"] for line in lines if "was full" in line["event"]] == [12]
         assert await client.get(keys.RECORDS_BYTES) == b"0"
+
+
+async def test_what_falls_off_a_full_stream_is_counted_and_its_bytes_are_not(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(keys.LUA_CONSTANTS, "RECORDS_KEPT", 20)
+    monkeypatch.setattr(scripts, "FINISH", scripts._read("finish"))
+    registry = Registry()
+
+    @registry.job()
+    async def work(n: int) -> int:
+        return n
+
+    registry.bind(client)
+    kit = Kit(client, registry, "default")
+    await client.set(keys.RECORDING, 256 * 1_048_576)
+    for n in range(200):
+        await kit.enqueue(work, {"n": n})
+    await kit.drain(concurrency=3)
+    registry.bind(None)
+    entries = [fields for _, fields in await client.xrange(keys.RECORDS)]
+    assert len(entries) == 20
+    waiting = sum(len(json.loads(fields[b"e"])) for fields in entries)
+    assert int(await client.get(keys.RECORDS_DROPPED)) == 200 - waiting
+    assert int(await client.get(keys.RECORDS_BYTES)) == sum(len(fields[b"e"]) for fields in entries)
 
 
 @pytest.fixture(scope="module")

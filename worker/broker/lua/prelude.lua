@@ -127,8 +127,9 @@ local recorded, recorded_bytes, recording = {}, 0, nil
 
 local function drop_oldest(bytes, most)
   for _ = 1, 1000 do
-    local oldest = bytes > most and redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
-    if not oldest then return end
+    if bytes <= most and redis.call('XLEN', RECORDS) <= RECORDS_KEPT then return end
+    local oldest = redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
+    if not oldest then return redis.call('SET', RECORDS_BYTES, 0) end
     local entry = {}
     for i = 1, #oldest[2], 2 do entry[oldest[2][i]] = oldest[2][i + 1] end
     redis.call('XDEL', RECORDS, oldest[1])
@@ -140,7 +141,7 @@ end
 local function tell_recorded()
   if #recorded == 0 then return end
   local entry = '[' .. table.concat(recorded, ',') .. ']'
-  append(RECORDS, RECORDS_KEPT, 'e', entry, 'c', #recorded)
+  append(RECORDS, 2 * RECORDS_KEPT, 'e', entry, 'c', #recorded)
   drop_oldest(add_to(RECORDS_BYTES, #entry), recording)
   recorded, recorded_bytes = {}, 0
 end
