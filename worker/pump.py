@@ -18,6 +18,7 @@ from worker.service import Service
 logger = structlog.stdlib.get_logger("embarq.worker")
 
 LONGEST_BACKOFF = 2.0
+MOST_BYTES = 4 * 1024 * 1024  # of outcomes in one round trip, where there is more than one
 
 
 class Slots(Protocol):
@@ -156,12 +157,11 @@ class Pump:
         if now < self._resume_at or len(self._under_way) > self.backlog:
             return None
         most = -(-self._config.concurrency // 2) if self.backlog else self._config.concurrency
-        most = 1 if self._alone else most
-        settlements = self._outbox[:most]
+        settlements = self._outbox[: 1 if self._alone else _fitting(self._outbox, most)]
         request = None if self._alone else self._request(now, self._leaving + len(settlements), most)
         if request is None and not settlements:
             return None
-        self._outbox = self._outbox[most:]
+        self._outbox = self._outbox[len(settlements) :]
         self._leaving += len(settlements)
         return self._exchange(settlements, request)
 
@@ -255,3 +255,13 @@ class Pump:
             async with asyncio.timeout(max(0.0, min(until - now, self._config.poll))):
                 await self._signal.wait()
         self._signal.clear()
+
+
+def _fitting(outbox: Sequence[Settlement], most: int) -> int:
+    """How many of the first outcomes go together: `most`, unless they are large."""
+    size = 0
+    for count, settlement in enumerate(outbox[:most]):
+        size += settlement.size
+        if size > MOST_BYTES and count:
+            return count
+    return most

@@ -58,7 +58,8 @@ class Run:
                 self.payload = wire.loads(self.claimed.payload, wire.Payload)
         options = self.payload.options if self.payload else wire.CallOptions()
         place = (options.workflow, options.node)
-        return Settlement(self.claimed, outcome, self.held_limits, *place, durable=options.durable)
+        nonce = self.payload.nonce if self.payload and options.durable else None
+        return Settlement(self.claimed, outcome, self.held_limits, *place, durable=nonce or "")
 
     def limit(self, soft: float | None, hard: float) -> None:
         """Start the clocks of the job's function, in seconds from now."""

@@ -440,3 +440,33 @@ async def test_worker_of_all_queues_asks_only_those_that_hold_something(kit: Kit
     assert asked < 3 * keys.QUEUES_ASKED + 600, "a look costs by what waits, a heartbeat by a slice of the names"
     worker.handle_sig(signal.SIGTERM)
     await running
+
+
+async def test_large_jobs_and_results_go_in_parts(kit: Kit) -> None:
+    """Neither Redis nor the worker's loop has to take all of them at once."""
+
+    @kit.registry.job()
+    async def double(text: str) -> str:
+        return text + text
+
+    handles = [await kit.enqueue(double, {"text": "x" * 1_000_000}) for _ in range(40)]
+    request = ClaimRequest("large", 1, [kit.queue_key], 100, 1)
+    _, found = await kit.client.broker.exchange([], request)
+    assert found is not None
+    assert found.more
+    assert 9 <= len(found.jobs) <= keys.CLAIM_BYTES / 1_000_000 + 32
+    await kit.drain()
+    assert {len(await handle.result(1)) for handle in handles} == {2_000_000}
+
+
+async def test_durable_call_that_comes_again_after_its_end_is_known(kit: Kit, innocent: Any) -> None:
+    """By its nonce, when nothing else of the job is left."""
+    nonce = new_id()
+    body = f'{{"t":null,"f":"echo","a":[1],"k":{{}},"o":{{"z":"{kit.queue_key}","rt":0,"db":true}},"n":"{nonce}"}}'
+    job = call(kit, nonce=nonce, payload=body.encode())
+    await kit.client.broker.enqueue([job])
+    await kit.drain()
+    await kit.client.delete(keys.TRACE + job.id)
+    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
+    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.broker.whereabouts([job.id]) == ({job.id}, set())

@@ -116,14 +116,19 @@ class PutBack:
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one;
-    `durable`: the database keeps it on record until its end is known there."""
+    `durable`: its nonce, where the database keeps it on record until its end is known there."""
 
     claimed: Claimed
     outcome: Ended | PutBack
     limits: Sequence[str] = ()
     workflow: str | None = None
     node: int | None = None
-    durable: bool = False
+    durable: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, that it takes to send it."""
+        return len(self.outcome.result) if isinstance(self.outcome, Ended) else len(self.outcome.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +388,7 @@ def _also(settlement: Settlement) -> bytes:
     if trace:
         also["t"] = trace.decode()
     if settlement.durable:
-        also["d"] = True
+        also["d"] = settlement.durable
     return wire.dumps(also)
 
 

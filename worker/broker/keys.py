@@ -78,6 +78,7 @@ ID_BYTES = 255
 UNIQUE_BYTES = 512
 LIMIT_BYTES = 512
 LIMITS_A_JOB = 20
+CLAIM_BYTES = 8 * 1_048_576  # of payloads after which a claim takes no more
 PAYLOAD_BYTES = 64 * 1_048_576
 MOST_TRIES = 1_000_000
 MOST_MS = 253_402_300_799_000  # the end of the year 9999

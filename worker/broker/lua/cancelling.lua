@@ -10,7 +10,7 @@ local function cancel_waiting(id, queue, payload, record, now, life)
   local result = kept .. ',"t":' .. whole(tries) .. ',"s":false,"st":0,"ft":' .. whole(now) .. ',"r":' .. failure
     .. ',"state":"cancelled","id":' .. cjson.encode(id) .. ',"q":' .. cjson.encode(queue) .. '}'
   close(id, queue, 'cancelled', result, life, 0)
-  if record.o.db == true then remember_end(id, 'cancelled') end
+  if record.o.db == true and type(record.n) == 'string' then remember_end(id, record.n) end
   event('cancelled', printable(id), printable(queue), '', tries)
   if type(record.o.wf) == 'string' and record.o.nd then
     sweep()

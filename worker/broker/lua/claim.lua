@@ -5,7 +5,7 @@
 --       6 1 to ask the levels of a queue from the lowest up (where no KEYS are given)
 -- returns  now in ms, next due time in ms or -1, 1 if more is due, then 6 per job: id, queue, payload ('' if gone),
 --          tries with this one, leases lost in a row, 1 if it was aborted before its start
--- A job over a limit is parked, out of the way of those behind it. Paused queues are left alone. What can be no job (an id
+-- A claim ends early, with more due, when what it took is large. A job over a limit is parked, out of the way of those behind it. Paused queues are left alone. What can be no job (an id
 -- that is too long or not text, an id of ours from somebody else) is ended here; an entry without a job is removed.
 -- Run twice it takes other jobs. Of an answer that got lost, `give_back` gives the jobs back; if nobody asks for that
 -- before their leases end, they start anew without having used a try.
@@ -19,6 +19,8 @@ local aborting = redis.call('EXISTS', ABORT) == 1
 local first_run = run_record('running', worker .. ':' .. number, whole(now), 0)
 local claimed = {0, -1, 0}
 local taken = 0
+local bytes_taken = 0
+local READ_AT_ONCE = 32 -- payloads, which may be large each
 local STEPS_A_CLAIM = 2000 -- ids looked at in one queue, most of them to be parked
 local scores, records = {}, {}
 local limiting = redis.call('EXISTS', LIMITS) == 1
@@ -138,6 +140,7 @@ local function take(id, queue, tries, payload, over)
   claimed[n + 1], claimed[n + 2], claimed[n + 3] = id, queue, payload or ''
   claimed[n + 4], claimed[n + 5], claimed[n + 6] = try, lost, aborted
   taken = taken + 1
+  bytes_taken = bytes_taken + #claimed[n + 3]
 end
 
 -- A due id whose lease lives was re-scored from outside, as plain arq's Job.abort does: tell its worker, and put
@@ -198,16 +201,23 @@ end
 -- Take what is free among these ids; returns how many are held by plain arq workers and stay where they are. An id
 -- that cannot be worked with is put off, so that those behind it have their turn.
 local function take_free(ids, queue)
-  local names, held = {}, 0
-  for i, id in ipairs(ids) do
-    names[3 * i - 2], names[3 * i - 1], names[3 * i] = LEASE .. id, TRIES .. id, JOB .. id
-  end
-  local values = redis.call('MGET', unpack(names))
+  local held, names, values = 0, {}, nil
   scores, records = {}, {}
   for i, id in ipairs(ids) do
-    local holder = values[3 * i - 2]
+    local at = 3 * ((i - 1) % READ_AT_ONCE)
+    if at == 0 then
+      if bytes_taken > CLAIM_BYTES then break end
+      names = {}
+      for j = i, math.min(i + READ_AT_ONCE - 1, #ids) do
+        names[#names + 1] = LEASE .. ids[j]
+        names[#names + 1] = TRIES .. ids[j]
+        names[#names + 1] = JOB .. ids[j]
+      end
+      values = redis.call('MGET', unpack(names))
+    end
+    local holder = values[at + 1]
     if not holder then
-      local done, problem = pcall(take_one, id, queue, values[3 * i - 1], values[3 * i])
+      local done, problem = pcall(take_one, id, queue, values[at + 2], values[at + 3])
       if not done then
         redis.log(redis.LOG_WARNING, 'embarq: a job was put off: ' .. failure_of(problem))
         redis.call('ZADD', queue, whole(now + PUT_OFF_MS), id)
@@ -232,14 +242,14 @@ local paused = redis.call('EXISTS', PAUSED) == 1
 
 local function serve(queue)
   local skipped, looked = 0, 0
-  while taken < limit and skipped <= steps and looked <= STEPS_A_CLAIM do
+  while taken < limit and bytes_taken <= CLAIM_BYTES and skipped <= steps and looked <= STEPS_A_CLAIM do
     local most = math.min(limit - taken, SLICE)
     local ids = own('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, most)
     if #ids == 0 then break end
     skipped = skipped + take_free(ids, queue)
     looked = looked + #ids
   end
-  local full = taken >= limit or looked > STEPS_A_CLAIM
+  local full = taken >= limit or bytes_taken > CLAIM_BYTES or looked > STEPS_A_CLAIM
   if full and #own('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, 1) > 0 then
     claimed[3] = 1
     wake(queue)

@@ -94,6 +94,14 @@ local function known_as(id, nonce)
   return nil
 end
 
+-- Whether this is a durable call whose job ended so long ago that nothing else of it is left.
+local function has_ended(id, nonce, payload)
+  if not string.find(payload, '"db":true', 1, true) then return false end
+  local known = text(ENDED .. id)
+  if known and known ~= nonce then redis.call('DEL', ENDED .. id) end
+  return known == nonce
+end
+
 for i = 1, #ARGV, 7 do
   local id, queue, nonce, payload, unique = ARGV[i], ARGV[i + 1], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
   local answer = known_as(id, nonce)
@@ -101,7 +109,7 @@ for i = 1, #ARGV, 7 do
     local due = ARGV[i + 3] ~= '' and tonumber(ARGV[i + 3]) or now + tonumber(ARGV[i + 2])
     local instead = false
     if unique ~= '' then instead, due = folded(unique, id, queue, due, payload) end
-    if not instead then put(id, queue, due, now, payload) end
+    if not instead and not has_ended(id, nonce, payload) then put(id, queue, due, now, payload) end
     answer = instead or 1
   end
   answers[#answers + 1] = answer

@@ -230,9 +230,9 @@ local function close(id, queue, state, result, life, try, trace)
   redis.call('PUBLISH', DONE .. id, state)
 end
 
--- A durable job's end outlives its result, for the database that keeps it on record.
-local function remember_end(id, state)
-  redis.call('SET', ENDED .. id, state, 'PX', ENDED_KEPT_MS)
+-- A durable job's end outlives its result, for the database that keeps it on record under its nonce.
+local function remember_end(id, nonce)
+  redis.call('SET', ENDED .. id, nonce, 'PX', ENDED_KEPT_MS)
 end
 
 -- Remove what is left of the jobs that were closed.
