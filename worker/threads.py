@@ -26,7 +26,8 @@ class JobThread:
         self._done: asyncio.Future[Any] = self._loop.create_future()
         self._tell_end = ended
         self._lock = threading.Lock()
-        self._sealed = False
+        self._open = self._sealed = False
+        self._early: type[BaseException] | None = None
         self._results: list[Any] = []
         self._thread = threading.Thread(target=inside.run, args=(self._work, function), name=name, daemon=True)
 
@@ -46,10 +47,12 @@ class JobThread:
         return self._done.result()
 
     def interrupt(self, kind: type[BaseException]) -> None:
-        """Raise an exception of this type in the thread, at the next line of Python that it runs."""
+        """Raise an exception of this type in the thread, at the next line of Python that its function runs."""
         with self._lock:
-            if not self._sealed and self._thread.ident is not None:
-                _raise_in(self._thread.ident, kind)
+            if not self._open:
+                self._early = kind
+            elif not self._sealed:
+                _raise_in(self._thread.ident or 0, kind)
 
     def stack(self) -> str:
         """Where the thread is, outermost frame first."""
@@ -59,6 +62,7 @@ class JobThread:
     def _work(self, function: Callable[[], Any]) -> None:
         error = None
         try:
+            self._begin()
             # All in C: between the function's return and the result's place in the list nothing can be raised.
             self._results.extend(itertools.starmap(function, ((),)))
         except BaseException as raised:
@@ -70,6 +74,13 @@ class JobThread:
         self._tell_end()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._settle, error)
+
+    def _begin(self) -> None:
+        """From here on interruptions come; before, one would hit the thread where it is still being started."""
+        with self._lock:
+            self._open = True
+            if self._early is not None:
+                raise self._early
 
     def _seal(self) -> None:
         """From here on no interruption comes; one that was on its way is dropped."""

@@ -91,6 +91,15 @@ def _shoot(thread: JobThread, after: float) -> None:
     thread.interrupt(Interrupted)
 
 
+async def test_interruption_before_the_start_is_the_first_thing_that_happens() -> None:
+    ran = []
+    thread = JobThread("test", lambda: ran.append(1), lambda: None)
+    thread.interrupt(Interrupted)
+    with pytest.raises(Interrupted):
+        await thread.run()
+    assert ran == []
+
+
 async def test_cancellation_that_comes_with_the_result_leaves_the_result() -> None:
     go = threading.Event()
 
