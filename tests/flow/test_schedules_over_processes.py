@@ -72,7 +72,7 @@ async def test_each_time_of_many_schedules_fires_once_under_kills(own_redis: str
     ran: dict[str, Counter[int]] = {f"s{n}": Counter() for n in range(SCHEDULES)}
     for job in results:
         assert job.state.value == "succeeded"
-        _, name, due = job.id.split(":")
+        _, name, due = job.id.split("~")
         ran[name][int(due) // 1000] += 1
     for name, times in ran.items():
         assert set(times.values()) == {1}, name

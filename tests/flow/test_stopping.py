@@ -17,7 +17,7 @@ from tests.support import CuttingProxy, Kit, eventually, start_embarq
 from worker import State
 from worker.broker import keys
 
-GRACE = 1.0
+GRACE = 0.5
 GONE = GRACE + 3.0
 NOISE = 1.0  # of a machine that is busy
 
