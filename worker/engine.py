@@ -185,7 +185,7 @@ class Worker(ArqWorker):
 
     def _lose(self, runs: list[Run]) -> None:
         """Stop jobs whose leases are gone, but for those that have settled meanwhile."""
-        settling = {id(settlement.claimed) for settlement in self._pump.waiting()}
+        settling = {id(settlement.claimed) for settlement in self._pump.unsettled()}
         for run in runs:
             if self.runs.get(run.claimed.id) is run and id(run.claimed) not in settling:
                 run.cancel(Stop.LEASE_LOST)

@@ -85,10 +85,6 @@ class Pump:
         self._outbox.append(settlement)
         self._signal.set()
 
-    def waiting(self) -> list[Settlement]:
-        """The outcomes that are not on their way yet."""
-        return self._outbox
-
     def unsettled(self) -> list[Settlement]:
         """The outcomes that Redis has not confirmed, those on their way too. May be called from any thread."""
         return [settlement for batch in (*self._sent, self._outbox) for settlement in batch]
