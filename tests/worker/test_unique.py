@@ -114,3 +114,17 @@ async def test_contradicting_options_are_refused() -> None:
     for options in ({"debounce": 1, "throttle": 1}, {"delay": 1, "debounce": 1}, {"unique_for": 1, "throttle": 2}):
         with pytest.raises(InvalidOptions, match="not both"):
             check_options("x", options)
+
+
+async def test_kinds_of_unique_calls_may_meet_under_one_key(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work(n: int) -> int:
+        return n
+
+    first = await kit.enqueue(work, {"n": 1}, unique_for=60, unique_key=kit.queue)
+    for option in ("throttle", "debounce", "unique_for", "throttle"):
+        same = await kit.enqueue(work, {"n": 2}, unique_key=kit.queue, **{option: 0.01})
+        assert same.id == first.id
+    await asyncio.sleep(0.02)
+    await kit.drain()
+    assert await first.result(1) == 2

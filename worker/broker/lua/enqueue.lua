@@ -69,12 +69,12 @@ local function folded(unique, id, queue, due, payload)
   if mode == 'd' then
     due = now + ms
   elseif waiting then
-    due = slot
+    due = math.max(now, slot) -- a slot that has passed, or none, as `unique_for` leaves it: it may start now
   elseif known then
     due = math.max(now, slot + ms)
   end
   if waiting then replace(known, queue, due, payload) end
-  redis.call('SET', name, (waiting and known or id) .. ' ' .. whole(due), 'PX', whole(due - now + ms + DAY))
+  redis.call('SET', name, (waiting and known or id) .. ' ' .. whole(due), 'PX', whole(math.max(0, due - now) + ms + DAY))
   return waiting and known, due
 end
 
