@@ -5,7 +5,7 @@ from typing import Any
 
 from api.errors import InvalidBody
 from worker.errors import ArgumentProblem
-from worker.options import CALLBACKS, EnqueueOptions, check_options
+from worker.options import CALLBACKS, EnqueueOptions, check_client_options
 from worker.registry import Registry
 from worker.signature import Signature
 from worker.workflows import DEEPEST, Chain, Flow, Group, chord
@@ -61,7 +61,7 @@ def read_options(registry: Registry, job: str, options: Any) -> EnqueueOptions:
     """
     if isinstance(options, dict) and any(name in options for name in CALLBACKS):
         options = {**options, **read_callbacks(registry, options)}
-    return check_options(job, options)
+    return check_client_options(job, options)
 
 
 def read_callbacks(registry: Registry, options: dict[str, Any]) -> dict[str, Signature[Any]]:

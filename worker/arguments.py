@@ -9,13 +9,28 @@ from typing_extensions import TypedDict
 
 from worker.context import Context
 from worker.errors import ArgumentProblem, DefinitionError, InvalidArguments
-from worker.options import problems
+from worker.fail_fast import fail_fast
+from worker.options import MOST_PROBLEMS, problems
 
+FEW_PARTS = 1000
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _is_one_of(hint: Any, resources: Container[type]) -> bool:
     return isinstance(hint, type) and hint in resources
+
+
+def has_more_parts(value: Any, most: int) -> bool:
+    """Whether more than `most` values are in `value`, all levels together."""
+    count, left = 0, [value]
+    while left:
+        inner = left.pop()
+        members = inner.values() if isinstance(inner, Mapping) else inner if isinstance(inner, list | tuple) else ()
+        count += len(members)
+        if count > most:
+            return True
+        left += members
+    return False
 
 
 class ArgumentSchema:
@@ -40,6 +55,7 @@ class ArgumentSchema:
         self._order = list(self._parameters)
         self._hints = hints
         self._adapter = self._build(self._parameters, hints)
+        self._check = fail_fast(self._adapter)
         self._adapters_without: dict[str, TypeAdapter[dict[str, Any]]] = {}
 
     def _build(
@@ -88,10 +104,25 @@ class ArgumentSchema:
         Raises:
             InvalidArguments: a value is missing, unknown or of a wrong type.
         """
+        if len(values) > len(self._order) + MOST_PROBLEMS:
+            count = ArgumentProblem(("args",), f"are {len(values)}, and the job takes {len(self._order)}")
+            raise InvalidArguments(self._job, [count])
         try:
-            return self._adapter.validate_python(values)
+            checked: dict[str, Any] = self._check.validate_python(values)
+            return checked
         except ValidationError as error:
-            raise InvalidArguments(self._job, problems(error, "args")) from error
+            raise InvalidArguments(self._job, self._problems(values, error)) from error
+        except RecursionError as error:
+            raise InvalidArguments(self._job, [ArgumentProblem(("args",), "are nested too deeply")]) from error
+
+    def _problems(self, values: Mapping[str, Any], found: ValidationError) -> list[ArgumentProblem]:
+        """Everything that is wrong with values of a few parts; of those with many, the first problem of each list."""
+        if not has_more_parts(values, FEW_PARTS):
+            try:
+                self._adapter.validate_python(values)
+            except ValidationError as error:
+                return problems(error, "args")
+        return problems(found, "args")
 
     def bind_without(self, taken: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """As `bind`, when an earlier step's result becomes the argument `taken` and `args` come behind it.

@@ -16,6 +16,8 @@ from worker.errors import ArgumentProblem, InvalidSchedule
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 SHORTEST = 0.1
+LONGEST_EXPRESSION = 200  # characters
+LONGEST_ZONE = 100
 ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -39,6 +41,10 @@ class Cron:
     tz: str = "UTC"
 
     def __post_init__(self) -> None:
+        if len(self.expression) > LONGEST_EXPRESSION:
+            raise _invalid("cron", f"is longer than {LONGEST_EXPRESSION} characters")
+        if len(self.tz) > LONGEST_ZONE:
+            raise _invalid("tz", f"is longer than {LONGEST_ZONE} characters")
         try:
             _ = self._zone
         except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,9 +1,12 @@
 """What a job is to those who look it up: its states, the transitions between them, and its record."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+LATEST_MS = 253_370_764_800_000  # the start of 9999: also in a zone ahead of UTC it is a time that Python can hold
 
 
 class State(StrEnum):
@@ -125,5 +128,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def from_ms(milliseconds: float) -> datetime:
-    """An aware UTC time from Unix milliseconds."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """An aware UTC time from Unix milliseconds. What is before 1970 or after 9998 becomes that: others write into Redis
+    as well, and a look-up must be able to show it."""
+    within = min(max(milliseconds, 0), LATEST_MS) if not math.isnan(milliseconds) else 0
+    return datetime.fromtimestamp(within / 1000, UTC)

@@ -1,5 +1,8 @@
 """What a caller may ask of one call: the same table for Python (`.options(...)`) and HTTP (`"options"`)."""
 
+import re
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import (
@@ -27,17 +30,41 @@ def _not_reserved(queue: str) -> str:
     return queue
 
 
+def _zero_or_a_millisecond(seconds: float) -> float:
+    if 0 < seconds < SHORTEST:
+        raise ValueError(f"give 0, or at least {SHORTEST} s")
+    return seconds
+
+
 QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), AfterValidator(_not_reserved)]
-JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$")]
+# Ids that this system makes itself may hold `~`; those of its callers may not, so nobody can take one of them.
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=-]{1,200}$")]
+SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$")]
+_CLIENT_ID = re.compile(r"[A-Za-z0-9_.:@=-]{1,200}")
+
 _YEAR = 365 * 86400.0
+LONGEST_NAME = 200
+SHORTEST = 0.001  # seconds: Redis counts whole milliseconds, and refuses a life of none
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+MOST_PROBLEMS = 20
+LONGEST_MESSAGE = 300
+TOO_MANY_TO_LIST = 1000
+
+Lasting = Annotated[float, Field(ge=SHORTEST, le=_YEAR, allow_inf_nan=False)]
+LongLasting = Annotated[float, Field(ge=SHORTEST, le=10 * _YEAR, allow_inf_nan=False)]
+FromNow = Annotated[float, Field(ge=0, le=10 * _YEAR, allow_inf_nan=False)]
+Kept = Annotated[float, Field(ge=0, le=10 * _YEAR, allow_inf_nan=False), AfterValidator(_zero_or_a_millisecond)]
+# What Postgres and Python can hold, also with an offset.
+Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
+Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 @with_config(FORBID)
 class EnqueueOptions(TypedDict, total=False):
-    """Options of one call. All times are seconds.
+    """Options of one call. All times are seconds, a millisecond at least where nothing else is said.
 
     id: the job's id; a second call with the same id makes no second job.
-    delay / run_at: when it is due, from now or as an aware time; not both.
+    delay / run_at: when it is due, from now (0 or more) or as an aware time of 1970 to 2199; not both.
     expires_in: not started within this time, it ends as `expired`.
     soft_timeout / timeout: the limits of a try; at the first the job is told, at the second it is stopped.
     result_ttl: how long the result is kept; None for ever, 0 drops it (its end stays visible for a minute).
@@ -49,21 +76,21 @@ class EnqueueOptions(TypedDict, total=False):
     on_success / on_error: a signature that gets the result, or `{"job_id", "error"}` when the job has failed for good.
     """
 
-    id: JobId
+    id: SystemId
     queue: QueueName
     priority: Priority
-    delay: Annotated[float, Field(ge=0, le=10 * _YEAR)]
-    run_at: AwareDatetime
-    expires_in: Annotated[float, Field(gt=0, le=10 * _YEAR)]
-    soft_timeout: Annotated[float, Field(gt=0, le=_YEAR)]
-    timeout: Annotated[float, Field(gt=0, le=_YEAR)]
+    delay: FromNow
+    run_at: Moment
+    expires_in: LongLasting
+    soft_timeout: Lasting
+    timeout: Lasting
     max_tries: Annotated[int, Field(ge=1, le=1000)]
-    result_ttl: Annotated[float, Field(ge=0, le=10 * _YEAR)] | None
-    tags: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(max_length=20)]
-    unique_for: Annotated[float, Field(gt=0, le=_YEAR)]
-    debounce: Annotated[float, Field(gt=0, le=_YEAR)]
-    throttle: Annotated[float, Field(gt=0, le=_YEAR)]
-    unique_key: Annotated[str, Field(min_length=1, max_length=200)]
+    result_ttl: Kept | None
+    tags: Annotated[tuple[Tag, ...], Field(max_length=20, fail_fast=True)]
+    unique_for: Lasting
+    debounce: Lasting
+    throttle: Lasting
+    unique_key: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     durable: bool
     on_success: InstanceOf[Signature[Any]]
     on_error: InstanceOf[Signature[Any]]
@@ -89,12 +116,36 @@ EXCLUSIVE = (
 _ADAPTER: TypeAdapter[EnqueueOptions] = TypeAdapter(EnqueueOptions)
 
 
+def check_client_options(job: str, options: Any) -> EnqueueOptions:
+    """Validate options that come from outside: over HTTP, or on the command line. They take no id of the system's own.
+
+    Raises:
+        InvalidOptions: as `check_options`, or the id holds `~`.
+    """
+    checked = check_options(job, options)
+    if "id" in checked and not is_client_id(checked["id"]):
+        raise InvalidOptions(job, [reserved_id()])
+    return checked
+
+
+def is_client_id(job_id: str) -> bool:
+    """Whether a caller may give this id to a job or a workflow."""
+    return _CLIENT_ID.fullmatch(job_id) is not None
+
+
+def reserved_id() -> ArgumentProblem:
+    """What is wrong with an id that only the system itself may make."""
+    return ArgumentProblem(("options", "id"), "~ is for ids that the system makes itself")
+
+
 def check_options(job: str, options: Any) -> EnqueueOptions:
-    """Validate options from any caller.
+    """Validate options that code of this system gives; for those from outside there is `check_client_options`.
 
     Raises:
         InvalidOptions: an option is unknown, out of range, or contradicts another.
     """
+    if isinstance(options, dict) and len(options) > len(EnqueueOptions.__annotations__):
+        raise InvalidOptions(job, [ArgumentProblem(("options",), f"are {len(options)}, more than there are")])
     try:
         checked = _ADAPTER.validate_python(options)
     except ValidationError as error:
@@ -107,6 +158,26 @@ def check_options(job: str, options: Any) -> EnqueueOptions:
     return checked
 
 
-def problems(error: ValidationError, root: str) -> list[ArgumentProblem]:
-    """Pydantic's errors as problems below `root`."""
-    return [ArgumentProblem((root, *problem["loc"]), problem["msg"]) for problem in error.errors()]
+def problems(error: ValidationError, *root: str) -> list[ArgumentProblem]:
+    """Pydantic's errors as problems below `root`, the first twenty of them. Thousands are not listed at all: making the
+    list would take as long as what it is about is large."""
+    count = error.error_count()
+    if count > TOO_MANY_TO_LIST:
+        return [ArgumentProblem(root, f"has {count} problems")]
+    listed = error.errors(include_url=False, include_context=False, include_input=False)
+    found = [
+        ArgumentProblem((*root, *map(_short_part, each["loc"])), shortened(each["msg"], LONGEST_MESSAGE))
+        for each in islice(listed, MOST_PROBLEMS)
+    ]
+    if count > MOST_PROBLEMS:
+        found.append(ArgumentProblem(root, f"has {count - MOST_PROBLEMS} more problems"))
+    return found
+
+
+def _short_part(part: str | int) -> str | int:
+    return shortened(part, LONGEST_NAME) if isinstance(part, str) else part
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most `most` characters, and a mark where more followed."""
+    return text if len(text) <= most else text[:most] + "…"

@@ -23,7 +23,7 @@ class RetryPolicy:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay <= LONGEST_DELAY or self.cap <= 0 or not 0 <= self.jitter <= 1:
+        if not 0 <= self.delay <= LONGEST_DELAY or not self.cap > 0 or not 0 <= self.jitter <= 1:
             raise ValueError(f"{self}: delay from 0 to ten years, cap above 0, jitter from 0 to 1")
 
     def delay_after(self, tries: int, chance: float) -> float:

@@ -11,11 +11,15 @@ from typing import Any
 
 import msgspec
 
+from worker import wire
 from worker.cron import Cron, Every, Times
-from worker.errors import ArgumentProblem, InvalidSchedule
+from worker.errors import ArgumentProblem, InvalidSchedule, NotSerializable
+from worker.options import MOST_PROBLEMS, shortened
 
 MISSED_AFTER = timedelta(seconds=60)
 MOST_AT_ONCE = 500
+LARGEST_RECORD = 64 * 1024
+LONGEST_JOB_NAME = 200
 LONGEST_JITTER = 86400.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -69,9 +73,10 @@ def make_record(fields: Mapping[str, Any]) -> ScheduleRecord:
     Raises:
         InvalidSchedule: a field is wrong, or it says not exactly one of `cron` and `every`.
     """
-    unknown = sorted(fields.keys() - set(ScheduleRecord.__struct_fields__))
+    unknown = sorted(fields.keys() - set(ScheduleRecord.__struct_fields__))[:MOST_PROBLEMS]
     if unknown:
-        raise InvalidSchedule([ArgumentProblem((name,), "is not a field of a schedule") for name in unknown])
+        wrong = [ArgumentProblem((shortened(name, 100),), "is not a field of a schedule") for name in unknown]
+        raise InvalidSchedule(wrong)
     try:
         record = msgspec.convert(dict(fields), ScheduleRecord, strict=True)
     except msgspec.ValidationError as error:
@@ -79,11 +84,24 @@ def make_record(fields: Mapping[str, Any]) -> ScheduleRecord:
     if (record.cron is None) == (record.every is None):
         raise InvalidSchedule([ArgumentProblem(("cron",), "give either cron or every")])
     if not _NAME.fullmatch(record.name):
-        raise InvalidSchedule([ArgumentProblem(("name",), f"{record.name!r} is not 1 to 100 letters, digits, _ . -")])
+        shown = shortened(record.name, 100)
+        raise InvalidSchedule([ArgumentProblem(("name",), f"{shown!r} is not 1 to 100 letters, digits, _ . -")])
+    if len(record.job) > LONGEST_JOB_NAME:
+        raise InvalidSchedule([ArgumentProblem(("job",), f"is longer than {LONGEST_JOB_NAME} characters")])
     if not 0 <= record.jitter <= LONGEST_JITTER:
         raise InvalidSchedule([ArgumentProblem(("jitter",), f"{record.jitter} is not between 0 and a day")])
     _ = record.times
+    _check_size(record)
     return record
+
+
+def _check_size(record: ScheduleRecord) -> None:
+    try:
+        size = len(wire.dumps(record))
+    except NotSerializable as error:
+        raise InvalidSchedule([ArgumentProblem(("args",), str(error))]) from error
+    if size > LARGEST_RECORD:
+        raise InvalidSchedule([ArgumentProblem((), f"it takes {size} bytes; at most {LARGEST_RECORD} are kept")])
 
 
 @dataclass(frozen=True, slots=True)

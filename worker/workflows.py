@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from worker.errors import ArgumentProblem, InvalidWorkflow
 from worker.handle import WorkflowHandle
-from worker.options import FORBID, JobId, problems
+from worker.options import FORBID, SystemId, is_client_id, problems, reserved_id
 from worker.signature import Signature
 from worker.workflow_records import OnFailure
 
@@ -26,22 +26,36 @@ class WorkflowOptions(TypedDict, total=False):
     keep: seconds that it can be looked up, and retried, after its end; a day by default.
     """
 
-    id: JobId
+    id: SystemId
     on_failure: OnFailure
     on_success: InstanceOf[Signature[Any]]
     on_error: InstanceOf[Signature[Any]]
-    keep: Annotated[float, Field(ge=60, le=366 * 86400)]
+    keep: Annotated[float, Field(ge=60, le=366 * 86400, allow_inf_nan=False)]
 
 
 _OPTIONS: TypeAdapter[WorkflowOptions] = TypeAdapter(WorkflowOptions)
 
 
+def check_client_workflow_options(options: Any) -> WorkflowOptions:
+    """Validate a workflow's options from outside, over HTTP: they take no id of the system's own.
+
+    Raises:
+        InvalidWorkflow: as `check_workflow_options`, or the id holds `~`.
+    """
+    checked = check_workflow_options(options)
+    if "id" in checked and not is_client_id(checked["id"]):
+        raise InvalidWorkflow([reserved_id()])
+    return checked
+
+
 def check_workflow_options(options: Any) -> WorkflowOptions:
-    """Validate a workflow's options from any caller.
+    """Validate a workflow's options that code of this system gives.
 
     Raises:
         InvalidWorkflow: one is unknown or out of range.
     """
+    if isinstance(options, dict) and len(options) > len(WorkflowOptions.__annotations__):
+        raise InvalidWorkflow([ArgumentProblem(("options",), f"are {len(options)}, more than there are")])
     try:
         return _OPTIONS.validate_python(options)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from api.schemas import NewJobBody, links
 from api.state import shared
 from worker.calls import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
-from worker.options import CALLBACKS, check_options
+from worker.options import CALLBACKS, check_client_options
 from worker.registry import Registry
 
 MOST_JOBS = 10_000
@@ -44,7 +44,7 @@ def _read(registry: Registry, job: Any) -> Call[Any] | EmbarqError:
         clash = next((name for name in CALLBACKS if name in body.options), None)
         if clash is not None:
             raise InvalidBody([ArgumentProblem(("options", clash), "is for single jobs and workflows")])
-        return registry.get(body.job).call_with(body.args, check_options(body.job, body.options))
+        return registry.get(body.job).call_with(body.args, check_client_options(body.job, body.options))
     except (InvalidBody, InvalidArguments, UnknownJob) as error:
         return error
 

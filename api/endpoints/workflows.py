@@ -14,7 +14,7 @@ from api.schemas import BASE, error_record
 from api.state import shared
 from worker.errors import ArgumentProblem
 from worker.workflow_records import Workflow
-from worker.workflows import check_workflow_options
+from worker.workflows import check_client_workflow_options
 
 
 async def start(request: Request) -> Response:
@@ -25,7 +25,7 @@ async def start(request: Request) -> Response:
     if not isinstance(options, dict):
         raise InvalidBody([ArgumentProblem(("options",), "is an object")])
     flow = read_flow(here.registry, body)
-    checked = check_workflow_options({**options, **read_callbacks(here.registry, options)})
+    checked = check_client_workflow_options({**options, **read_callbacks(here.registry, options)})
     handle = await here.client.start(flow, checked)
     own = _links(handle.id)
     headers = {"Location": own["self"], "Retry-After": str(POLL_AGAIN_SECONDS)}

@@ -28,7 +28,7 @@ from worker.errors import EmbarqError
 from worker.job import Job, State
 from worker.loops import Companion
 from worker.memory import keep_heap
-from worker.options import check_options
+from worker.options import check_client_options
 from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.supervisor import supervise
@@ -182,7 +182,7 @@ async def _enqueue(
     settings: Settings, name: str, arguments: dict[str, Any], options: dict[str, Any], wait: float
 ) -> Job:
     async with client_for(settings) as client:
-        call = registry.get(name).call_with(arguments, check_options(name, options))
+        call = registry.get(name).call_with(arguments, check_client_options(name, options))
         handle = await client.enqueue(call)
         return await client.wait_for(handle.id, wait)
 
