@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     database_pool: int = Field(10, ge=1, le=1000)
 
     max_body: int = Field(1024 * 1024, ge=1024)
+    bodies_in_flight: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
+    open_queues: bool = False
+    loop_blocked: float = Field(1.0, ge=0.05, le=60)
     sms_url: HttpUrl | None = None
     payment_url: HttpUrl | None = None
     crm_url: HttpUrl | None = None

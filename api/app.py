@@ -9,10 +9,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 
+from api.bodies import Bodies
+from api.budget import Budget
 from api.endpoints import bulk, contact, health, jobs, platform, queues, schedules, stand_ins, workflows
 from api.errors import HANDLERS
+from api.known_queues import KnownQueues, declared_queues
 from api.mail_catcher import MailCatcher, catching_mail
-from api.middleware import BodyLimit, RequestContext
+from api.middleware import RequestContext, request_of
 from api.schemas import BASE
 from api.stand_ins import MessageBox
 from api.state import Shared
@@ -25,6 +28,7 @@ from worker.connections import REQUESTS
 from worker.database import Database
 from worker.discovery import discover
 from worker.errors import BrokerUnavailable, EmbarqError
+from worker.loop_watch import watching
 from worker.memory import keep_heap
 from worker.observability.logs import configure_logs
 from worker.registry import registry
@@ -70,14 +74,18 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[Lifespan]:
-        async with _open(settings) as shared:
+        async with _open(settings) as shared, watching(settings.loop_blocked, request_of):
             keep_heap()
             yield {"shared": shared}
 
     larger = dict.fromkeys(MANY_JOBS, settings.max_body * MANY_TIMES_LARGER)
     return Starlette(
         routes=_routes(settings),
-        middleware=[Middleware(RequestContext), Middleware(BodyLimit, limit=settings.max_body, larger=larger)],
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(Budget),
+            Middleware(Bodies, limit=settings.max_body, larger=larger, in_flight=settings.bodies_in_flight),
+        ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -138,6 +146,7 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
         client = await stack.enter_async_context(Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
         database = await stack.enter_async_context(Database.open(settings.database_url, patience=REQUESTS))
+        declared = declared_queues(registry, settings.routes, settings.queues)
         kept = settings.data_dir / "stand-ins"
         boxes = {name: MessageBox(kept / f"{name}.jsonl") for name in (*stand_ins.SERVICES, "mail")}
         if settings.development and settings.smtp_url is None:
@@ -151,6 +160,8 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
         yield Shared(
             client=client,
             registry=registry,
+            queues=KnownQueues(client, declared, is_open=settings.open_queues),
+            largest_job=settings.max_body,
             database=database,
             store=open_store(settings),
             sms=SmsProvider(http, settings.sms_endpoint),

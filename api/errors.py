@@ -5,8 +5,9 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from sqlalchemy import exc as sqlalchemy_errors
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
@@ -24,6 +25,7 @@ from worker.errors import (
     InvalidWorkflow,
     JobEnded,
     JobNotFound,
+    NotSerializable,
     ScheduleExists,
     ScheduleNotFound,
     UnknownJob,
@@ -31,10 +33,13 @@ from worker.errors import (
     WorkflowNotFound,
 )
 from worker.history.reader import InvalidCursor
+from worker.options import LONGEST_MESSAGE, MOST_PROBLEMS, shortened
 
 logger = structlog.stdlib.get_logger("embarq.api")
 
 RETRY_AFTER_SECONDS = 2
+LONGEST_DETAIL = 600
+LONGEST_POINTER = 400
 
 
 class InvalidBody(EmbarqError):
@@ -46,10 +51,26 @@ class InvalidBody(EmbarqError):
 
 
 class BodyTooLarge(EmbarqError):
-    """The body is larger than the limit."""
+    """The body, or the part of it that is named, is larger than the limit."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes")
+    def __init__(self, limit: int, part: tuple[str | int, ...] = ()) -> None:
+        super().__init__(f"the {'part' if part else 'body'} is larger than {limit} bytes")
+        self.problems = (ArgumentProblem(part, f"is larger than {limit} bytes"),) if part else ()
+
+
+class BodyTooSlow(EmbarqError):
+    """The body did not come in time."""
+
+
+class TooManyBodies(EmbarqError):
+    """The bodies that this process holds leave no room for another."""
+
+
+class UnknownQueue(EmbarqError):
+    """Nobody serves or declares a queue of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no queue {name!r}")
 
 
 class LinkExpired(EmbarqError):
@@ -63,6 +84,7 @@ class IdempotencyConflict(EmbarqError):
 STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidJson: HTTPStatus.BAD_REQUEST,
     UnknownJob: HTTPStatus.NOT_FOUND,
+    UnknownQueue: HTTPStatus.NOT_FOUND,
     JobNotFound: HTTPStatus.NOT_FOUND,
     Missing: HTTPStatus.NOT_FOUND,
     LinkExpired: HTTPStatus.FORBIDDEN,
@@ -70,6 +92,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     WorkflowNotFound: HTTPStatus.NOT_FOUND,
     ScheduleNotFound: HTTPStatus.NOT_FOUND,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    NotSerializable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidArguments: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidOptions: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidBody: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -83,7 +107,15 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseNotSet: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooManyBodies: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+# What is said of an outage. The driver's own words, which name hosts and statements, are for the log.
+OUTAGES: dict[type[Exception], str] = {
+    BrokerUnavailable: "Redis is not available; try again",
+    DatabaseUnavailable: "Postgres is not available; try again",
+}
+# Classes of SQLSTATE that mean that the server, or the way to it, is at fault: connection, resources, intervention.
+AWAY_STATES = ("08", "53", "57")
 
 
 def problem(status: HTTPStatus, detail: str, errors: Sequence[ArgumentProblem] = ()) -> ProblemResponse:
@@ -95,13 +127,59 @@ def problem(status: HTTPStatus, detail: str, errors: Sequence[ArgumentProblem] =
         "detail": detail,
     }
     if errors:
-        body["errors"] = [{"pointer": error.pointer, "detail": error.message} for error in errors]
+        body["errors"] = problem_records(errors)
     wait = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     return ProblemResponse(body, status.value, headers=wait)
 
 
+def problem_records(errors: Sequence[ArgumentProblem]) -> list[dict[str, str]]:
+    """Problems as clients see them: about twenty at most, none of them long."""
+    return [
+        {
+            "pointer": shortened(error.pointer, LONGEST_POINTER),
+            "detail": shortened(error.message, LONGEST_MESSAGE),
+        }
+        for error in errors[: MOST_PROBLEMS + 1]
+    ]
+
+
+def status_of(error: Exception) -> HTTPStatus:
+    """The status of an error that is in the table, or below one that is."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def detail_of(error: Exception) -> str:
+    """What clients are told of an error."""
+    outage = next((OUTAGES[kind] for kind in type(error).__mro__ if kind in OUTAGES), None)
+    return outage or shortened(str(error), LONGEST_DETAIL)
+
+
 def _known(_request: Request, error: Exception) -> Response:
-    return problem(STATUS[type(error)], str(error), getattr(error, "problems", ()))
+    status = status_of(error)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        logger.warning("request not served", reason=str(error))
+    answer = problem(status, detail_of(error), getattr(error, "problems", ()))
+    if isinstance(error, BodyTooSlow):
+        answer.headers["Connection"] = "close"
+    return answer
+
+
+def _away(request: Request, error: Exception) -> Response:
+    """Postgres, or another server that was asked for this request, did not answer."""
+    return _known(request, DatabaseUnavailable(str(error)))
+
+
+def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, sqlalchemy_errors.DBAPIError)  # noqa: S101  # the table below says so
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if error.connection_invalidated or state.startswith(AWAY_STATES):
+        return _away(request, error)
+    return _unexpected(request, error)
+
+
+def _disconnected(_request: Request, _error: Exception) -> Response:
+    """The client went away while it sent its body: nobody reads this."""
+    return problem(HTTPStatus.BAD_REQUEST, "the body ended early")
 
 
 def _http(_request: Request, error: Exception) -> Response:
@@ -119,5 +197,17 @@ def _unexpected(_request: Request, error: Exception) -> Response:
 HANDLERS: dict[Any, ExceptionHandler] = {
     **dict.fromkeys(STATUS, _known),
     HTTPException: _http,
+    ClientDisconnect: _disconnected,
+    sqlalchemy_errors.DBAPIError: _database,
+    **dict.fromkeys(
+        (
+            sqlalchemy_errors.OperationalError,
+            sqlalchemy_errors.InterfaceError,
+            sqlalchemy_errors.TimeoutError,
+            ConnectionError,
+            TimeoutError,
+        ),
+        _away,
+    ),
     Exception: _unexpected,
 }

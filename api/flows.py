@@ -1,35 +1,138 @@
-"""Workflows as JSON: a job, `{"chain": [...]}`, `{"group": [...]}`, `{"chord": {"group": [...], "callback": ...}}`."""
+"""Workflows as JSON: a job, `{"chain": [...]}`, `{"group": [...]}`, `{"chord": {"group": [...], "callback": ...}}`.
 
-from collections.abc import Callable
+They may have 50,000 steps in 16 MB. So they are read step by step, giving way to others in between, and steps are
+counted before anything is made of them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.errors import InvalidBody
+import msgspec
+
+from api.errors import BodyTooLarge, InvalidBody
+from api.json import InvalidJson
+from api.pace import Pace
+from api.parts import NOTHING, is_list, members
 from worker.errors import ArgumentProblem
 from worker.options import CALLBACKS, EnqueueOptions, check_client_options
 from worker.registry import Registry
 from worker.signature import Signature
-from worker.workflows import DEEPEST, Chain, Flow, Group, chord
+from worker.workflows import DEEPEST, MOST_NODES, Chain, Flow, Group, chord
 
 Path = tuple[str | int, ...]
 
+FORMS = ("chain", "group", "chord")
+_UNKNOWN = re.compile(r"unknown field `(.{1,200}?)`")
 
-def read_flow(registry: Registry, value: Any, path: Path = ()) -> Flow:
-    """A flow from its JSON form.
 
-    Raises:
-        InvalidBody: with a pointer to what has not the form of a flow.
-        UnknownJob, InvalidOptions: a step says so.
-    """
-    if not isinstance(value, dict):
-        raise _wrong(path, "is a step: an object")
-    if len(path) > 4 * DEEPEST:
-        raise _wrong(path, f"is nested deeper than {DEEPEST} levels")
-    for name, read in FORMS.items():
-        if name in value:
-            if len(value) > 1:
-                raise _wrong((*path, next(key for key in value if key != name)), f"does not go with {name}")
-            return read(registry, value[name], (*path, name))
-    return read_signature(registry, value, path)
+class _Form(msgspec.Struct, forbid_unknown_fields=True):
+    """A flow, its parts unread. A job has the first four, any other form only its own field."""
+
+    job: msgspec.Raw = NOTHING
+    args: msgspec.Raw = NOTHING
+    options: msgspec.Raw = NOTHING
+    immutable: msgspec.Raw = NOTHING
+    chain: msgspec.Raw = NOTHING
+    group: msgspec.Raw = NOTHING
+    chord: msgspec.Raw = NOTHING
+
+
+class _Chord(msgspec.Struct, forbid_unknown_fields=True):
+    group: msgspec.Raw
+    callback: msgspec.Raw
+
+
+class FlowReader:
+    """Reads one workflow; `largest` bytes are the most that one of its jobs may take."""
+
+    def __init__(self, registry: Registry, largest: int) -> None:
+        self._registry = registry
+        self._largest = largest
+        self._room = MOST_NODES
+        self._pace = Pace()
+
+    async def read(self, body: bytes) -> tuple[Flow, dict[str, Any]]:
+        """The flow of a request, and the options of the workflow.
+
+        Raises:
+            InvalidJson: the body is no JSON object.
+            InvalidBody: with a pointer to what has not the form of a flow.
+            UnknownJob, InvalidOptions: a step says so.
+        """
+        if body.lstrip()[:1] != b"{":
+            raise InvalidJson("the body must be a JSON object")
+        form = self._form(msgspec.Raw(body), ())
+        options = {} if form.options is NOTHING else self._decode(form.options, ("options",))
+        if not isinstance(options, dict):
+            raise _wrong(("options",), "is an object")
+        form.options = NOTHING
+        return await self._flow(form, (), 0), options
+
+    async def _flow(self, form: _Form, path: Path, depth: int) -> Flow:
+        if depth > DEEPEST:
+            raise _wrong(path, f"is nested deeper than {DEEPEST} levels")
+        await self._pace.breathe()
+        given = [name for name in form.__struct_fields__ if getattr(form, name) is not NOTHING]
+        name = next((name for name in FORMS if name in given), None)
+        if name is None:
+            return self._job(form, given, path)
+        if given != [name]:
+            raise _wrong((*path, next(other for other in given if other != name)), f"does not go with {name}")
+        own: Path = (*path, name)
+        if name == "chord":
+            return await self._chord(form.chord, own, depth)
+        parts = await self._parts(getattr(form, name), own, depth)
+        return Chain(parts) if name == "chain" else Group(parts)
+
+    def _job(self, form: _Form, given: list[str], path: Path) -> Flow:
+        step = {name: self._decode(getattr(form, name), (*path, name)) for name in given}
+        return read_signature(self._registry, step, path)
+
+    async def _chord(self, value: msgspec.Raw, path: Path, depth: int) -> Flow:
+        try:
+            parts = msgspec.json.decode(value, type=_Chord)
+        except msgspec.ValidationError:
+            raise _wrong(path, "has a group and a callback") from None
+        header = Group(await self._parts(parts.group, (*path, "group"), depth))
+        callback: Path = (*path, "callback")
+        self._count(1, callback)
+        return chord(header, await self._flow(self._form(parts.callback, callback), callback, depth + 1))
+
+    async def _parts(self, value: msgspec.Raw, path: Path, depth: int) -> tuple[Flow, ...]:
+        if not is_list(value):
+            raise _wrong(path, "is a list of steps")
+        steps = members(value, self._room)
+        self._count(self._room + 1 if steps is None else len(steps), path)
+        found = []
+        for place, step in enumerate(steps or ()):
+            own: Path = (*path, place)
+            found.append(await self._flow(self._form(step, own), own, depth + 1))
+        return tuple(found)
+
+    def _count(self, steps: int, path: Path) -> None:
+        self._room -= steps
+        if self._room < 0:
+            raise _wrong(path, f"a workflow has at most {MOST_NODES} steps")
+
+    def _form(self, value: msgspec.Raw, path: Path) -> _Form:
+        try:
+            return msgspec.json.decode(value, type=_Form)
+        except msgspec.ValidationError as error:
+            unknown = _UNKNOWN.search(str(error))
+            if unknown is None:
+                raise _wrong(path, "is a step: an object") from None
+            raise _wrong((*path, unknown[1]), "is not a field of a step") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidJson(f"the body is not JSON: {error}") from error
+
+    def _decode(self, value: msgspec.Raw, path: Path) -> Any:
+        if len(memoryview(value)) > self._largest:
+            raise BodyTooLarge(self._largest, path)
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidJson(f"the body is not JSON: {error}") from error
 
 
 def read_signature(registry: Registry, value: Any, path: Path) -> Signature[Any]:
@@ -50,48 +153,52 @@ def read_signature(registry: Registry, value: Any, path: Path) -> Signature[Any]
     if not isinstance(immutable, bool):
         raise _wrong((*path, "immutable"), "is true or false")
     definition = registry.get(value["job"])
-    return Signature(definition, (), args, read_options(registry, definition.name, options), immutable)
+    return Signature(definition, (), args, read_options(registry, definition.name, options, path), immutable)
 
 
-def read_options(registry: Registry, job: str, options: Any) -> EnqueueOptions:
+def read_options(registry: Registry, job: str, options: Any, path: Path = ()) -> EnqueueOptions:
     """Options of a call as JSON, with callbacks as steps.
 
     Raises:
         InvalidOptions, InvalidBody, UnknownJob: one is wrong.
     """
     if isinstance(options, dict) and any(name in options for name in CALLBACKS):
-        options = {**options, **read_callbacks(registry, options)}
+        options = {**options, **read_callbacks(registry, options, path)}
     return check_client_options(job, options)
 
 
-def read_callbacks(registry: Registry, options: dict[str, Any]) -> dict[str, Signature[Any]]:
-    """The callbacks among options."""
-    given = [name for name in CALLBACKS if name in options]
-    return {name: read_signature(registry, options[name], ("options", name)) for name in given}
+def read_callbacks(registry: Registry, options: dict[str, Any], path: Path = ()) -> dict[str, Signature[Any]]:
+    """The callbacks among options.
+
+    Raises:
+        InvalidOptions, InvalidBody, UnknownJob: one is wrong, or has callbacks of its own, which nothing would call.
+    """
+    found = {}
+    for name in (name for name in CALLBACKS if name in options):
+        own: Path = (*path, "options", name)
+        inner = options[name].get("options") if isinstance(options[name], dict) else None
+        if isinstance(inner, dict) and any(each in inner for each in CALLBACKS):
+            raise _wrong((*own, "options"), "a callback has no callbacks of its own")
+        found[name] = read_signature(registry, options[name], own)
+    return found
 
 
-def _parts(registry: Registry, value: Any, path: Path) -> tuple[Flow, ...]:
-    if not isinstance(value, list):
-        raise _wrong(path, "is a list of steps")
-    return tuple(read_flow(registry, part, (*path, place)) for place, part in enumerate(value))
+def queues_of(flow: Flow) -> Iterator[str]:
+    """The queues that a flow's steps and their callbacks name, once a step."""
+    if isinstance(flow, Signature):
+        yield from queues_in(flow.options)
+        return
+    for part in flow.steps if isinstance(flow, Chain) else flow.members:
+        yield from queues_of(part)
 
 
-def _chain(registry: Registry, value: Any, path: Path) -> Flow:
-    return Chain(_parts(registry, value, path))
-
-
-def _group(registry: Registry, value: Any, path: Path) -> Flow:
-    return Group(_parts(registry, value, path))
-
-
-def _chord(registry: Registry, value: Any, path: Path) -> Flow:
-    if not isinstance(value, dict) or value.keys() != {"group", "callback"}:
-        raise _wrong(path, "has a group and a callback")
-    header = Group(_parts(registry, value["group"], (*path, "group")))
-    return chord(header, read_flow(registry, value["callback"], (*path, "callback")))
-
-
-FORMS: dict[str, Callable[[Registry, Any, Path], Flow]] = {"chain": _chain, "group": _group, "chord": _chord}
+def queues_in(options: Mapping[str, Any]) -> Iterator[str]:
+    """The queues that options name, with those of callbacks."""
+    if "queue" in options:
+        yield options["queue"]
+    for name in CALLBACKS:
+        if name in options:
+            yield from queues_in(options[name].options)
 
 
 def _wrong(path: Path, message: str) -> InvalidBody:

@@ -1,9 +1,10 @@
-"""What happens around every request: its id, its log line, its size limit, and tasks after the answer."""
+"""What happens around every request: its id, its log line, and tasks after the answer."""
 
+import asyncio
 import os
 import re
 import time
-from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from starlette.background import BackgroundTasks
@@ -11,7 +12,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import BodyTooLarge
 from worker.observability.lines import LineLogger
 
 logger = structlog.stdlib.get_logger("embarq.api")
@@ -19,6 +19,9 @@ lines = LineLogger("embarq.api")
 
 REQUEST_ID = "X-Request-ID"
 _ALLOWED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+# The requests that are being served, by their tasks: what the loop is busy with is told from here.
+_served: "dict[asyncio.Task[Any], Scope]" = {}
 
 
 class RequestContext:
@@ -36,7 +39,7 @@ class RequestContext:
         asked = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = asked if _ALLOWED_ID.fullmatch(asked) else os.urandom(16).hex()
         tasks = scope.setdefault("state", {})["after_response"] = BackgroundTasks()
-        started, status = time.perf_counter(), 500
+        started, status, task = time.perf_counter(), 500, asyncio.current_task()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -46,9 +49,12 @@ class RequestContext:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
+            if task is not None:
+                _served[task] = scope
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
+                _served.pop(task, None)  # type: ignore[arg-type]  # None is no key, and nothing is popped
                 duration = round((time.perf_counter() - started) * 1000, 1)
                 known = {"request_id": request_id, "method": scope["method"], "path": scope["path"]}
                 lines.info("request", {**known, "status": status, "ms": duration})
@@ -61,40 +67,15 @@ def after_response(request: Request) -> BackgroundTasks:
     return tasks
 
 
+def request_of(task: "asyncio.Task[Any] | None") -> dict[str, Any]:
+    """The method and path of the request that a task serves, for a log line; from any thread."""
+    scope = None if task is None else _served.get(task)
+    return {} if scope is None else {"method": scope["method"], "path": scope["path"]}
+
+
 async def _run(tasks: BackgroundTasks) -> None:
     for task in tasks.tasks:
         try:
             await task()
         except Exception:
             logger.exception("task after the response failed", task=getattr(task.func, "__name__", repr(task.func)))
-
-
-class BodyLimit:
-    """Refuses bodies over `limit` bytes, by their declared length or while they arrive. Paths in `larger` take more."""
-
-    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int]) -> None:
-        self._app = app
-        self._limit = limit
-        self._larger = larger
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        limit = self._larger.get(scope["path"], self._limit)
-        declared = Headers(scope=scope).get("content-length", "0")
-        too_large = not declared.isdecimal() or int(declared) > limit
-        taken = 0
-
-        async def receive_limited() -> Message:
-            nonlocal taken
-            if too_large:
-                raise BodyTooLarge(limit)
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                raise BodyTooLarge(limit)
-            return message
-
-        await self._app(scope, receive_limited, send)

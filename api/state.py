@@ -5,6 +5,7 @@ from typing import cast
 
 from starlette.requests import Request
 
+from api.known_queues import KnownQueues
 from api.stand_ins import MessageBox
 from jobs.providers import SmsProvider
 from jobs.storage import FileStore
@@ -15,14 +16,16 @@ from worker.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The process's client of the queue, its jobs, database, files, and SMS provider.
+    """The process's client of the queue, its jobs, the queues they may go to, database, files, and SMS provider.
 
-    `contacts` keeps what the contact form got, `boxes` what each stand-in did; `troubles` are the answers that a
-    stand-in is to give next.
+    `largest_job`: bytes that a job in a larger request may take. `contacts` keeps what the contact form got, `boxes` what
+    each stand-in did; `troubles` are the answers that a stand-in is to give next.
     """
 
     client: Client
     registry: Registry
+    queues: KnownQueues
+    largest_job: int
     database: Database
     store: FileStore
     sms: SmsProvider

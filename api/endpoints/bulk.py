@@ -1,58 +1,126 @@
-"""Many jobs in one request."""
+"""Many jobs in one request: counted and measured before they are read, and read one after the other."""
 
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import STATUS, InvalidBody
-from api.json import JsonResponse, read_object
+from api.answers import LARGEST_ANSWER
+from api.errors import BodyTooLarge, InvalidBody, detail_of, problem_records, status_of
+from api.json import InvalidJson, JsonResponse
+from api.known_queues import refused
+from api.pace import Pace
+from api.parts import members
 from api.schemas import NewJobBody, links
-from api.state import shared
+from api.state import Shared, shared
+from worker import wire
 from worker.calls import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
-from worker.options import CALLBACKS, check_client_options
-from worker.registry import Registry
+from worker.handle import JobHandle
+from worker.options import CALLBACKS, MOST_PROBLEMS, check_client_options
 
 MOST_JOBS = 10_000
+SHORTEST_DETAIL = 100
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    jobs: msgspec.Raw
 
 
 async def create_jobs(request: Request) -> Response:
     """`POST /jobs/bulk`: up to 10,000 jobs, each accepted or refused on its own; the answers are in their order."""
-    body = await read_object(request)
-    jobs = body.get("jobs")
-    if not isinstance(jobs, list) or len(jobs) > MOST_JOBS or body.keys() != {"jobs"}:
-        raise InvalidBody([ArgumentProblem(("jobs",), f"is a list of at most {MOST_JOBS} jobs, and all there is")])
-    here = shared(request)
-    read = [_read(here.registry, job) for job in jobs]
+    jobs = split(await request.body())
+    here, pace = shared(request), Pace()
+    allowance = LARGEST_ANSWER // max(1, len(jobs))
+    read: list[Call[Any] | msgspec.Raw] = []
+    for job in jobs:
+        read.append(_read(here, job, allowance))
+        await pace.breathe()
+    await _refuse_unknown_queues(here, read, allowance)
     handles = iter(await here.client.enqueue_many(call for call in read if isinstance(call, Call)))
-    answers: list[dict[str, Any]] = []
-    for each in read:
-        if isinstance(each, Call):
-            handle = next(handles)
-            answers.append({"id": handle.id, "created": handle.created, "links": links(handle.id)})
-        else:
-            answers.append(_refusal(each))
-    accepted = sum("id" in answer for answer in answers)
-    return JsonResponse({"accepted": accepted, "refused": len(answers) - accepted, "jobs": answers}, 202)
+    answers = []
+    for each in _answers(read, handles, allowance):
+        answers.append(each)
+        await pace.breathe()
+    accepted = sum(isinstance(each, Call) for each in read)
+    return JsonResponse({"accepted": accepted, "refused": len(read) - accepted, "jobs": answers}, 202)
 
 
-def _read(registry: Registry, job: Any) -> Call[Any] | EmbarqError:
-    """One job of the list, or why it is refused."""
+def split(body: bytes) -> list[msgspec.Raw]:
+    """The jobs of a bulk, not read yet.
+
+    Raises:
+        InvalidJson: the body is no JSON object.
+        InvalidBody: it has not the one list, or that is too long.
+    """
+    if body.lstrip()[:1] != b"{":
+        raise InvalidJson("the body must be a JSON object")
     try:
-        body = NewJobBody.read(job)
+        jobs = members(msgspec.json.decode(body, type=_Body).jobs, MOST_JOBS)
+    except msgspec.ValidationError:
+        jobs = None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(f"the body is not JSON: {error}") from error
+    if jobs is None:
+        raise InvalidBody([ArgumentProblem(("jobs",), f"is a list of at most {MOST_JOBS} jobs, and all there is")])
+    return jobs
+
+
+def _read(here: Shared, job: msgspec.Raw, allowance: int) -> Call[Any] | msgspec.Raw:
+    """One job of the list, or the answer that refuses it."""
+    try:
+        if len(memoryview(job)) > here.largest_job:
+            raise BodyTooLarge(here.largest_job)
+        body = NewJobBody.read(_decoded(job))
         clash = next((name for name in CALLBACKS if name in body.options), None)
         if clash is not None:
             raise InvalidBody([ArgumentProblem(("options", clash), "is for single jobs and workflows")])
-        return registry.get(body.job).call_with(body.args, check_client_options(body.job, body.options))
-    except (InvalidBody, InvalidArguments, UnknownJob) as error:
-        return error
+        return here.registry.get(body.job).call_with(body.args, check_client_options(body.job, body.options))
+    except (InvalidJson, InvalidBody, InvalidArguments, UnknownJob, BodyTooLarge) as error:
+        return refusal(error, allowance)
 
 
-def _refusal(error: EmbarqError) -> dict[str, Any]:
-    problems = getattr(error, "problems", ())
-    return {
-        "status": STATUS[type(error)].value,
-        "detail": str(error),
-        "errors": [{"pointer": problem.pointer, "detail": problem.message} for problem in problems],
-    }
+def _decoded(job: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(job)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(f"this is not JSON: {error}") from error
+
+
+async def _refuse_unknown_queues(here: Shared, read: list[Call[Any] | msgspec.Raw], allowance: int) -> None:
+    names = {each.options["queue"] for each in read if isinstance(each, Call) and "queue" in each.options}
+    unknown = await here.queues.unknown(names)
+    if not unknown:
+        return
+    for place, each in enumerate(read):
+        if isinstance(each, Call) and each.options.get("queue") in unknown:
+            read[place] = refusal(refused(each.definition.name, each.options["queue"]), allowance)
+
+
+def _answers(
+    read: list[Call[Any] | msgspec.Raw], handles: Iterator[JobHandle[Any]], allowance: int
+) -> Iterator[msgspec.Raw]:
+    for each in read:
+        if isinstance(each, Call):
+            handle = next(handles)
+            record: dict[str, Any] = {"id": handle.id, "created": handle.created}
+            full = wire.dumps(record | {"links": links(handle.id)})
+            yield msgspec.Raw(full if len(full) <= allowance else wire.dumps(record))
+        else:
+            yield each
+
+
+def refusal(error: EmbarqError, allowance: int) -> msgspec.Raw:
+    """The answer for a job that is refused, in about `allowance` bytes: the more jobs, the fewer words for each."""
+    problems = problem_records(getattr(error, "problems", ()))
+    status: HTTPStatus = status_of(error)
+    record = {"status": status.value, "detail": detail_of(error), "errors": problems}
+    for kept in (MOST_PROBLEMS, 5, 1):
+        record["errors"] = problems[:kept]
+        encoded = wire.dumps(record)
+        if len(encoded) <= allowance:
+            return msgspec.Raw(encoded)
+    return msgspec.Raw(wire.dumps(record | {"detail": detail_of(error)[:SHORTEST_DETAIL]}))

@@ -1,12 +1,32 @@
 """Is the process alive, can it serve, does anybody run jobs?"""
 
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.json import JsonResponse
 from api.state import shared
-from worker.database import DatabaseUnavailable, ping
+from worker.client import Client
+from worker.database import Database, DatabaseUnavailable, ping
 from worker.errors import BrokerUnavailable
+
+logger = structlog.stdlib.get_logger("embarq.api")
+
+LONGEST_LOOK = 5.0  # seconds that each server has to answer
+OK, NOT_SET = "ok", "not set"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """How a server is: `ok`, `not set`, or what is wrong with it."""
+
+    state: str
+    warnings: list[str] = field(default_factory=list)
 
 
 async def live(_request: Request) -> Response:
@@ -20,21 +40,40 @@ async def ready(request: Request) -> Response:
     `warnings` tell why Redis may lose jobs.
     """
     here = shared(request)
-    found = {"redis": "ok", "database": "not set"}
-    warnings: list[str] = []
+    redis, database = await asyncio.gather(
+        _in_time("Redis", _redis(here.client)), _in_time("Postgres", _database(here.database))
+    )
+    serves = all(finding.state in {OK, NOT_SET} for finding in (redis, database))
+    record = {"status": "ok" if serves else "unavailable", "redis": redis.state, "database": database.state}
+    return JsonResponse(record | {"warnings": redis.warnings}, 200 if serves else 503)
+
+
+async def _in_time(server: str, look: Coroutine[Any, Any, _Finding]) -> _Finding:
+    """What a look finds, or that the server is not available. A look that hangs is given up without waiting for its
+    end: closing what hangs may hang too."""
+    looking = asyncio.create_task(look)
+    done, _ = await asyncio.wait({looking}, timeout=LONGEST_LOOK)
+    if not done:
+        looking.cancel()
+        looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        logger.warning("server is not ready", server=server, reason=f"no answer within {LONGEST_LOOK} s")
+        return _Finding(f"{server} is not available: no answer within {LONGEST_LOOK:.0f} s")
     try:
-        warnings = (await here.client.inspector.server()).warnings
-    except BrokerUnavailable as error:
-        found["redis"] = str(error)
-    if here.database.is_set:
-        found["database"] = "ok"
-        try:
-            await ping(here.database.engine)
-        except DatabaseUnavailable as error:
-            found["database"] = str(error)
-    serves = all(finding in ("ok", "not set") for finding in found.values())
-    record = {"status": "ok" if serves else "unavailable", **found, "warnings": warnings}
-    return JsonResponse(record, 200 if serves else 503)
+        return looking.result()
+    except (BrokerUnavailable, DatabaseUnavailable) as error:
+        logger.warning("server is not ready", server=server, reason=str(error))
+        return _Finding(f"{server} is not available")
+
+
+async def _redis(client: Client) -> _Finding:
+    return _Finding(OK, (await client.inspector.server()).warnings)
+
+
+async def _database(database: Database) -> _Finding:
+    if not database.is_set:
+        return _Finding(NOT_SET)
+    await ping(database.engine)
+    return _Finding(OK)
 
 
 async def workers(request: Request) -> Response:

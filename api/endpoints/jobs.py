@@ -7,8 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.budget import LONGEST_WAIT
 from api.errors import IdempotencyConflict, InvalidBody
-from api.flows import read_options
+from api.flows import queues_in, read_options
 from api.json import JsonResponse, read_object
 from api.schemas import HistoryQuery, NewJobBody, error_record, job_record, links, progress_record
 from api.state import Shared, shared
@@ -17,8 +18,8 @@ from worker.errors import ArgumentProblem, JobNotFound
 from worker.history.reader import History
 from worker.job import Job
 
-LONGEST_WAIT = 60.0
 POLL_AGAIN_SECONDS = 1
+LONGEST_KEY = 255  # characters of an Idempotency-Key
 
 
 async def create_job(request: Request) -> Response:
@@ -28,12 +29,16 @@ async def create_job(request: Request) -> Response:
     definition = here.registry.get(body.job)
     options = read_options(here.registry, body.job, body.options)
     key = request.headers.get("Idempotency-Key")
-    if key is not None and "id" in options:
+    digest = None if key is None else _digest(key)
+    if digest is not None and "id" in options:
         clash = "an Idempotency-Key makes the id; give one of them"
         raise InvalidBody([ArgumentProblem(("options", "id"), clash)])
-    if key is not None:
-        options["id"] = "key-" + hashlib.sha256(key.encode()).hexdigest()[:40]
+    await here.queues.check(body.job, queues_in(options))
+    if digest is not None:
+        options["id"] = f"key~{digest}"
     call = definition.call_with(body.args, options)
+    if digest is not None and (former := await _former(here, digest, call)) is not None:
+        return JsonResponse(job_record(former), 200, headers=_location(former.id))
     handle = await here.client.enqueue(call)
     if not handle.created:
         return await _existing(here, handle.id, call if key is not None else None)
@@ -46,9 +51,28 @@ async def create_job(request: Request) -> Response:
     return JsonResponse(record, 202, headers=_location(handle.id) | {"Retry-After": str(POLL_AGAIN_SECONDS)})
 
 
+def _digest(key: str) -> str:
+    if not 0 < len(key) <= LONGEST_KEY:
+        raise InvalidBody([ArgumentProblem(("Idempotency-Key",), f"has 1 to {LONGEST_KEY} characters")])
+    return hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+async def _former(here: Shared, digest: str, call: Call[Any]) -> Job | None:
+    """The same call under the id that the release before made of its key."""
+    try:
+        job = await here.client.find(f"key-{digest}")
+    except JobNotFound:
+        return None
+    return job if _is_of(job, call) else None
+
+
+def _is_of(job: Job, call: Call[Any]) -> bool:
+    return (job.job, job.args) == (call.definition.name, dict(call.arguments))
+
+
 async def _existing(here: Shared, job_id: str, same_as: Call[Any] | None) -> Response:
     job = await here.client.find(job_id)
-    if same_as is not None and (job.job, job.args) != (same_as.definition.name, dict(same_as.arguments)):
+    if same_as is not None and not _is_of(job, same_as):
         raise IdempotencyConflict("this Idempotency-Key was used for another job or other arguments")
     return JsonResponse(job_record(job), 200, headers=_location(job_id))
 

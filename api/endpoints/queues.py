@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.errors import UnknownQueue
 from api.json import JsonResponse
 from api.state import shared
 from worker.options import check_options
@@ -19,24 +20,28 @@ async def list_queues(request: Request) -> Response:
 
 async def pause(request: Request) -> Response:
     """`POST /queues/{name}/pause`: no worker takes jobs from it; what runs goes on."""
-    name = _name(request)
+    name = await _name(request)
     await shared(request).client.pause_queue(name)
     return JsonResponse({"queue": name, "paused": True})
 
 
 async def resume(request: Request) -> Response:
     """`POST /queues/{name}/resume`."""
-    name = _name(request)
+    name = await _name(request)
     await shared(request).client.resume_queue(name)
     return JsonResponse({"queue": name, "paused": False})
 
 
 async def purge(request: Request) -> Response:
     """`DELETE /queues/{name}/jobs`: cancels what waits."""
-    name = _name(request)
+    name = await _name(request)
     return JsonResponse({"queue": name, "cancelled": await shared(request).client.purge_queue(name)})
 
 
-def _name(request: Request) -> str:
+async def _name(request: Request) -> str:
+    """The queue of the path; 404 for one that nobody knows, so that asking makes no key in Redis."""
     name: Any = request.path_params["name"]
-    return str(check_options("queue", {"queue": name})["queue"])
+    queue = check_options("queue", {"queue": name})["queue"]
+    if not await shared(request).queues.is_known(queue):
+        raise UnknownQueue(queue)
+    return queue

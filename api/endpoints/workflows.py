@@ -7,25 +7,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.endpoints.jobs import POLL_AGAIN_SECONDS, wait_of
-from api.errors import InvalidBody
-from api.flows import read_callbacks, read_flow
-from api.json import JsonResponse, read_object
+from api.flows import FlowReader, queues_in, queues_of, read_callbacks
+from api.json import JsonResponse
 from api.schemas import BASE, error_record
 from api.state import shared
-from worker.errors import ArgumentProblem
 from worker.workflow_records import Workflow
 from worker.workflows import check_client_workflow_options
 
 
 async def start(request: Request) -> Response:
     """`POST /workflows`: 202, or 200 when one with this id was there already."""
-    body = dict(await read_object(request))
     here = shared(request)
-    options = body.pop("options", {})
-    if not isinstance(options, dict):
-        raise InvalidBody([ArgumentProblem(("options",), "is an object")])
-    flow = read_flow(here.registry, body)
+    flow, options = await FlowReader(here.registry, here.largest_job).read(await request.body())
     checked = check_client_workflow_options({**options, **read_callbacks(here.registry, options)})
+    await here.queues.check("workflow", {*queues_of(flow), *queues_in(checked)})
     handle = await here.client.start(flow, checked)
     own = _links(handle.id)
     headers = {"Location": own["self"], "Retry-After": str(POLL_AGAIN_SECONDS)}

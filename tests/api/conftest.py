@@ -44,7 +44,8 @@ def tables(database_url: str) -> str:
 
 @pytest.fixture
 async def http(settings_for: Callable[..., Settings], redis_url: str, tables: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(REDIS_URL=redis_url, DATABASE_URL=tables)) as opened:
+    # Tests use queues of their own, which nobody declares.
+    async with serving(settings_for(REDIS_URL=redis_url, DATABASE_URL=tables, open_queues=True)) as opened:
         yield opened
 
 

@@ -1,0 +1,75 @@
+"""Which queues a client may name. A name costs every claim of a worker a little, for as long as it is known."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from worker.client import Client
+from worker.errors import ArgumentProblem, InvalidOptions
+from worker.registry import Registry
+from worker.service import Service
+
+HEARD_FOR = 5.0  # seconds that what workers say of themselves is believed
+DEFAULT = "default"
+
+
+def declared_queues(registry: Registry, routes: Iterable[tuple[str, str]], served: tuple[str, ...]) -> frozenset[str]:
+    """The queues that the code and the settings name: of jobs and their schedules, of routes, and of workers."""
+    names = {DEFAULT, *(definition.queue for definition in registry), *(queue for _, queue in routes)}
+    names |= {str(record.options["queue"]) for record in registry.schedules if "queue" in record.options}
+    return frozenset(names | set(Service.read(served).queues))
+
+
+class KnownQueues:
+    """Those that are declared, and those that a live worker serves by name; with `is_open`, any."""
+
+    def __init__(self, client: Client, declared: frozenset[str], *, is_open: bool) -> None:
+        self._client = client
+        self._declared = declared
+        self._is_open = is_open
+        self._served: frozenset[str] = frozenset()
+        self._heard_at = -HEARD_FOR
+        self._asking = asyncio.Lock()
+
+    async def unknown(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of the names that nobody knows. Workers are asked only where a name is not declared.
+
+        Raises:
+            BrokerUnavailable: Redis did not say which workers there are.
+        """
+        strange = frozenset() if self._is_open else frozenset(names) - self._declared
+        return strange - await self._heard() if strange else strange
+
+    async def check(self, job: str, names: Iterable[str]) -> None:
+        """Let a call go to queues that are known.
+
+        Raises:
+            InvalidOptions: one is not.
+            BrokerUnavailable: Redis did not say which workers there are.
+        """
+        unknown = await self.unknown(names)
+        if unknown:
+            raise refused(job, min(unknown))
+
+    async def is_known(self, name: str) -> bool:
+        """Whether a queue may be paused, resumed or purged: also one that only plain arq clients use."""
+        if not await self.unknown([name]):
+            return True
+        return any(record.queue == name for record in await self._client.queues())
+
+    async def _heard(self) -> frozenset[str]:
+        async with self._asking:
+            if time.monotonic() - self._heard_at >= HEARD_FOR:
+                workers = await self._client.workers()
+                self._served = frozenset(queue for worker in workers for queue in worker.queues)
+                self._heard_at = time.monotonic()
+            return self._served
+
+
+def refused(job: str, queue: str) -> InvalidOptions:
+    """The error of a call into a queue that nobody knows."""
+    message = (
+        f"there is no queue {queue!r}: no job declares it and no worker serves it; start a worker with -Q {queue}, "
+        "or set EMBARQ_OPEN_QUEUES=1"
+    )
+    return InvalidOptions(job, [ArgumentProblem(("options", "queue"), message)])

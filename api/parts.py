@@ -1,0 +1,40 @@
+"""JSON taken apart before it is read: how many members a list has, and how large each is, is known before anything is
+made of them.
+
+Sixteen megabytes of `1,1,1` are eight million objects once they are read, and reading them cannot be interrupted; to
+find where members begin and end takes a thirtieth of the time, and no memory.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+NOTHING = msgspec.Raw(b"")
+# Structs of so many fields take lists of up to so many members. The first that fits is used: each is made whole.
+SIZES = (16, 1000, 10_000, 50_000)
+
+
+@lru_cache
+def _decoder(size: int) -> "msgspec.json.Decoder[Any]":
+    """Reads a list as a struct whose fields are its members, unread. It stops where there is one too many."""
+    fields = [(f"member_{number}", msgspec.Raw, NOTHING) for number in range(size)]
+    members = msgspec.defstruct("Members", fields, array_like=True, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(members)
+
+
+def is_list(value: msgspec.Raw) -> bool:
+    """Whether this JSON value is a list."""
+    return bytes(memoryview(value)[:1]) == b"["
+
+
+def members(value: msgspec.Raw, most: int) -> list[msgspec.Raw] | None:
+    """The members of a list of JSON values, as they are written; None if there are more than `most`, 50,000 at most."""
+    for size in SIZES:
+        try:
+            found = msgspec.structs.astuple(_decoder(size).decode(value))
+        except msgspec.ValidationError:
+            continue
+        listed = [member for member in found if member is not NOTHING]
+        return listed if len(listed) <= most else None
+    return None
