@@ -18,6 +18,7 @@ from worker.database import DatabaseNotSet, DatabaseUnavailable
 from worker.errors import (
     ArgumentProblem,
     BrokerUnavailable,
+    CallRefused,
     EmbarqError,
     InvalidArguments,
     InvalidOptions,
@@ -95,6 +96,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     NotSerializable: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidArguments: HTTPStatus.UNPROCESSABLE_ENTITY,
+    CallRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidOptions: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidBody: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import InvalidBody
 from jobs.emails import Address
 from jobs.lookups import Id
 from jobs.messaging import PhoneNumber
-from worker.errors import ArgumentProblem
 from worker.history.reader import MOST, Query
 from worker.job import Job, JobError, Progress, State, Try
+from worker.options import LONGEST_NAME, Moment, problems
 
 BASE = "/api/v1"
 
@@ -30,13 +30,13 @@ class Body(BaseModel):
         try:
             return cls.model_validate(body)
         except ValidationError as error:
-            raise InvalidBody([ArgumentProblem(tuple(e["loc"]), e["msg"]) for e in error.errors()]) from error
+            raise InvalidBody(problems(error)) from error
 
 
 class NewJobBody(Body):
     """`POST /jobs`."""
 
-    job: Annotated[str, Field(min_length=1, max_length=200)]
+    job: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     args: dict[str, Any] = {}
     options: dict[str, Any] = {}
 
@@ -53,9 +53,9 @@ class HistoryQuery(Body):
     queue: Words | None = None
     tag: Words | None = None
     text: Words | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    cursor: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    cursor: Annotated[str, Field(max_length=5000)] | None = None
     limit: Annotated[int, Field(ge=1, le=MOST)] = 50
 
     def query(self) -> Query:

@@ -18,8 +18,8 @@ from worker.registry import Registry
 class Shared:
     """The process's client of the queue, its jobs, the queues they may go to, database, files, and SMS provider.
 
-    `largest_job`: bytes that a job in a larger request may take. `contacts` keeps what the contact form got, `boxes` what
-    each stand-in did; `troubles` are the answers that a stand-in is to give next.
+    `largest_job`: bytes that a job in a larger request may take. `contacts` keeps what the contact form got, `boxes`
+    what each stand-in did; `troubles` are the answers that a stand-in is to give next.
     """
 
     client: Client

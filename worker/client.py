@@ -32,13 +32,14 @@ from worker.packing import new_id, pack, pack_workflow
 from worker.signature import Signature
 from worker.waiting import Reason, reasons
 from worker.workflow_records import Workflow, WorkflowState, read_workflow
-from worker.workflows import Flow, WorkflowOptions, compile_graph
+from worker.workflows import Flow, WorkflowOptions, compile_graph, signatures
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 ENQUEUE_PAUSES = (0.05, 0.25)
 BULK = 1000
+LARGE_FLOW = 200  # steps; a flow with more is packed in a thread, while others have the loop
 CANCELLED_KEPT_MS = 3_600_000
 RECHECK = 1.0  # plain arq workers announce no end
 
@@ -123,8 +124,8 @@ class Client(ArqCalls):
             InvalidWorkflow: it is empty, too large, or a step cannot be placed.
             InvalidArguments: a step's arguments do not fit its job.
         """
-        graph = compile_graph(flow, options.get("on_success"), options.get("on_error"))
-        new = pack_workflow(graph, options)
+        is_large = next(itertools.islice(signatures(flow), LARGE_FLOW, None), None) is not None
+        new = await asyncio.to_thread(_pack_flow, flow, options) if is_large else _pack_flow(flow, options)
         return WorkflowHandle(new.id, self, created=await self._start(new))
 
     async def _start(self, new: NewWorkflow) -> bool:
@@ -269,6 +270,10 @@ async def _another_look(ended: asyncio.Event, deadline: float | None) -> bool:
             await ended.wait()
             ended.clear()
     return True
+
+
+def _pack_flow(flow: Flow, options: WorkflowOptions) -> NewWorkflow:
+    return pack_workflow(compile_graph(flow, options.get("on_success"), options.get("on_error")), options)
 
 
 def _pack_alone(call: Call[Any]) -> NewJob:

@@ -85,7 +85,7 @@ class Startable:
             BrokerUnavailable: Redis did not answer; the same id may be tried again.
         """
         flow = cast("Flow", self)
-        first = next(_signatures(flow), None)
+        first = next(signatures(flow), None)
         if first is None:
             raise _invalid("it has no job")
         producer: Starter = first.definition.registry.producer
@@ -109,12 +109,13 @@ class Group(Startable):
 Flow = Signature[Any] | Chain | Group
 
 
-def _signatures(flow: Flow) -> Iterator[Signature[Any]]:
+def signatures(flow: Flow) -> Iterator[Signature[Any]]:
+    """The jobs of a flow, without callbacks, in their order."""
     if isinstance(flow, Signature):
         yield flow
         return
     for part in flow.steps if isinstance(flow, Chain) else flow.members:
-        yield from _signatures(part)
+        yield from signatures(part)
 
 
 def chain(*steps: Flow) -> Chain:

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answers import fitting
 from api.budget import LONGEST_WAIT
 from api.errors import IdempotencyConflict, InvalidBody
 from api.flows import queues_in, read_options
@@ -15,7 +16,7 @@ from api.schemas import HistoryQuery, NewJobBody, error_record, job_record, link
 from api.state import Shared, shared
 from worker.calls import Call
 from worker.errors import ArgumentProblem, JobNotFound
-from worker.history.reader import History
+from worker.history.reader import History, cursor_of
 from worker.job import Job
 
 POLL_AGAIN_SECONDS = 1
@@ -124,7 +125,9 @@ async def list_jobs(request: Request) -> Response:
     """`GET /jobs`: ended jobs from the history, newest end first, by what they have in common."""
     asked = HistoryQuery.read(dict(request.query_params))
     page = await History(shared(request).database.engine).list(asked.query())
-    return JsonResponse({"jobs": [job_record(job) for job in page.jobs], "next": page.following})
+    records, all_fit = await fitting(map(job_record, page.jobs))
+    following = page.following if all_fit else cursor_of(page.jobs[len(records) - 1])
+    return JsonResponse({"jobs": records, "next": following})
 
 
 async def _find(request: Request) -> Job:

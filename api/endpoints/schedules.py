@@ -5,11 +5,17 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answers import fitting
+from api.flows import queues_in
 from api.json import JsonResponse, read_object
 from api.schemas import BASE, links
 from api.state import shared
+from worker.errors import ArgumentProblem, InvalidSchedule
+from worker.options import check_client_options
 from worker.scheduler import Scheduler
 from worker.schedules import Schedule, make_record
+
+MOST_SCHEDULES = 10_000
 
 
 def _scheduler(request: Request) -> Scheduler:
@@ -18,14 +24,22 @@ def _scheduler(request: Request) -> Scheduler:
 
 
 async def list_schedules(request: Request) -> Response:
-    """`GET /schedules`: all, with last and next runs."""
-    return JsonResponse({"schedules": [_record(each) for each in await _scheduler(request).list()]})
+    """`GET /schedules`: all by name, with last and next runs; `next` is for `?after=` where they do not fit."""
+    after = request.query_params.get("after", "")
+    found = [each for each in await _scheduler(request).list() if each.record.name > after]
+    records, all_fit = await fitting(map(_record, found))
+    following = None if all_fit else found[len(records) - 1].record.name
+    return JsonResponse({"schedules": records, "next": following})
 
 
 async def create(request: Request) -> Response:
     """`POST /schedules`: 201; 409 when another schedule has the name; 404 when the job is unknown."""
-    body = await read_object(request)
-    found = await _scheduler(request).create(make_record({**body, "declared": False}))
+    body, here = await read_object(request), shared(request)
+    record = make_record({**body, "declared": False})
+    await here.queues.check(record.job, queues_in(check_client_options(record.job, record.options)))
+    if await here.client.schedules.count() >= MOST_SCHEDULES:
+        raise InvalidSchedule([ArgumentProblem((), f"there are {MOST_SCHEDULES} schedules; drop some first")])
+    found = await _scheduler(request).create(record)
     return JsonResponse(_record(found), 201, headers={"Location": f"{BASE}/schedules/{found.record.name}"})
 
 

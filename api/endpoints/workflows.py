@@ -1,17 +1,20 @@
 """Workflows: start, look up, cancel, retry."""
 
-from dataclasses import asdict
+import re
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answers import fitting
 from api.endpoints.jobs import POLL_AGAIN_SECONDS, wait_of
+from api.errors import InvalidBody
 from api.flows import FlowReader, queues_in, queues_of, read_callbacks
 from api.json import JsonResponse
 from api.schemas import BASE, error_record
 from api.state import shared
-from worker.workflow_records import Workflow
+from worker.errors import ArgumentProblem
+from worker.workflow_records import Step, Workflow
 from worker.workflows import check_client_workflow_options
 
 
@@ -28,10 +31,27 @@ async def start(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
-    """`GET /workflows/{id}`, held with `?wait=` until it has ended or the seconds are over."""
-    workflow_id = request.path_params["id"]
+    """`GET /workflows/{id}`, held with `?wait=` until it has ended or the seconds are over.
+
+    `next_step` is for `?after=`, where its steps do not fit.
+    """
+    workflow_id, after = request.path_params["id"], _after(request)
     workflow = await shared(request).client.wait_for_workflow(workflow_id, wait_of(request))
-    return JsonResponse(_record(workflow))
+    steps = [step for step in workflow.steps if step.node > after]
+    records, all_fit = await fitting(map(_step, steps))
+    following = None if all_fit else steps[len(records) - 1].node
+    return JsonResponse(_record(workflow) | {"steps": records, "next_step": following})
+
+
+def _after(request: Request) -> int:
+    text = request.query_params.get("after", "-1")
+    if not re.fullmatch(r"-1|\d{1,9}", text):
+        raise InvalidBody([ArgumentProblem(("after",), "is the number of a step")])
+    return int(text)
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {"node": step.node, "state": step.state, "job_id": step.job_id, "job": step.job, "then": step.then}
 
 
 async def cancel(request: Request) -> Response:
@@ -58,7 +78,6 @@ def _record(workflow: Workflow) -> dict[str, Any]:
         "result": workflow.result,
         "error": error_record(workflow.error),
         "failed": workflow.failed,
-        "steps": [asdict(step) for step in workflow.steps],
         "links": _links(workflow.id),
     }
 

@@ -9,7 +9,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from worker import wire
-from worker.broker import scripts
+from worker.broker import keys, scripts
 from worker.broker.broker import NewJob
 from worker.broker.pool import unavailable_when_away
 from worker.job import from_ms, to_ms
@@ -64,6 +64,11 @@ class Schedules:
     async def drop(self, name: str) -> bool:
         """Forget it; False when there is none."""
         return await self._change("drop", [(name, "", "")])
+
+    async def count(self) -> int:
+        """How many there are."""
+        with unavailable_when_away():
+            return int(await self._redis.hlen(keys.SCHEDULES))  # type: ignore[misc]  # redis-py's stub says int or awaitable
 
     async def now(self) -> datetime:
         """The time by Redis' clock."""

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Row, Select, Text, and_, case, cast, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import unavailable_when_away
 from worker.errors import EmbarqError, JobNotFound
 from worker.history.tables import jobs_table, tries_table
 from worker.job import Job, Priority, Progress, State, Try, read_error
+from worker.options import EARLIEST, LATEST
 
 MOST = 200
+SHOWN = 4096  # bytes of a value that a page shows whole
+SHOWN_OF_ERROR = 1000  # characters of the message
 
 
 class InvalidCursor(EmbarqError):
@@ -41,7 +44,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Jobs, newest end first, and the cursor of the next page if there is one. They come without their tries."""
+    """Jobs, newest end first, and the cursor of the next page if there is one. They come without their tries; arguments
+    and results over 4 kB as `{"cut": bytes}`, errors as large without their traceback."""
 
     jobs: tuple[Job, ...]
     following: str | None
@@ -84,14 +88,40 @@ class History:
         with unavailable_when_away():
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(statement(query, limit + 1))).all()
-        following = _cursor(rows[limit - 1]) if len(rows) > limit else None
-        return Page(tuple(_job(row) for row in rows[:limit]), following)
+        jobs = tuple(_job(row) for row in rows[:limit])
+        return Page(jobs, cursor_of(jobs[-1]) if len(rows) > limit else None)
 
 
 def statement(query: Query, limit: int) -> Select[*tuple[Any, ...]]:
     """What is asked of the database."""
     newest_first = (jobs_table.c.finished_at.desc(), jobs_table.c.id.desc())
-    return select(jobs_table).where(*_conditions(query)).order_by(*newest_first).limit(limit)
+    cut = {"args": _cut, "result": _cut, "error": _cut_error, "progress": _cut_progress}
+    columns = [cut[each.name](each).label(each.name) if each.name in cut else each for each in jobs_table.c]
+    return select(*columns).where(*_conditions(query)).order_by(*newest_first).limit(limit)
+
+
+def _cut(column: Column[Any]) -> ColumnElement[Any]:
+    """A value, or how large it is: by what it takes in the table first, which needs no look at it, then by its text."""
+    stored, written = func.pg_column_size(column), func.octet_length(cast(column, Text))
+    return case(
+        (stored > SHOWN, func.jsonb_build_object("cut", stored)),
+        (written > SHOWN, func.jsonb_build_object("cut", written)),
+        else_=column,
+    )
+
+
+def _cut_error(column: Column[Any]) -> ColumnElement[Any]:
+    kind, message = (func.left(column.op("->>")(name), SHOWN_OF_ERROR) for name in ("type", "message"))
+    return case((_is_large(column), func.jsonb_build_object("type", kind, "message", message)), else_=column)
+
+
+def _cut_progress(column: Column[Any]) -> ColumnElement[Any]:
+    numbers = func.jsonb_build_object("c", column.op("->")("c"), "t", column.op("->")("t"))
+    return case((_is_large(column), numbers), else_=column)
+
+
+def _is_large(column: Column[Any]) -> ColumnElement[bool]:
+    return func.octet_length(cast(column, Text)) > SHOWN
 
 
 def _conditions(query: Query) -> list[ColumnElement[bool]]:
@@ -117,8 +147,10 @@ def _conditions(query: Query) -> list[ColumnElement[bool]]:
     return found
 
 
-def _cursor(row: Row[Any]) -> str:
-    return base64.urlsafe_b64encode(f"{row.finished_at.isoformat()} {row.id}".encode()).decode()
+def cursor_of(job: Job) -> str:
+    """The cursor of a page that ends with this job."""
+    at = "" if job.finished_at is None else job.finished_at.isoformat()
+    return base64.urlsafe_b64encode(f"{at} {job.id}".encode()).decode()
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
@@ -127,7 +159,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         at = datetime.fromisoformat(text_at)
     except ValueError:
         raise InvalidCursor(f"{cursor!r} is not a cursor") from None
-    if at.tzinfo is None or "\0" in job_id:
+    if at.tzinfo is None or not EARLIEST <= at < LATEST or "\0" in job_id:
         raise InvalidCursor(f"{cursor!r} is not a cursor")
     return _utc(at), job_id
 
