@@ -74,9 +74,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[Lifespan]:
-        async with _open(settings) as shared, watching(settings.loop_blocked, request_of):
+        async with _open(settings) as shared:
             keep_heap()
-            yield {"shared": shared}
+            async with watching(settings.loop_blocked, request_of):
+                yield {"shared": shared}
 
     larger = dict.fromkeys(MANY_JOBS, settings.max_body * MANY_TIMES_LARGER)
     return Starlette(
