@@ -156,11 +156,13 @@ def detail_of(error: Exception) -> str:
     return outage or shortened(str(error), LONGEST_DETAIL)
 
 
-def _known(_request: Request, error: Exception) -> Response:
-    status = status_of(error)
+def _known(request: Request, error: Exception) -> Response:
+    status, detail = status_of(error), detail_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        logger.warning("request not served", reason=str(error))
-    answer = problem(status, detail_of(error), getattr(error, "problems", ()))
+        logger.warning("request not served", path=request.url.path, reason=str(error))
+    if isinstance(error, DatabaseUnavailable) and not request.state.shared.database.is_set:
+        detail = str(error)
+    answer = problem(status, detail, getattr(error, "problems", ()))
     if isinstance(error, BodyTooSlow):
         answer.headers["Connection"] = "close"
     return answer

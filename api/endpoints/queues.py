@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answers import fitting
 from api.errors import UnknownQueue
 from api.json import JsonResponse
 from api.state import shared
@@ -13,9 +14,11 @@ from worker.options import check_options
 
 
 async def list_queues(request: Request) -> Response:
-    """`GET /queues`: every queue that was ever used."""
-    records = [asdict(record) for record in await shared(request).client.queues()]
-    return JsonResponse({"queues": records})
+    """`GET /queues`: every queue that was ever used, by name; `next` is for `?after=` where they do not fit."""
+    after = request.query_params.get("after", "")
+    found = [record for record in await shared(request).client.queues() if record.queue > after]
+    records, all_fit = await fitting(map(asdict, found))
+    return JsonResponse({"queues": records, "next": None if all_fit else found[len(records) - 1].queue})
 
 
 async def pause(request: Request) -> Response:
