@@ -94,9 +94,9 @@ def test_a_jobs_names_are_bounded(registry: Registry, declared: dict[str, Any]) 
 
 def test_delays_of_retries_and_limits_are_bounded() -> None:
     for delay in (math.nan, math.inf, 1e300):
-        with pytest.raises(ValueError, match="ten years"):
+        with pytest.raises(ValueError, match="delay"):
             Retry(delay=delay)
-        with pytest.raises(ValueError, match="ten years"):
+        with pytest.raises(ValueError, match="delay"):
             RetryPolicy(delay=delay)
     with pytest.raises(DefinitionError):
         RateLimit("1/99999999999d")
