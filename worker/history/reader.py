@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, Text, and_, case, cast, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import unavailable_when_away
@@ -95,12 +95,14 @@ class History:
 def statement(query: Query, limit: int) -> Select[*tuple[Any, ...]]:
     """What is asked of the database."""
     newest_first = (jobs_table.c.finished_at.desc(), jobs_table.c.id.desc())
+    rows = select(jobs_table).where(*_conditions(query)).order_by(*newest_first).limit(limit)
+    page = rows.subquery("page").c  # so that only the page's values are looked at
     cut = {"args": _cut, "result": _cut, "error": _cut_error, "progress": _cut_progress}
-    columns = [cut[each.name](each).label(each.name) if each.name in cut else each for each in jobs_table.c]
-    return select(*columns).where(*_conditions(query)).order_by(*newest_first).limit(limit)
+    columns = [cut[each.name](each).label(each.name) if each.name in cut else each for each in page]
+    return select(*columns).order_by(page.finished_at.desc(), page.id.desc())
 
 
-def _cut(column: Column[Any]) -> ColumnElement[Any]:
+def _cut(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """A value, or how large it is: by what it takes in the table first, which needs no look at it, then by its text."""
     stored, written = func.pg_column_size(column), func.octet_length(cast(column, Text))
     return case(
@@ -110,17 +112,17 @@ def _cut(column: Column[Any]) -> ColumnElement[Any]:
     )
 
 
-def _cut_error(column: Column[Any]) -> ColumnElement[Any]:
+def _cut_error(column: ColumnElement[Any]) -> ColumnElement[Any]:
     kind, message = (func.left(column.op("->>")(name), SHOWN_OF_ERROR) for name in ("type", "message"))
     return case((_is_large(column), func.jsonb_build_object("type", kind, "message", message)), else_=column)
 
 
-def _cut_progress(column: Column[Any]) -> ColumnElement[Any]:
+def _cut_progress(column: ColumnElement[Any]) -> ColumnElement[Any]:
     numbers = func.jsonb_build_object("c", column.op("->")("c"), "t", column.op("->")("t"))
     return case((_is_large(column), numbers), else_=column)
 
 
-def _is_large(column: Column[Any]) -> ColumnElement[bool]:
+def _is_large(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return func.octet_length(cast(column, Text)) > SHOWN
 
 
