@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from api.pace import Pace
+from api.turns import Turns
 from worker import wire
 
 LARGEST_ANSWER = 8 * 1024 * 1024
@@ -14,12 +14,12 @@ LARGEST_PAGE = LARGEST_ANSWER - 64 * 1024  # of the records in it
 
 async def fitting(records: Iterable[dict[str, Any]]) -> tuple[list[msgspec.Raw], bool]:
     """As many records as fit into an answer, encoded, the first one in any case; and whether these are all."""
-    pace, found, size = Pace(), list[msgspec.Raw](), 0
+    turns, found, size = Turns(), list[msgspec.Raw](), 0
     for record in records:
         encoded = wire.dumps(record)
         size += len(encoded) + 1
         if found and size > LARGEST_PAGE:
             return found, False
         found.append(msgspec.Raw(encoded))
-        await pace.breathe()
+        await turns.give_way()
     return found, True

@@ -23,6 +23,7 @@ from jobs.providers import PROVIDER_TIMEOUT, SmsProvider
 from jobs.resources import open_store
 from jobs.seed import seed_development
 from settings import LogFormat, Settings, load_settings
+from worker.broker.inspect import Inspector
 from worker.client import Client
 from worker.connections import REQUESTS
 from worker.database import Database
@@ -145,6 +146,7 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
         raise EmbarqError("REDIS_URL is not set; `embarq dev` starts a private Redis")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify))
+        client.inspector = Inspector(client, unread=True)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
         database = await stack.enter_async_context(Database.open(settings.database_url, patience=REQUESTS))
         declared = declared_queues(registry, settings.routes, settings.queues)

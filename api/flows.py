@@ -12,8 +12,8 @@ import msgspec
 
 from api.errors import BodyTooLarge, InvalidBody
 from api.json import InvalidJson
-from api.pace import Pace
 from api.parts import NOTHING, is_list, members
+from api.turns import Turns
 from worker.errors import ArgumentProblem
 from worker.options import CALLBACKS, EnqueueOptions, check_client_options
 from worker.registry import Registry
@@ -50,7 +50,7 @@ class FlowReader:
         self._registry = registry
         self._largest = largest
         self._room = MOST_NODES
-        self._pace = Pace()
+        self._turns = Turns()
 
     async def read(self, body: bytes) -> tuple[Flow, dict[str, Any]]:
         """The flow of a request, and the options of the workflow.
@@ -72,7 +72,7 @@ class FlowReader:
     async def _flow(self, form: _Form, path: Path, depth: int) -> Flow:
         if depth > DEEPEST:
             raise _wrong(path, f"is nested deeper than {DEEPEST} levels")
-        await self._pace.breathe()
+        await self._turns.give_way()
         given = [name for name in form.__struct_fields__ if getattr(form, name) is not NOTHING]
         name = next((name for name in FORMS if name in given), None)
         if name is None:

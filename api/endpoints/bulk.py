@@ -12,10 +12,10 @@ from api.answers import LARGEST_ANSWER
 from api.errors import BodyTooLarge, InvalidBody, detail_of, problem_records, status_of
 from api.json import InvalidJson, JsonResponse
 from api.known_queues import refused
-from api.pace import Pace
 from api.parts import members
 from api.schemas import NewJobBody, links
 from api.state import Shared, shared
+from api.turns import Turns
 from worker import wire
 from worker.calls import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
@@ -33,18 +33,18 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 async def create_jobs(request: Request) -> Response:
     """`POST /jobs/bulk`: up to 10,000 jobs, each accepted or refused on its own; the answers are in their order."""
     jobs = split(await request.body())
-    here, pace = shared(request), Pace()
+    here, turns = shared(request), Turns()
     allowance = LARGEST_ANSWER // max(1, len(jobs))
     read: list[Call[Any] | msgspec.Raw] = []
     for job in jobs:
         read.append(_read(here, job, allowance))
-        await pace.breathe()
+        await turns.give_way()
     await _refuse_unknown_queues(here, read, allowance)
     handles = iter(await here.client.enqueue_many(call for call in read if isinstance(call, Call)))
     answers = []
     for each in _answers(read, handles, allowance):
         answers.append(each)
-        await pace.breathe()
+        await turns.give_way()
     accepted = sum(isinstance(each, Call) for each in read)
     return JsonResponse({"accepted": accepted, "refused": len(read) - accepted, "jobs": answers}, 202)
 

@@ -139,7 +139,7 @@ async def _find(request: Request) -> Job:
     except JobNotFound:
         if not here.database.is_set:
             raise
-    return await History(here.database.engine).find(job_id)
+    return await History(here.database.engine, unread=True).find(job_id)
 
 
 def wait_of(request: Request) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from tests.support import eventually, free_port, start_embarq
+from worker import Client
+from worker.broker import keys
 
 MEGABYTE = 1024 * 1024
 SLOWEST = 0.3  # seconds; it is a tenth of that where nothing else runs
@@ -44,13 +46,20 @@ class Served:
                 self.asked += 1
                 await asyncio.sleep(0.005)
 
+    async def get(self, path: str) -> httpx.Response:
+        """The answer, while another client asks for signs of life."""
+        return await self._ask(httpx.get, path, {})
+
     async def post(self, path: str, body: bytes) -> httpx.Response:
         """The answer, while another client asks for signs of life."""
+        return await self._ask(httpx.post, path, {"content": body})
+
+    async def _ask(self, ask: Callable[..., httpx.Response], path: str, more: dict[str, Any]) -> httpx.Response:
         self._stop.clear()
         self.slowest, self.most_memory, self.asked = 0.0, 0, 0
         watching = asyncio.create_task(self._watch())
         try:  # in a thread, so that what sending costs here is not taken for what serving costs there
-            return await asyncio.to_thread(httpx.post, self.base_url + path, content=body, timeout=60)
+            return await asyncio.to_thread(ask, self.base_url + path, timeout=60, **more)
         finally:
             self._stop.set()
             await watching
@@ -92,6 +101,18 @@ def wrong_jobs(count: int, size: int) -> bytes:
     numbers = ["not a number"] * (size // 16)
     job = {"job": "send_bulk_messages", "args": {"message": "x", "numbers": numbers, "more": 1}}
     return json.dumps({"jobs": [job] * count}).encode()
+
+
+async def test_a_large_result_is_passed_on_and_harms_nobody(api: Served, client: Client) -> None:
+    value = [{"a": 1, "b": "x"}] * 600_000
+    record = {"t": 1, "f": "echo", "a": [], "k": {"value": 1}, "et": 1, "s": True, "st": 1, "ft": 2, "r": value}
+    await client.set(keys.RESULT + "large", json.dumps(record))
+    answer = await api.get("/api/v1/jobs/large")
+    assert answer.json()["result"] == value
+    assert api.slowest < SLOWEST, (api.slowest, api.asked)
+    assert (await api.get("/api/v1/jobs/large/progress")).json()["state"] == "succeeded"
+    assert api.slowest < SLOWEST, (api.slowest, api.asked)
+    await client.delete(keys.RESULT + "large")
 
 
 def one_wrong_job() -> bytes:

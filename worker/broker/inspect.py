@@ -113,9 +113,13 @@ class _Waiting:
 
 
 class Inspector:
-    """Looks things up in Redis. Every method raises `BrokerUnavailable` when Redis cannot serve it."""
+    """Looks things up in Redis. Every method raises `BrokerUnavailable` when Redis cannot serve it.
 
-    def __init__(self, redis: Redis) -> None:
+    `unread`: results of jobs stay as they are written, as `msgspec.Raw`, for those who only pass them on.
+    """
+
+    def __init__(self, redis: Redis, *, unread: bool = False) -> None:
+        self._kind: type[wire.Result] = wire.UnreadResult if unread else wire.Result
         self._redis = redis
 
     async def find(self, job_id: str) -> Job:
@@ -129,7 +133,7 @@ class Inspector:
         now, result, payload, lease, tries, due, queue, run, progress, history = answer
         past = tuple(_try(record) for record in _readable(history, wire.TryRecord))
         if result:
-            return _ended(job_id, result, past)
+            return _ended(job_id, result, past, self._kind)
         if not payload:
             raise JobNotFound(job_id)
         latest = _progress(next(iter(_readable([progress], wire.ProgressRecord)), None))
@@ -246,14 +250,15 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
     )
 
 
-def _ended(job_id: str, data: bytes, past: tuple[Try, ...]) -> Job:
+def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Result]) -> Job:
     try:
-        record = wire.loads(data, wire.Result)
+        record = wire.loads(data, kind)
+        failure = record.notice if record.success else _read(record.result)
     except MalformedPayload as problem:
         return _unreadable(job_id, str(problem))
     queue, priority = keys.parse_queue_key(record.queue)
     state = State(record.state) if record.state else (State.SUCCEEDED if record.success else State.FAILED)
-    error = read_error(record.notice if record.success else record.result)
+    error = read_error(failure)
     started = from_ms(record.started_ms) if record.started_ms else None
     finished = from_ms(record.finished_ms)
     last = (Try(record.tries, state, started, finished, record.worker, error),) if started else ()
@@ -277,6 +282,10 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...]) -> Job:
         workflow_id=record.options.workflow,
         history=past + last,
     )
+
+
+def _read(value: Any) -> Any:
+    return wire.loads(bytes(value), object) if isinstance(value, msgspec.Raw) else value
 
 
 def _unreadable(job_id: str, reason: str) -> Job:

@@ -2,10 +2,11 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -52,10 +53,14 @@ class Page:
 
 
 class History:
-    """Every method raises `DatabaseUnavailable` when Postgres cannot serve it."""
+    """Every method raises `DatabaseUnavailable` when Postgres cannot serve it.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    `unread`: the result of a job that is found stays as it is written, as `msgspec.Raw`, for those who only pass it on.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, unread: bool = False) -> None:
         self._engine = engine
+        self._unread = unread
 
     async def find(self, job_id: str) -> Job:
         """The job of this id that ended last, with its tries.
@@ -66,7 +71,9 @@ class History:
         if "\0" in job_id:  # which no column may hold
             raise JobNotFound(job_id)
         table, tries = jobs_table, tries_table
-        newest = select(table).where(table.c.id == job_id).order_by(table.c.enqueued_at.desc()).limit(1)
+        result = cast(table.c.result, Text).label("result") if self._unread else table.c.result
+        columns = [result if column is table.c.result else column for column in table.c]
+        newest = select(*columns).where(table.c.id == job_id).order_by(table.c.enqueued_at.desc()).limit(1)
         with unavailable_when_away():
             async with self._engine.connect() as connection:
                 row = (await connection.execute(newest)).first()
@@ -74,7 +81,9 @@ class History:
                     raise JobNotFound(job_id)
                 own = and_(tries.c.job_id == job_id, tries.c.enqueued_at == row.enqueued_at)
                 past = (await connection.execute(select(tries).where(own).order_by(tries.c.number))).all()
-        return _job(row, past)
+        found = _job(row, past)
+        is_read = not self._unread or found.result is None
+        return found if is_read else replace(found, result=msgspec.Raw(found.result.encode()))
 
     async def list(self, query: Query) -> Page:
         """A page of jobs.
