@@ -16,6 +16,7 @@ from api.errors import HANDLERS
 from api.known_queues import KnownQueues, declared_queues
 from api.mail_catcher import MailCatcher, catching_mail
 from api.middleware import RequestContext, request_of
+from api.parts import prepare
 from api.schemas import BASE
 from api.stand_ins import MessageBox
 from api.state import Shared
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     discover(settings.jobs, registry)
     registry.route(settings.routes)
+    prepare()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[Lifespan]:

@@ -23,6 +23,12 @@ def _decoder(size: int) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(members)
 
 
+def prepare() -> None:
+    """Make what reads lists, which takes a tenth of a second, before there are requests that would wait for it."""
+    for size in SIZES:
+        _decoder(size)
+
+
 def is_list(value: msgspec.Raw) -> bool:
     """Whether this JSON value is a list."""
     return bytes(memoryview(value)[:1]) == b"["

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -66,8 +66,9 @@ async def watching(blocked_after: float, describe: Describe) -> AsyncIterator[Lo
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.wait(blocked_after / 10):
-            watch.look()
+        with suppress(RuntimeError):  # the loop was closed without leaving the block
+            while not stop.wait(blocked_after / 10):
+                watch.look()
 
     thread = threading.Thread(target=work, name="loop-watch", daemon=True)
     thread.start()
