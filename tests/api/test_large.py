@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,20 +74,26 @@ class Served:
         return [line for line in lines if "the event loop is blocked" in line and "path=" in line]
 
 
-@pytest.fixture
-async def api(redis_url: str, tmp_path: Path) -> AsyncIterator[Served]:
-    port = free_port()
+@pytest.fixture(scope="module")
+def address(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, Path]]:
+    folder, port = tmp_path_factory.mktemp("api"), free_port()
     process = start_embarq(
         "api",
-        log=tmp_path / "log",
+        log=folder / "log",
         REDIS_URL=redis_url,
         PORT=str(port),
         EMBARQ_MAIL_PORT=str(free_port()),
-        EMBARQ_DATA_DIR=str(tmp_path),
+        EMBARQ_DATA_DIR=str(folder),
         EMBARQ_LOOP_BLOCKED="0.25",
     )
-    base_url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=base_url) as http:
+    yield f"http://127.0.0.1:{port}", process.pid, folder / "log"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+async def api(address: tuple[str, int, Path]) -> Served:
+    async with httpx.AsyncClient(base_url=address[0]) as http:
 
         async def lives() -> bool:
             try:
@@ -96,9 +102,7 @@ async def api(redis_url: str, tmp_path: Path) -> AsyncIterator[Served]:
                 return False
 
         await eventually(lives, 30)
-    yield Served(base_url, process.pid, tmp_path / "log")
-    process.terminate()
-    await asyncio.to_thread(process.wait)
+    return Served(*address)
 
 
 def wrong_jobs(count: int, size: int) -> bytes:
