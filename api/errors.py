@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from sqlalchemy import exc as sqlalchemy_errors
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -116,8 +115,6 @@ OUTAGES: dict[type[Exception], str] = {
     BrokerUnavailable: "Redis is not available; try again",
     DatabaseUnavailable: "Postgres is not available; try again",
 }
-# Classes of SQLSTATE that mean that the server, or the way to it, is at fault: connection, resources, intervention.
-AWAY_STATES = ("08", "53", "57")
 
 
 def problem(status: HTTPStatus, detail: str, errors: Sequence[ArgumentProblem] = ()) -> ProblemResponse:
@@ -157,28 +154,13 @@ def detail_of(error: Exception) -> str:
 
 
 def _known(request: Request, error: Exception) -> Response:
-    status, detail = status_of(error), detail_of(error)
+    status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request not served", path=request.url.path, reason=str(error))
-    if isinstance(error, DatabaseUnavailable) and not request.state.shared.database.is_set:
-        detail = str(error)
-    answer = problem(status, detail, getattr(error, "problems", ()))
+    answer = problem(status, detail_of(error), getattr(error, "problems", ()))
     if isinstance(error, BodyTooSlow):
         answer.headers["Connection"] = "close"
     return answer
-
-
-def _away(request: Request, error: Exception) -> Response:
-    """Postgres, or another server that was asked for this request, did not answer."""
-    return _known(request, DatabaseUnavailable(str(error)))
-
-
-def _database(request: Request, error: Exception) -> Response:
-    assert isinstance(error, sqlalchemy_errors.DBAPIError)  # noqa: S101  # the table below says so
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    if error.connection_invalidated or state.startswith(AWAY_STATES):
-        return _away(request, error)
-    return _unexpected(request, error)
 
 
 def _disconnected(_request: Request, _error: Exception) -> Response:
@@ -202,16 +184,5 @@ HANDLERS: dict[Any, ExceptionHandler] = {
     **dict.fromkeys(STATUS, _known),
     HTTPException: _http,
     ClientDisconnect: _disconnected,
-    sqlalchemy_errors.DBAPIError: _database,
-    **dict.fromkeys(
-        (
-            sqlalchemy_errors.OperationalError,
-            sqlalchemy_errors.InterfaceError,
-            sqlalchemy_errors.TimeoutError,
-            ConnectionError,
-            TimeoutError,
-        ),
-        _away,
-    ),
     Exception: _unexpected,
 }
