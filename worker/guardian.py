@@ -12,17 +12,16 @@ How a worker ends that is told to stop while its loop is blocked: `worker.watchd
 
 import asyncio
 import contextlib
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from worker.broker.lease import LeaseKeeper
+from worker.loop_watch import LoopWatch
 from worker.renewing import Renewing
 from worker.run import Run
 
@@ -33,7 +32,6 @@ TICK = 0.05
 LONGEST_MARGIN = 1.0
 ENDS_WITHIN = 1.0
 BLOCKED_AFTER = 1.0
-FRAMES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,13 @@ class Watch:
 
 
 class Guardian:
-    """Runs beside the loop that creates it, between `start` and `stop`. `blockages` counts blocked loops."""
+    """Runs beside the loop that creates it, between `start` and `stop`."""
 
     def __init__(self, keeper: LeaseKeeper, lease: float, watch: Watch) -> None:
         self._lease = lease
         self._watch = watch
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
+        self._loop_watch = LoopWatch(BLOCKED_AFTER, self._describe)
         self._renewing = Renewing(
             keeper,
             lease,
@@ -63,9 +61,11 @@ class Guardian:
         self._stop = threading.Event()
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._work, name="guardian", daemon=True)
-        self._beat_at = time.monotonic()
-        self._reported = False
-        self.blockages = 0
+
+    @property
+    def blockages(self) -> int:
+        """How often the loop stood still."""
+        return self._loop_watch.blockages
 
     def start(self) -> None:
         """Begin."""
@@ -83,7 +83,7 @@ class Guardian:
     def _work(self) -> None:
         while not self._stop.wait(min(TICK, self._lease / 20)):
             try:
-                self._watch_loop()
+                self._loop_watch.look()
                 self._watch_leases()
             except Exception:
                 if self._loop.is_closed():
@@ -102,28 +102,7 @@ class Guardian:
     def _tell(self, callback: Callable[[T], None], news: T) -> None:
         self._loop.call_soon_threadsafe(callback, news)
 
-    def _watch_loop(self) -> None:
-        blocked = time.monotonic() - self._beat_at
-        if blocked < BLOCKED_AFTER:
-            self._reported = False
-            self._loop.call_soon_threadsafe(self._beat)
-        elif not self._reported:  # a beat is on its way, and comes when the loop moves again
-            self._reported = True
-            self.blockages += 1
-            self._report(blocked)
-
-    def _beat(self) -> None:
-        self._beat_at = time.monotonic()
-
-    def _report(self, blocked: float) -> None:
-        task = asyncio.current_task(self._loop)
+    def _describe(self, task: "asyncio.Task[Any] | None") -> dict[str, Any]:
+        """Whose task the loop is in."""
         run = next((run for run in self._watch.runs() if run.task is task), None)
-        frame = sys._current_frames().get(self._loop_thread)
-        stack = "".join(traceback.format_stack(frame)[-FRAMES_SHOWN:]) if frame else ""
-        logger.error(
-            "the event loop is blocked",
-            seconds=round(blocked, 1),
-            job=run.context.job if run else None,
-            job_id=run.claimed.id if run else None,
-            stack=stack,
-        )
+        return {"job": run.context.job if run else None, "job_id": run.claimed.id if run else None}

@@ -23,7 +23,7 @@ async def test_job_that_blocks_the_loop_keeps_its_lease_and_is_reported(kit: Kit
         return len(starts)
 
     handle = await kit.enqueue(block)
-    with logged("embarq.guardian") as lines:
+    with logged("embarq.loop") as lines:
         async with kit.worker(lease=3):
             await freed.wait()  # a command of this loop that is under way meanwhile would time out
             assert await handle.result(timeout=15) == 1
