@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -10,10 +11,11 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from worker.arq_calls import ArqCalls
-from worker.batches import Batches
+from worker.batches import Batches, send_apart
 from worker.broker.broker import Broker, Cancelled, NewJob, Placed
+from worker.broker.budget import Budget
 from worker.broker.ends import Ends
-from worker.broker.graphs import Graphs, NewWorkflow
+from worker.broker.graphs import Graphs
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.pool import make_pool, thread_client
 from worker.broker.timetable import Schedules
@@ -37,37 +39,42 @@ from worker.workflows import Flow, WorkflowOptions, compile_graph, signatures
 R = TypeVar("R")
 T = TypeVar("T")
 
-ENQUEUE_PAUSES = (0.05, 0.25)
 BULK = 1000
 LARGE_FLOW = 200  # steps; a flow with more is packed in a thread, while others have the loop
 CANCELLED_KEPT_MS = 3_600_000
 RECHECK = 1.0  # plain arq workers announce no end
+LAST_LOOK = 0.5  # seconds that a look may take when the time of who waits is over
 
 
 class Client(ArqCalls):
     """A connection pool to the queue.
 
-    All methods of its own raise `BrokerUnavailable` when Redis does not answer. Whatever queues something tries three
-    times under the same id first, so a job is queued once however often the connection is cut.
+    All methods of its own raise `BrokerUnavailable` when Redis has not answered within the budget. Whatever queues
+    something tries three times under the same id in it, so a job is queued once however often the connection is cut.
     """
 
-    def __init__(self, url: str, *, size: int = 50, verify_tls: bool = True) -> None:
+    def __init__(self, url: str, *, size: int = 50, verify_tls: bool = True, budget: float = 5.0) -> None:
+        """`size`: connections at most. `budget`: seconds for each question to Redis, all its tries together; what takes
+        several, as a large workflow, has as much for each."""
         pool = make_pool(url, size=size, verify_tls=verify_tls)
         super().__init__(pool)
         self.broker = Broker(self)
-        self.graphs = Graphs(self)
+        self._budget = Budget(budget)
+        self.graphs = Graphs(self, self._budget)
         self.schedules = Schedules(self)
         self.inspector = Inspector(self)
         self.connections = pool
         self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
         self._ends = Ends(pool)
-        self.batches = Batches(self._enqueue)
+        self.batches = Batches(self._enqueue, budget)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, size: int = 50, verify_tls: bool = True) -> AsyncIterator[Self]:
+    async def open(
+        cls, url: str, *, size: int = 50, verify_tls: bool = True, budget: float = 5.0
+    ) -> AsyncIterator[Self]:
         """A client that connects when it is first used, and closes its connections on leaving."""
-        client = cls(url, size=size, verify_tls=verify_tls)
+        client = cls(url, size=size, verify_tls=verify_tls, budget=budget)
         try:
             yield client
         finally:
@@ -88,34 +95,42 @@ class Client(ArqCalls):
         """A job with callbacks is a small workflow, whose id is the job's."""
         signature: Signature[R] = Signature(call.definition, (), call.arguments, call.options, immutable=True)
         new = pack_workflow(compile_graph(signature), {}, single=call.options.get("id") or new_id())
-        return JobHandle(new.id, self, created=await self._start(new))
+        return JobHandle(new.id, self, created=await self.graphs.start(new))
 
     async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """Queue many calls, a thousand a round trip; handles in the order of the calls.
 
-        Each thousand is queued whole or not at all. Calls with ids of their own may be given again after an error.
+        Calls with ids of their own may be given again after an error.
 
         Raises:
             InvalidOptions: a call has callbacks; these take a workflow.
-            BrokerUnavailable: Redis did not answer; what came before that thousand is queued.
+            BrokerUnavailable: Redis did not answer; what came before that thousand is queued, of it all or nothing.
+            Exception: Redis refused a call; the first such one is named in a note. All others of its thousand are
+                queued, and what came before, but nothing behind.
         """
         handles: list[JobHandle[R]] = []
-        sent: asyncio.Task[list[Placed]] | None = None
+        sent: asyncio.Task[list[JobHandle[R]]] | None = None
         remaining = iter(calls)
         while jobs := [_pack_alone(call) for call in itertools.islice(remaining, BULK)]:
             if sent is not None:  # one thousand is packed while the one before is on its way
-                handles += self._handles(await sent)
-            sent = asyncio.create_task(self._enqueue(jobs))
+                handles += await sent
+            sent = asyncio.create_task(self._enqueue_together(jobs))
             await asyncio.sleep(0)
         if sent is not None:
-            handles += self._handles(await sent)
+            handles += await sent
         return handles
 
-    def _handles(self, placed: Iterable[Placed]) -> list[JobHandle[Any]]:
-        return [JobHandle(job_id, self, created=created) for job_id, created in placed]
+    async def _enqueue_together(self, jobs: Sequence[NewJob]) -> list[JobHandle[R]]:
+        handles: list[JobHandle[R]] = []
+        for job, outcome in zip(jobs, await send_apart(self._enqueue, jobs), strict=True):
+            if isinstance(outcome, Exception):
+                outcome.add_note(f"refused: the job {job.id!r}")
+                raise outcome
+            handles.append(JobHandle(outcome.id, self, created=outcome.created))
+        return handles
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
-        return await _persist(lambda: self.broker.enqueue(jobs))
+        return await self._budget.persist(lambda: self.broker.enqueue(jobs))
 
     async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
         """Start a workflow; the handle's `created` is False when its id was taken already.
@@ -126,10 +141,7 @@ class Client(ArqCalls):
         """
         is_large = next(itertools.islice(signatures(flow), LARGE_FLOW, None), None) is not None
         new = await asyncio.to_thread(_pack_flow, flow, options) if is_large else _pack_flow(flow, options)
-        return WorkflowHandle(new.id, self, created=await self._start(new))
-
-    async def _start(self, new: NewWorkflow) -> bool:
-        return await _persist(lambda: self.graphs.start(new))
+        return WorkflowHandle(new.id, self, created=await self.graphs.start(new))
 
     async def workflow(self, workflow_id: str) -> Workflow:
         """A workflow with the state of each of its nodes, and its result once it succeeded.
@@ -147,15 +159,19 @@ class Client(ArqCalls):
 
     async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
         """A workflow once it has ended, or as it is after `timeout` seconds; raises as `workflow`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        async with self._ends.watch(workflow_id) as ended:
-            while True:
-                workflow = await self.workflow(workflow_id)
-                if workflow.state.ended or not await _another_look(ended, deadline):
-                    return workflow
+
+        async def look() -> WorkflowState:
+            state = await self.graphs.state(workflow_id)
+            if state is None:
+                raise WorkflowNotFound(workflow_id)
+            return WorkflowState(state)
+
+        await self._wait(workflow_id, timeout, look, lambda state: state.ended)
+        return await self.workflow(workflow_id)
 
     async def cancel_workflow(self, workflow_id: str) -> None:
-        """Cancel all of a workflow that has not ended: what waits at once, what runs within seconds.
+        """Cancel all of a workflow that has not ended: what waits at once, what runs within seconds. It may be
+        asked for again after an error.
 
         Raises:
             WorkflowNotFound: there is none, or it is no longer kept.
@@ -165,10 +181,11 @@ class Client(ArqCalls):
         if answer == "unknown":
             raise WorkflowNotFound(workflow_id)
         if answer == "ended":
-            raise WorkflowEnded(workflow_id, (await self.workflow(workflow_id)).state)
+            raise WorkflowEnded(workflow_id, await self.graphs.state(workflow_id) or "forgotten")
 
     async def retry_workflow(self, workflow_id: str) -> None:
-        """Let a workflow that failed or was cancelled go on from there: what ended well keeps its results.
+        """Let a workflow that failed or was cancelled go on from there: what ended well keeps its results. It may be
+        asked for again after an error.
 
         Raises:
             WorkflowNotFound: there is none, or it is no longer kept.
@@ -186,20 +203,37 @@ class Client(ArqCalls):
         Raises:
             JobNotFound: there is none, or its result is no longer kept.
         """
-        return await self.inspector.find(job_id)
+        return await self._budget.persist(lambda: self.inspector.find(job_id))
 
     async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
         """The job once it has ended, or as it is after `timeout` seconds (None: wait for ever).
 
         Raises:
             JobNotFound: there is none, or its result is no longer kept.
+            BrokerUnavailable: it could not be looked up, at the latest half a second after `timeout`; `Overloaded` when
+                too many wait in this process.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        async with self._ends.watch(job_id) as ended:
+        return await self._wait(job_id, timeout, lambda: self.inspector.find(job_id), lambda job: job.state.ended)
+
+    async def _wait(
+        self, name: str, timeout: float | None, look: Callable[[], Awaitable[T]], has_ended: Callable[[T], bool]
+    ) -> T:
+        """Look again and again until the end, or the end of the time; then what was seen last counts."""
+        if timeout is not None and timeout <= 0:
+            return await self._budget.persist(look)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        seen: T | None = None
+        with self._ends.watch(name) as news:
             while True:
-                job = await self.find(job_id)
-                if job.state.ended or not await _another_look(ended, deadline):
-                    return job
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    seen = await self._budget.persist(look, min(self._budget.seconds, left + LAST_LOOK))
+                except BrokerUnavailable:
+                    if seen is None or time.monotonic() < deadline:
+                        raise
+                    return seen
+                if has_ended(seen) or not await _another_look(news, deadline):
+                    return seen
 
     async def cancel(self, job_id: str) -> State:
         """Cancel a job: one that waits is cancelled at once, one that runs is told, and ends within seconds.
@@ -210,12 +244,15 @@ class Client(ArqCalls):
             JobNotFound: there is none, or its result is no longer kept.
             JobEnded: it is too late.
         """
-        job = await self.find(job_id)
+        return await self._budget.ask(lambda: self._cancel(job_id))
+
+    async def _cancel(self, job_id: str) -> State:
+        job = await self.inspector.find(job_id)
         answer = await self.broker.cancel(job_id, CANCELLED_KEPT_MS)
         if answer is Cancelled.UNKNOWN:
             raise JobNotFound(job_id)
         if answer is Cancelled.ENDED:
-            raise JobEnded(job_id, job.state if job.state.ended else (await self.find(job_id)).state)
+            raise JobEnded(job_id, job.state if job.state.ended else (await self.inspector.find(job_id)).state)
         return State.CANCELLED if answer is Cancelled.CANCELLED else State.RUNNING
 
     async def why(self, job_id: str) -> list[Reason]:
@@ -224,51 +261,45 @@ class Client(ArqCalls):
         Raises:
             JobNotFound: there is none, or its result is no longer kept.
         """
+        return await self._budget.persist(lambda: self._why(job_id))
+
+    async def _why(self, job_id: str) -> list[Reason]:
         facts = await self.inspector.why(job_id)
         if facts.job is None and facts.workflow is None:
-            await self.find(job_id)
-        return reasons(facts, await self.workers())
+            await self.inspector.find(job_id)
+        return reasons(facts, await self.inspector.workers())
 
     async def pause_queue(self, queue: str) -> bool:
         """Let no worker take jobs from a queue until `resume_queue`; False when it was paused already."""
-        return await self.broker.pause(queue)
+        return await self._budget.persist(lambda: self.broker.pause(queue))
 
     async def resume_queue(self, queue: str) -> bool:
         """Let workers take jobs again; False when it was not paused."""
-        return await self.broker.pause(queue, resume=True)
+        return await self._budget.persist(lambda: self.broker.pause(queue, resume=True))
 
     async def purge_queue(self, queue: str) -> int:
-        """Cancel all jobs that wait in a queue, also deferred ones; how many there were."""
+        """Cancel all jobs that wait in a queue, also deferred ones; how many there were. It takes as long as they are
+        many; each slice of them has its time."""
         return await self.broker.purge(queue, CANCELLED_KEPT_MS)
 
     async def queues(self) -> Sequence[QueueRecord]:
         """Every queue that was ever used, with its length and latency."""
-        return await self.inspector.queues()
+        return await self._budget.persist(self.inspector.queues)
 
     async def workers(self) -> Sequence[WorkerRecord]:
         """The workers whose heartbeat is fresh."""
-        return await self.inspector.workers()
+        return await self._budget.persist(self.inspector.workers)
 
 
-async def _persist(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while Redis is away, three times in all; what is asked must be safe to repeat."""
-    for pause in ENQUEUE_PAUSES:
-        try:
-            return await ask()
-        except BrokerUnavailable:
-            await asyncio.sleep(pause)
-    return await ask()
-
-
-async def _another_look(ended: asyncio.Event, deadline: float | None) -> bool:
+async def _another_look(news: asyncio.Event, deadline: float) -> bool:
     """Wait for news of an end; False when the time is over."""
-    left = RECHECK if deadline is None else min(RECHECK, deadline - time.monotonic())
+    left = min(RECHECK, deadline - time.monotonic())
     if left <= 0:
         return False
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(left):
-            await ended.wait()
-            ended.clear()
+            await news.wait()
+    news.clear()
     return True
 
 

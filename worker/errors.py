@@ -130,6 +130,10 @@ class ResourceUnavailable(EmbarqError):
     """
 
 
+class Overloaded(BrokerUnavailable):
+    """This process waits for Redis with as much as it may already; what was asked may be tried again."""
+
+
 class LeaseLost(EmbarqError):
     """This try may not act for its job any more: another worker may have started it again."""
 

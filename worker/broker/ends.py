@@ -1,88 +1,114 @@
 """Waiting for jobs to end without polling: one subscription a process, shared by all who wait."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from worker.broker import keys
-from worker.broker.pool import Pool, blocking_connection, unavailable_when_away
+from worker.broker.pool import Pool, QuickConnection, blocking_pool
+from worker.errors import Overloaded
 
 RECONNECT_DELAY = 0.5
+PING_EVERY = 2.0  # seconds without a message; another such pause without an answer, and the connection is given up
+CHANNELS_AT_ONCE = 500
+MOST_WAITERS = 10_000
 
 
 class Ends:
-    """Tells who waits for a job that it has ended. Opens its connection when the first one waits.
+    """Tells who waits for a job that it has ended. Connects when the first one waits, and keeps the connection.
 
-    A waiter must look the job up once it has subscribed, and again when it is told: messages carry nothing.
+    A waiter looks the job up at once, and again whenever it is told: messages carry nothing. It never waits for Redis
+    here: subscriptions are written by the way, and one task reads all answers.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._pubsub: PubSub | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._lock = asyncio.Lock()
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._count = 0
+        self._connection: QuickConnection | None = None
+        self._listener: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the job ends, and also when messages may have been missed."""
-        event = asyncio.Event()
-        channel = keys.DONE + job_id
-        async with self._lock:
-            self._waiters[channel].add(event)
-            if len(self._waiters[channel]) == 1:
-                with unavailable_when_away():
-                    await self._subscribe(channel)
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._count
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the job ends, when its end would be heard of from now on, and when messages may
+        have been missed.
+
+        Raises:
+            Overloaded: as many wait as may.
+        """
+        if self._count >= MOST_WAITERS:
+            raise Overloaded(f"{self._count} wait for ends of jobs already")
+        event, channel = asyncio.Event(), keys.DONE + job_id
+        self._count += 1
+        self._waiters.setdefault(channel, set()).add(event)
+        if len(self._waiters[channel]) == 1:
+            self._post("SUBSCRIBE", channel)
         try:
             yield event
         finally:
+            self._count -= 1
             self._waiters[channel].discard(event)
             if not self._waiters[channel]:
                 del self._waiters[channel]
-                await asyncio.shield(self._unsubscribe(channel))
+                self._post("UNSUBSCRIBE", channel)
 
     async def close(self) -> None:
         """End the subscription."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        if self._pubsub is not None:
-            pubsub, self._pubsub = self._pubsub, None
-            await pubsub.aclose()
-            await pubsub.connection_pool.disconnect()
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
 
-    async def _subscribe(self, channel: str) -> None:
-        if self._pubsub is None:
-            self._pubsub = blocking_connection(self._pool).pubsub(ignore_subscribe_messages=True)
-        await self._pubsub.subscribe(channel)
-        if self._reader is None:
-            self._reader = asyncio.create_task(self._read(), name="job ends")
+    def _post(self, command: str, channel: str) -> None:
+        if self._connection is not None:
+            self._connection.post(command, channel)
+        elif self._listener is None:
+            self._listener = asyncio.create_task(self._listen(), name="job ends")
 
-    async def _unsubscribe(self, channel: str) -> None:
-        async with self._lock:
-            if channel not in self._waiters and self._pubsub is not None:
-                try:
-                    await self._pubsub.unsubscribe(channel)
-                except (RedisError, OSError):
-                    return  # the connection is gone, and the subscription with it
+    async def _listen(self) -> None:
+        """Pass messages on until nobody waits any more and the connection is gone."""
+        while self._waiters:
+            with contextlib.suppress(RedisError, OSError):
+                await self._hear()
+            for channel in list(self._waiters):  # messages may have been missed: everybody looks for himself
+                self._tell(channel)
+            await asyncio.sleep(RECONNECT_DELAY)
+        self._listener = None
 
-    async def _read(self) -> None:
-        """Pass messages on for ever; after a lost connection everybody looks for himself."""
-        while self._pubsub is not None:
-            try:
-                message = await self._pubsub.get_message(timeout=None)
-                if message is not None and message["type"] == "message":
-                    self._tell(message["channel"].decode())
-            except RuntimeError:
-                await asyncio.sleep(RECONNECT_DELAY)  # nothing is subscribed at the moment
-            except (RedisError, OSError):
-                for channel in list(self._waiters):
-                    self._tell(channel)
-                await asyncio.sleep(RECONNECT_DELAY)
+    async def _hear(self) -> None:
+        pool = blocking_pool(self._pool)
+        connection = await pool.get_connection()
+        try:
+            self._connection = connection
+            channels = list(self._waiters)
+            for start in range(0, len(channels), CHANNELS_AT_ONCE):
+                connection.post("SUBSCRIBE", *channels[start : start + CHANNELS_AT_ONCE])
+            is_asked = False
+            while not connection.is_stale:
+                message = await connection.read_response(timeout=PING_EVERY)
+                if message is not None:
+                    is_asked = False
+                    self._take(message)
+                elif is_asked:
+                    return  # the other side is gone without a word
+                else:
+                    is_asked = True
+                    connection.post("PING")
+        finally:
+            self._connection = None
+            await connection.disconnect()
+
+    def _take(self, message: Any) -> None:
+        if isinstance(message, list) and message[0] in (b"message", b"subscribe"):
+            self._tell(message[1].decode())
 
     def _tell(self, channel: str) -> None:
         for event in self._waiters.get(channel, ()):

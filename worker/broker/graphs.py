@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from worker import wire
 from worker.broker import keys, scripts
+from worker.broker.budget import Budget
 from worker.broker.pool import unavailable_when_away
 
 CANCELLED_KEPT_MS = 3_600_000
@@ -66,8 +67,9 @@ _NODE = msgspec.json.Decoder(NodeRecord)
 class Graphs:
     """Every method raises `BrokerUnavailable` when Redis cannot serve it."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, budget: Budget) -> None:
         self._redis = redis
+        self._budget = budget
 
     async def start(self, new: NewWorkflow) -> bool:
         """Start a workflow, once; False when its id is taken. Safe to repeat with the same nonce."""
@@ -94,6 +96,11 @@ class Graphs:
             for number, record, state in zip(nodes[::3], nodes[1::3], nodes[2::3], strict=True)
         }
         return FoundWorkflow(dict(zip(texts[::2], texts[1::2], strict=True)), dict(sorted(found.items())))
+
+    async def state(self, workflow_id: str) -> str | None:
+        """Its state alone, if there is one."""
+        answer: bytes | None = await self._run(scripts.WORKFLOW_STATE, workflow_id)
+        return None if answer is None else answer.decode()
 
     async def cancel(self, workflow_id: str) -> str:
         """Cancel it; `cancelled`, `ended` or `unknown`."""

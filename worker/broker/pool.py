@@ -1,8 +1,11 @@
-"""Connections to Redis: how they are made from a URL, and which of redis-py's errors mean `unavailable`."""
+"""Connections to Redis: how they are made from a URL, when they are made anew, which of redis-py's errors mean
+`unavailable`. What is used of redis-py's internals is guarded by a test."""
 
 import asyncio
 import contextlib
+import math
 import ssl
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +20,17 @@ from redis.typing import EncodableT
 from worker.errors import BrokerUnavailable
 
 # Answers of a server that lives but cannot do its work: its disk is full, it has too few replicas, a script runs.
-AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "READONLY", "LOADING")
+AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "READONLY", "LOADING", "MASTERDOWN")
+
+# Answers of a server that is not, or soon will not be, the one that the URL's name leads to: it was demoted, it lost
+# its primary, or its replicas went over to another.
+DEMOTED_CODES = ("READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS")
 
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
+BLOCKING_TIMEOUT = 15.0  # for the answer to a command that blocks for up to ten seconds
+SILENCE = 1.0
+EPOCH_AT_LEAST = 0.1  # seconds: while a name still leads to a demoted server, no storm of connections
 
 AWAY = (
     errors.ConnectionError,  # with BusyLoadingError
@@ -34,9 +44,79 @@ AWAY = (
 )
 
 
+def says_demoted(error: BaseException) -> bool:
+    """Whether an answer says that another server is to be talked to."""
+    return isinstance(error, errors.ReadOnlyError | errors.MasterDownError) or (
+        isinstance(error, errors.ResponseError) and str(error).startswith(DEMOTED_CODES)
+    )
+
+
+class Epoch:
+    """Counts how often the server behind a URL turned out not to be the one to talk to: it was demoted, or it fell
+    silent. A connection that was made before is not used again: the next one goes to whatever the name leads to then.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._ended_at = -math.inf
+
+    def end(self, number: int) -> None:
+        """A connection that was made in the epoch of this number must not be used any more, nor any other of it."""
+        now = time.monotonic()
+        if number == self.number and now >= self._ended_at + EPOCH_AT_LEAST:
+            self.number += 1
+            self._ended_at = now
+
+
 class QuickConnection(AbstractConnection):
     """Does what redis-py 5 does for every command, in less time, and without `asyncio.wait_for`, which on Python 3.11
     swallows a cancellation that comes as it ends."""
+
+    epoch = Epoch()  # of a connection that no pool of ours made
+    made_in = 0
+    silence = math.inf  # seconds without an answer that make all connections suspect
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a command may be sent: connected, in this epoch, and not closed by the other side."""
+        return self._reader is not None and not self.is_stale and not self._reader.at_eof()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it may lead to another server than a new connection would."""
+        return self.made_in != self.epoch.number
+
+    async def connect(self) -> None:
+        """Connect, if it is not."""
+        if not self.is_connected:
+            self.made_in = self.epoch.number
+            await super().connect()  # type: ignore[no-untyped-call]  # redis-py's
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """Close at once: what it may still hold is of use to nobody, and a peer that hangs is not waited for."""
+        self._parser.on_disconnect()
+        writer, self._writer, self._reader = self._writer, None, None
+        if writer is not None:
+            writer.transport.abort()
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer to a command. One that says that the server was demoted, or none for long, ends the epoch."""
+        asked_at = time.monotonic()
+        try:
+            return await super().read_response(*args, **kwargs)
+        except errors.ResponseError as error:
+            if says_demoted(error):
+                self.epoch.end(self.made_in)
+            raise
+        except (errors.TimeoutError, asyncio.CancelledError):
+            if time.monotonic() > asked_at + self.silence:
+                self.epoch.end(self.made_in)
+            raise
+
+    def post(self, *args: EncodableT) -> None:
+        """Write a command without waiting. Nothing happens on a lost connection: whoever reads from it finds out."""
+        if self._writer is not None and not self._writer.transport.is_closing():
+            self._writer.writelines(self.pack_command(*args))
 
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         """A command as bytes; names of two words and values of other types go redis-py's way."""
@@ -49,7 +129,7 @@ class QuickConnection(AbstractConnection):
         """Write a command. What the socket does not take stays with the transport: the wait for the answer, which has a
         time limit, covers it."""
         if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]  # redis-py's
+            await self.connect()
         writer = self._writer
         if writer is None or writer.transport.is_closing():
             await self.disconnect(nowait=True)
@@ -80,44 +160,77 @@ CONNECTIONS = {"redis": QuickTcpConnection, "rediss": QuickTlsConnection, "unix"
 
 
 class Pool(ConnectionPool):
-    """At most `max_connections` at once; who comes later waits up to `timeout` seconds. What redis-py's blocking pool
-    does with a lock, a timer and an event for every command, only where somebody has to wait."""
+    """At most `max_connections` at once; who comes later waits. What redis-py's blocking pool does with a lock, a timer
+    and an event for every command, only where somebody has to wait. `timeout`, in seconds, bounds the wait for a
+    connection that is free, and connected."""
 
-    def __init__(self, *, max_connections: int, timeout: float, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        timeout: float,
+        epoch: Epoch | None = None,
+        silence: float = SILENCE,
+        **options: Any,
+    ) -> None:
+        """Pools that share an `epoch` leave a server together; `silence`, in seconds, of one connection ends it."""
         super().__init__(max_connections=max_connections, **options)
         self._free = asyncio.Semaphore(max_connections)
         self._timeout = timeout
+        self._silence = silence
+        self.epoch = epoch or Epoch()
 
-    async def get_connection(self, *_: object, **__: object) -> AbstractConnection:
+    def make_connection(self) -> QuickConnection:
+        """A new connection, not connected yet."""
+        connection: QuickConnection = super().make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        connection.epoch, connection.silence = self.epoch, self._silence
+        return connection
+
+    async def get_connection(self, *_: object, **__: object) -> QuickConnection:
         """A connection that is ready for a command.
 
         Raises:
             redis.exceptions.ConnectionError: the server is away, or no connection came free in time.
         """
-        if self._free.locked():
-            await self._wait()
-        else:
+        if not self._free.locked():
             await self._free.acquire()
-        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]  # redis-py's
+            connection = self._take()
+            if connection.is_ready:
+                return connection
+            await self.release(connection)
         try:
-            await self.ensure_connection(connection)
+            async with asyncio.timeout(self._timeout):
+                return await self._connected()
+        except TimeoutError as error:
+            raise errors.ConnectionError(f"no connection came free within {self._timeout} s") from error
+
+    def _take(self) -> QuickConnection:
+        connection: QuickConnection = self.get_available_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        return connection
+
+    async def _connected(self) -> QuickConnection:
+        """Wait for a connection, and make it anew where it is not ready."""
+        await self._free.acquire()
+        connection = self._take()
+        try:
+            if not connection.is_ready:
+                await connection.disconnect()
+                await connection.connect()
         except BaseException:
+            await connection.disconnect()
             await self.release(connection)
             raise
         return connection
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._free.acquire()
-        except TimeoutError as error:
-            raise errors.ConnectionError(f"no connection came free within {self._timeout} s") from error
-
     async def release(self, connection: AbstractConnection) -> None:
-        """Give a connection back."""
+        """Give a connection back. With one of an earlier epoch all that are idle are closed."""
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
         self._free.release()
+        if isinstance(connection, QuickConnection) and connection.is_stale:
+            for idle in self._available_connections:
+                if isinstance(idle, QuickConnection) and idle.is_stale:
+                    await idle.disconnect()
 
 
 def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> Pool:
@@ -131,9 +244,38 @@ def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> Pool:
     return pool
 
 
+class ThreadConnection(redis.connection.AbstractConnection):
+    """For a thread: closed when the server turns out to be demoted, so that the next command goes to another."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer to a command."""
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[no-untyped-call]  # redis-py's
+        except errors.ResponseError as error:
+            if says_demoted(error):
+                self.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
+            raise
+
+
+class ThreadTcpConnection(ThreadConnection, redis.Connection):
+    """Over TCP."""
+
+
+class ThreadTlsConnection(ThreadConnection, redis.SSLConnection):
+    """Over TLS."""
+
+
+class ThreadSocketConnection(ThreadConnection, redis.UnixDomainSocketConnection):
+    """Over a socket of this machine."""
+
+
+THREAD_CONNECTIONS = {"redis": ThreadTcpConnection, "rediss": ThreadTlsConnection, "unix": ThreadSocketConnection}
+
+
 def thread_client(url: str, *, timeout: float, verify_tls: bool = True) -> redis.Redis:
     """A client for one thread; `timeout`, in seconds, bounds every command."""
-    client: redis.Redis = redis.Redis.from_url(url, max_connections=1, **_options(url, timeout, verify_tls))
+    options = _options(url, timeout, verify_tls) | {"connection_class": THREAD_CONNECTIONS[url.partition(":")[0]]}
+    client: redis.Redis = redis.Redis.from_url(url, max_connections=1, **options)
     return client
 
 
@@ -146,12 +288,23 @@ def _options(url: str, timeout: float, verify_tls: bool) -> dict[str, Any]:
     return options
 
 
+def blocking_pool(pool: Pool) -> Pool:
+    """One connection of its own, to the server of `pool`, for replies that take up to ten seconds."""
+    options = {**pool.connection_kwargs, "socket_timeout": BLOCKING_TIMEOUT}
+    return Pool(
+        connection_class=pool.connection_class,
+        max_connections=2,
+        timeout=COMMAND_TIMEOUT,
+        epoch=pool.epoch,
+        silence=math.inf,
+        **options,
+    )
+
+
 def blocking_connection(pool: Pool) -> Redis:
-    """A client on one connection of its own, for commands that wait: replies may take as long as they like. Used as
-    `async with`, which closes it."""
-    options = {**pool.connection_kwargs, "socket_timeout": None}
-    alone = Pool(connection_class=pool.connection_class, max_connections=2, timeout=COMMAND_TIMEOUT, **options)
-    return Redis.from_pool(alone)
+    """A client on one connection of its own, for commands that block for up to ten seconds. Used as `async with`,
+    which closes it."""
+    return Redis.from_pool(blocking_pool(pool))
 
 
 @contextmanager
