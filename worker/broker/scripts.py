@@ -19,7 +19,8 @@ Argument = str | bytes | int
 # A server that is out of memory refuses new jobs before they write anything, and still lets jobs run and end, which
 # frees memory.
 ALWAYS = (
-    *("claim", "finish", "give_back", "renew", "heartbeat", "lookup", "cancel", "once", "purge", "workflow_cancel"),
+    *("claim", "finish", "give_back", "renew", "heartbeat", "lookup", "cancel", "once", "purge"),
+    *("workflow_cancel", "workflow_go_on", "workflow_lookup", "workflow_state"),
     *("records_take", "recorded"),
 )
 HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-oom"))
@@ -31,9 +32,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "why": ("limits",),
     "fire": ("queueing",),
     "finish": ("limits", "queueing", "workflow"),
-    "start": ("queueing", "workflow"),
-    "workflow_retry": ("queueing", "workflow"),
-    "workflow_cancel": ("queueing", "workflow", "cancelling"),
+    "start": ("queueing", "slices", "workflow"),
+    "workflow_retry": ("queueing", "slices", "workflow"),
+    "workflow_go_on": ("queueing", "slices", "workflow"),
+    "workflow_lookup": ("slices",),
+    "workflow_cancel": ("queueing", "slices", "workflow", "cancelling"),
     "cancel": ("queueing", "workflow", "cancelling"),
     "purge": ("queueing", "workflow", "cancelling"),
 }
@@ -98,6 +101,7 @@ WORKFLOW_LOOKUP = _read("workflow_lookup")
 WORKFLOW_STATE = _read("workflow_state")
 WORKFLOW_CANCEL = _read("workflow_cancel")
 WORKFLOW_RETRY = _read("workflow_retry")
+WORKFLOW_GO_ON = _read("workflow_go_on")
 FIRE = _read("fire")
 SCHEDULE = _read("schedule")
 SCHEDULES = _read("schedules")

@@ -292,6 +292,7 @@ if taken > 0 then
   end
   redis.call('SET', CLAIMED .. worker .. ':' .. number, cmsgpack.pack(ids), 'PX', whole(2 * lease_ms))
 end
+if redis.call('EXISTS', UNFINISHED) == 1 then look_again(now + 50) end -- more is to come
 tell()
 claimed[1] = whole(now)
 claimed[2] = whole(claimed[2])

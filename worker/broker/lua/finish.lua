@@ -67,6 +67,8 @@ for _, node in ipairs(nodes) do
   local done = pcall(node_ended, unpack(node))
   if not done then event('workflow_damaged', node[1], '', '', 0) end
 end
+if unfinished then tell_worker(worker, 'go on')
+end
 put_all()
 tell()
 return answers

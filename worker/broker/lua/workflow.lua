@@ -9,8 +9,19 @@
 --   ENDS .. id      hash: node -> final state
 --   VALUES .. id    hash: node -> result as JSON; of a failed node, {"error": its failure}
 --   CAUSES .. id    hash: handler -> JSON of the failure that started it
+--   UNFINISHED      list: what one script did not do because it would have held Redis for too long, each as JSON: w
+--                   workflow, and f: nodes from f on that are ready are to be started; or n, s, p: what follows node n,
+--                   which ended as s, is to be started or counted down, from place p on. `workflow_go_on` does it.
 
 local WORKFLOW_KEYS = {WORKFLOW, NODES, CALLS, WAITS, ENDS, VALUES, CAUSES, AGAIN}
+local FEW = 20      -- so many successors are seen to at once, whatever else the script does
+local room = 250    -- nodes that this script may start or count down beyond those
+local unfinished = false
+
+local function leave(rest)
+  redis.call('RPUSH', UNFINISHED, cjson.encode(rest))
+  unfinished = true
+end
 
 -- Give a workflow its final state, and its keys the life that it asked for.
 local function end_workflow(id, state, now)
@@ -31,8 +42,12 @@ local function start_node(id, number, node, now)
   put(node.i, node.q, due, now, redis.call('HGET', CALLS .. id, number))
 end
 
+local nodes_read = {}
+
 local function read_node(id, number)
-  return cjson.decode(redis.call('HGET', NODES .. id, number))
+  local name = number .. ' ' .. id
+  if not nodes_read[name] then nodes_read[name] = cjson.decode(redis.call('HGET', NODES .. id, number)) end
+  return nodes_read[name]
 end
 
 -- Start the handlers of a node's failure, each once.
@@ -53,9 +68,15 @@ local function count_down(id, flow, now)
   end
 end
 
--- A node's value is there, be it a failure: start the successors that waited for it alone.
-local function pass_on(id, node, flow, state, now)
-  for _, successor in ipairs(node.s or {}) do
+-- A node's value is there, be it a failure: start the successors that waited for it alone, from place `first` on.
+local function pass_on(id, number, node, flow, state, now, first)
+  local successors = node.s or {}
+  for place = first, #successors do
+    if #successors > FEW then
+      if room == 0 then return leave({w = id, n = number, s = state, p = place}) end
+      room = room - 1
+    end
+    local successor = successors[place]
     local following = state ~= 'succeeded' and read_node(id, successor)
     if following and following.k then
       redis.call('HSET', ENDS .. id, successor, 'skipped')
@@ -88,6 +109,43 @@ function node_ended(id, number, state, value, now, node)
     end
     return
   end
-  pass_on(id, node, flow, state, now)
+  pass_on(id, number, node, flow, state, now, 1)
   count_down(id, flow, now)
+end
+
+-- Whether a node's end stands when its workflow goes on after a failure: the others start anew.
+local function is_done(ended, policy, node)
+  return ended == 'succeeded' or (ended and policy == 'continue' and not node.h)
+end
+
+-- Start nodes that wait for nothing, from number `first` on: at the start of a workflow, and when it goes on. An end that
+-- does not stand came between the slices of a retry.
+local function start_ready(id, first, now)
+  local state, policy = unpack(redis.call('HMGET', WORKFLOW .. id, 'state', 'policy'))
+  if state ~= 'running' then return end
+  local numbers = numbers_from(first)
+  local waits = redis.call('HMGET', WAITS .. id, unpack(numbers))
+  local ends = redis.call('HMGET', ENDS .. id, unpack(numbers))
+  for place, number in ipairs(numbers) do
+    if not waits[place] then return end
+    local node = waits[place] == '0' and read_node(id, number)
+    local ended = ends[place]
+    if node and ended and not is_done(ended, policy, node) then
+      redis.call('HDEL', ENDS .. id, number)
+      redis.call('HDEL', VALUES .. id, number)
+      redis.call('SREM', AGAIN .. id, number)
+      if node.i then redis.call('DEL', RESULT .. node.i, HISTORY .. node.i) end
+      ended = false
+    end
+    if node and not ended then
+      if not node.i or redis.call('EXISTS', JOB .. node.i) == 0 then
+        if room == 0 then return leave({w = id, f = number}) end
+        room = room - 1
+        start_node(id, number, node, now)
+      elseif redis.call('EXISTS', LEASE .. node.i) == 0 then
+        redis.call('SREM', AGAIN .. id, number)
+      end
+    end
+  end
+  leave({w = id, f = first + SLICE})
 end

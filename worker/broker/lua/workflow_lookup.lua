@@ -1,24 +1,27 @@
--- Read a workflow, at one moment.
--- ARGV  1 id
--- returns  now in ms, its hash as a flat list (empty if there is none), then 3 per node: number, its JSON, its final
---          state or one of 'running', 'queued', 'waiting', 'skipped'
-local id = ARGV[1]
-local found = {whole(now_ms()), redis.call('HGETALL', WORKFLOW .. id)}
-if #found[2] == 0 then return found end
+-- Read a workflow, a slice of its nodes in each call.
+-- ARGV  1 id, 2 number of the node to go on from, 0 at first
+-- returns  the node to go on from (-1 at the end), its hash as a flat list (empty if there is none), then 2 per node: its
+--          JSON, its final state or one of 'running', 'queued', 'waiting', 'skipped'
+local id, first = ARGV[1], tonumber(ARGV[2])
+local found = {first + SLICE, redis.call('HGETALL', WORKFLOW .. id)}
 local over = redis.call('HGET', WORKFLOW .. id, 'state') ~= 'running' and 'skipped'
-local ended, ends = redis.call('HGETALL', ENDS .. id), {}
-for i = 1, #ended, 2 do ends[ended[i]] = ended[i + 1] end
-local nodes = redis.call('HGETALL', NODES .. id)
-for i = 1, #nodes, 2 do
-  local number = nodes[i]
-  local state = ends[number]
+local numbers = numbers_from(first)
+local nodes = redis.call('HMGET', NODES .. id, unpack(numbers))
+local ends = redis.call('HMGET', ENDS .. id, unpack(numbers))
+for place = 1, #numbers do
+  if not nodes[place] then
+    found[1] = -1
+    break
+  end
+  local state = ends[place]
   if not state then
-    local job = cjson.decode(nodes[i + 1]).i
+    local job = cjson.decode(nodes[place]).i
     state = not job and (over or 'waiting')
       or redis.call('EXISTS', LEASE .. job) == 1 and 'running'
       or redis.call('EXISTS', JOB .. job) == 1 and 'queued'
       or over or 'waiting'
   end
-  for _, value in ipairs({number, nodes[i + 1], state}) do found[#found + 1] = value end
+  found[#found + 1] = nodes[place]
+  found[#found + 1] = state
 end
 return found

@@ -1,30 +1,44 @@
--- Let a workflow that failed or was cancelled go on: nodes that did not end well start anew.
--- ARGV  1 id
--- returns  'running', 'succeeded' (nothing to do), or 'unknown'
--- Run twice, the second run finds it running and changes nothing.
-local now, id = now_ms(), ARGV[1]
-local state, policy = unpack(redis.call('HMGET', WORKFLOW .. id, 'state', 'policy'))
-if not state then return 'unknown' end
-if state == 'running' or state == 'succeeded' then return state end
+-- Let a workflow that failed or was cancelled go on: nodes that did not end well start anew. A slice of them in each call
+-- is made ready; with the last one the workflow runs again.
+-- ARGV  1 id, 2 number of the node to go on from, 0 at first
+-- returns  'running', 'succeeded' (nothing to do), 'unknown', or the state that it still has; and the node to go on from
+--          (-1 at the end)
+-- Run twice, the second run finds it running and changes nothing. Should nobody go on, it stays as it ended.
+local now, id, first = now_ms(), ARGV[1], tonumber(ARGV[2])
+local state, policy, starting = unpack(redis.call('HMGET', WORKFLOW .. id, 'state', 'policy', 'starting'))
+if not state or starting then return {'unknown', -1} end
+if state == 'running' or state == 'succeeded' then return {state, -1} end
+local numbers = numbers_from(first)
+local nodes = redis.call('HMGET', NODES .. id, unpack(numbers))
+local ends = redis.call('HMGET', ENDS .. id, unpack(numbers))
+local anew, gone, again, is_last = {}, {}, {}, false
+for place, number in ipairs(numbers) do
+  is_last = not nodes[place]
+  if is_last then break end
+  local node = cjson.decode(nodes[place])
+  if not is_done(ends[place], policy, node) then
+    if node.i and redis.call('EXISTS', JOB .. node.i) == 1 then
+      again[#again + 1] = number -- it is under way still: it starts anew if it ends badly
+    else
+      anew[#anew + 1] = number
+      if node.i and ends[place] then
+        gone[#gone + 1] = RESULT .. node.i
+        gone[#gone + 1] = HISTORY .. node.i
+      end
+    end
+  end
+end
+call_with(again, 1, 'SADD', AGAIN .. id)
+call_with(anew, 1, 'HDEL', ENDS .. id)
+call_with(anew, 1, 'HDEL', VALUES .. id)
+call_with(gone, 1, 'DEL')
+if not is_last then return {state, first + SLICE} end
 redis.call('HSET', WORKFLOW .. id, 'state', 'running')
 redis.call('HDEL', WORKFLOW .. id, 'finished', 'failed')
 for _, kind in ipairs(WORKFLOW_KEYS) do redis.call('PERSIST', kind .. id) end
 redis.call('DEL', CAUSES .. id)
-local nodes = redis.call('HGETALL', NODES .. id)
-for i = 1, #nodes, 2 do
-  local number, node = nodes[i], cjson.decode(nodes[i + 1])
-  local ended = redis.call('HGET', ENDS .. id, number)
-  local done = ended == 'succeeded' or (ended and policy == 'continue' and not node.h)
-  if not done and node.i and redis.call('EXISTS', JOB .. node.i) == 1 then
-    if redis.call('EXISTS', LEASE .. node.i) == 1 then redis.call('SADD', AGAIN .. id, number) end
-  elseif not done then
-    redis.call('HDEL', ENDS .. id, number)
-    redis.call('HDEL', VALUES .. id, number)
-    if node.i then redis.call('DEL', RESULT .. node.i, HISTORY .. node.i) end
-    if redis.call('HGET', WAITS .. id, number) == '0' then start_node(id, number, node, now) end
-  end
-end
 event('workflow_started', id, '', '', 0)
+start_ready(id, 0, now)
 put_all()
 tell()
-return 'running'
+return {'running', -1}

@@ -1,0 +1,23 @@
+-- Do a piece of what other scripts left of large workflows; see UNFINISHED in workflow.lua.
+-- ARGV  1 who does it: for as long as somebody is at it, nobody else is
+-- returns  how many pieces are left for the caller
+-- Run twice it does the next piece.
+local HAND_MS = 200
+local now, hand = now_ms(), redis.call('GET', UNFINISHED_HAND)
+if hand and hand ~= ARGV[1] then return 0 end
+local piece = redis.call('LPOP', UNFINISHED)
+if not piece then
+  if hand then redis.call('DEL', UNFINISHED_HAND) end
+  return 0
+end
+redis.call('SET', UNFINISHED_HAND, ARGV[1], 'PX', HAND_MS)
+local rest = cjson.decode(piece)
+local flow = redis.call('HGET', WORKFLOW .. rest.w, 'state')
+if flow and rest.f then
+  start_ready(rest.w, rest.f, now)
+elseif flow then
+  pass_on(rest.w, rest.n, read_node(rest.w, rest.n), flow, rest.s, now, rest.p)
+end
+put_all()
+tell()
+return redis.call('LLEN', UNFINISHED)
