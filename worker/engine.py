@@ -196,6 +196,7 @@ class Worker(ArqWorker):
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
             Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
+            Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
         ]
 
     def room(self, leaving: int) -> int:
@@ -296,7 +297,7 @@ class Worker(ArqWorker):
         self._standby.reconsider()
 
     def _controlled(self, message: str) -> None:
-        """`abort <id>`, or `lost <claim> <id>`: another worker has the job by now."""
+        """`abort <id>`; `lost <claim> <id>`: another worker has the job by now; `go on`: a script left something."""
         command, _, rest = message.partition(" ")
         if command == "abort":
             self._cancel([rest], Stop.CANCELLED)
@@ -305,6 +306,8 @@ class Worker(ArqWorker):
             run = self.runs.get(job_id)
             if run is not None and run.claimed.number == number:
                 self._lose([run])
+        elif command == "go":
+            self.client.graphs.unfinished.set()
 
     def _cancel(self, job_ids: list[str], reason: Stop) -> None:
         for job_id in job_ids:

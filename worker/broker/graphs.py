@@ -1,6 +1,9 @@
 """Workflows in Redis: start one, look it up, cancel it, let it go on, read the values of its nodes."""
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +16,10 @@ from worker.broker.budget import Budget
 from worker.broker.pool import unavailable_when_away
 
 CANCELLED_KEPT_MS = 3_600_000
+SLICE = 500  # nodes in one call
+SLICE_BYTES = 500_000
+GO_ON_INTERVAL = 2.0
+TAKEN, UNFINISHED, BEGIN_ANEW = 0, 2, -1  # answers of the script that starts
 
 
 class NodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,32 +77,48 @@ class Graphs:
     def __init__(self, redis: Redis, budget: Budget) -> None:
         self._redis = redis
         self._budget = budget
+        self._name = uuid.uuid4().hex
+        self.unfinished = asyncio.Event()
 
     async def start(self, new: NewWorkflow) -> bool:
         """Start a workflow, once; False when its id is taken. Safe to repeat with the same nonce."""
-        arguments: list[scripts.Argument] = [
-            new.id,
-            new.nonce,
-            new.on_failure,
-            new.last,
-            new.must_end_well,
-            new.keep_ms,
-        ]
-        for node in new.nodes:
-            arguments += (wire.dumps(node.record), node.waits, node.payload)
-        return bool(await self._run(scripts.START, *arguments))
+        slices = list(_slices(new.nodes))
+        place = answer = 0
+        while place < len(slices):
+            first, nodes = slices[place]
+            answer = await self._run(scripts.START, *_start_arguments(new, first, nodes))
+            if answer == TAKEN:
+                return False
+            place = 0 if answer == BEGIN_ANEW else place + 1
+        if answer == UNFINISHED:
+            await self.go_on()
+        return True
+
+    async def go_on(self) -> None:
+        """Do what scripts left of large workflows, a piece a call, unless somebody else is at it."""
+        while await self._run(scripts.WORKFLOW_GO_ON, self._name) > 0:
+            pass
+
+    async def go_on_when_told(self) -> None:
+        """Wait until `unfinished` is set, for two seconds at most, should another have died over it; then go on."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GO_ON_INTERVAL):
+                await self.unfinished.wait()
+        self.unfinished.clear()
+        await self.go_on()
 
     async def find(self, workflow_id: str) -> FoundWorkflow | None:
-        """The workflow at this moment, if there is one."""
-        _, flat, *nodes = await self._run(scripts.WORKFLOW_LOOKUP, workflow_id)
-        if not flat:
-            return None
+        """The workflow as it is, if there is one. Of a large one, each slice is seen a moment after the one before."""
+        following = 0
+        nodes: dict[int, tuple[NodeRecord, str]] = {}
+        while following >= 0:
+            following, flat, *slice_ = await self._run(scripts.WORKFLOW_LOOKUP, workflow_id, following)
+            if not flat:
+                return None
+            for record, state in zip(slice_[::2], slice_[1::2], strict=True):
+                nodes[len(nodes)] = (_NODE.decode(record), state.decode())
         texts = [text.decode() for text in flat]
-        found = {
-            int(number): (_NODE.decode(record), state.decode())
-            for number, record, state in zip(nodes[::3], nodes[1::3], nodes[2::3], strict=True)
-        }
-        return FoundWorkflow(dict(zip(texts[::2], texts[1::2], strict=True)), dict(sorted(found.items())))
+        return FoundWorkflow(dict(zip(texts[::2], texts[1::2], strict=True)), nodes)
 
     async def state(self, workflow_id: str) -> str | None:
         """Its state alone, if there is one."""
@@ -103,13 +126,20 @@ class Graphs:
         return None if answer is None else answer.decode()
 
     async def cancel(self, workflow_id: str) -> str:
-        """Cancel it; `cancelled`, `ended` or `unknown`."""
-        answer: bytes = await self._run(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS)
+        """Cancel it; `cancelled`, `ended` or `unknown`. Repeated, it goes on with what still waits."""
+        first = await self._budget.ask(lambda: self._ask(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, 0))
+        answer: bytes = first[0]
+        following: int = first[1]
+        while following >= 0:
+            _, following = await self._run(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, following)
         return answer.decode()
 
     async def retry(self, workflow_id: str) -> str:
-        """Start anew what did not end well; its state now, or `unknown`."""
-        answer: bytes = await self._run(scripts.WORKFLOW_RETRY, workflow_id)
+        """Start anew what did not end well; its state now, or `unknown`. Safe to repeat."""
+        answer, following = b"", 0
+        while following >= 0:
+            answer, following = await self._run(scripts.WORKFLOW_RETRY, workflow_id, following)
+        await self.go_on()
         return answer.decode()
 
     async def value(self, workflow_id: str, node: int) -> bytes | None:
@@ -138,13 +168,38 @@ class Graphs:
         return values
 
     async def _fields(self, key: str, numbers: Sequence[int]) -> list[bytes | None]:
-        with unavailable_when_away():
-            found: list[bytes | None] = await self._redis.execute_command("HMGET", key, *numbers)
+        found: list[bytes | None] = []
+        for start in range(0, len(numbers), SLICE):
+            with unavailable_when_away():
+                found += await self._redis.execute_command("HMGET", key, *numbers[start : start + SLICE])
         return found
 
     async def _run(self, script: scripts.Script, *arguments: scripts.Argument) -> Any:
+        """Run a script that is safe to repeat."""
+        return await self._budget.persist(lambda: self._ask(script, *arguments))
+
+    async def _ask(self, script: scripts.Script, *arguments: scripts.Argument) -> Any:
         with unavailable_when_away():
             return await scripts.run(self._redis, script, (), arguments)
+
+
+def _slices(nodes: Sequence[NewNode]) -> Iterator[tuple[int, Sequence[NewNode]]]:
+    """Nodes by slices that one call may keep, each with the number of its first one."""
+    first = size = 0
+    for number, node in enumerate(nodes):
+        if number - first == SLICE or size > SLICE_BYTES:
+            yield first, nodes[first:number]
+            first, size = number, 0
+        size += len(node.payload)
+    yield first, nodes[first:]
+
+
+def _start_arguments(new: NewWorkflow, first: int, nodes: Sequence[NewNode]) -> list[scripts.Argument]:
+    arguments: list[scripts.Argument] = [new.id, new.nonce, new.on_failure, new.last, new.must_end_well, new.keep_ms]
+    arguments += (first, len(new.nodes))
+    for node in nodes:
+        arguments += (wire.dumps(node.record), node.waits, node.payload)
+    return arguments
 
 
 def _as_list(values: Sequence[bytes | None]) -> bytes | None:

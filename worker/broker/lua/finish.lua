@@ -7,7 +7,8 @@
 --       release, which gives the try back. A job that is to be cancelled is due at once, to be ended by its claim.
 --       any other action is the final state: value is the result, milliseconds its life (-1 for ever, 0 none)
 -- returns  per try: 1 stored, 0 refused because the lease was lost, or what was wrong with it as a text
--- Each try is settled on its own: what is wrong with one touches no other.
+-- Each try is settled on its own: what is wrong with one touches no other. What is left of a large workflow, the worker is
+-- told to see to.
 -- Run twice, the second run recognises what the first one stored by the token, and returns 1 again.
 local now = now_ms()
 local worker = ARGV[1]
@@ -67,8 +68,7 @@ for _, node in ipairs(nodes) do
   local done = pcall(node_ended, unpack(node))
   if not done then event('workflow_damaged', node[1], '', '', 0) end
 end
-if unfinished then tell_worker(worker, 'go on')
-end
+if unfinished then tell_worker(worker, 'go on') end
 put_all()
 tell()
 return answers

@@ -19,7 +19,7 @@ local room = 250    -- nodes that this script may start or count down beyond tho
 local unfinished = false
 
 local function leave(rest)
-  redis.call('RPUSH', UNFINISHED, cjson.encode(rest))
+  own('RPUSH', UNFINISHED, cjson.encode(rest))
   unfinished = true
 end
 
@@ -138,7 +138,7 @@ local function start_ready(id, first, now)
       ended = false
     end
     if node and not ended then
-      if not node.i or redis.call('EXISTS', JOB .. node.i) == 0 then
+      if not node.i or redis.call('EXISTS', JOB .. node.i) == 0 or not is_taken(node.i) then
         if room == 0 then return leave({w = id, f = number}) end
         room = room - 1
         start_node(id, number, node, now)

@@ -3,9 +3,9 @@
 -- returns  how many pieces are left for the caller
 -- Run twice it does the next piece.
 local HAND_MS = 200
-local now, hand = now_ms(), redis.call('GET', UNFINISHED_HAND)
+local now, hand = now_ms(), text(UNFINISHED_HAND)
 if hand and hand ~= ARGV[1] then return 0 end
-local piece = redis.call('LPOP', UNFINISHED)
+local piece = own('LPOP', UNFINISHED)
 if not piece then
   if hand then redis.call('DEL', UNFINISHED_HAND) end
   return 0
@@ -20,4 +20,6 @@ elseif flow then
 end
 put_all()
 tell()
-return redis.call('LLEN', UNFINISHED)
+local left = redis.call('LLEN', UNFINISHED)
+if left == 0 then redis.call('DEL', UNFINISHED_HAND) end
+return left
