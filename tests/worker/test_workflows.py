@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support import Kit, eventually
 from worker import Context, JobDefinition, Registry, Retry, Signature, State, WorkflowState, chain, chord, group
 from worker.broker import keys
+from worker.broker.broker import ClaimRequest, Ended, Settlement
 from worker.errors import InvalidArguments, InvalidWorkflow, WorkflowEnded, WorkflowFailed, WorkflowNotFound
 from worker.workflows import Chain, Flow, Group, compile_graph
 
@@ -420,3 +421,34 @@ def count_of(flow: Flow) -> int:
     if isinstance(flow, Signature):
         return 1
     return sum(count_of(part) for part in (flow.steps if isinstance(flow, Chain) else flow.members))
+
+
+async def test_cancelled_workflow_with_failures_as_values_goes_on(kit: Kit, steps: Steps) -> None:
+    handle = await chain(steps.number.s(1), steps.add.s(), steps.add.s(10)).enqueue(on_failure="continue")
+    await handle.cancel()
+    assert await states(kit, handle.id) == ["cancelled", "skipped", "skipped"]
+    await handle.retry()
+    async with kit.worker():
+        assert await handle.result(timeout=10) == 12
+
+
+async def test_retry_of_a_last_step_that_failed_where_failures_are_values(kit: Kit, steps: Steps) -> None:
+    handle = await chain(steps.number.s(1), steps.fails.s()).enqueue(on_failure="continue")
+    async with kit.worker():
+        with pytest.raises(WorkflowFailed):
+            await handle.result(timeout=10)
+        steps.broken = False
+        await handle.retry()
+        assert await handle.result(timeout=10) == 1
+
+
+async def test_retry_of_a_cancelled_workflow_whose_steps_all_ended_well(kit: Kit, steps: Steps) -> None:
+    handle = await chain(steps.number.s(1)).enqueue()
+    _, claim = await kit.client.broker.exchange([], ClaimRequest("late", 1, [kit.queue_key], 1, 5000))
+    assert claim is not None
+    await handle.cancel()
+    ended = Ended(State.SUCCEEDED, b'{"s":true}', 60_000, b"1")
+    await kit.client.broker.exchange([Settlement(claim.jobs[0], ended, (), handle.id, 0)], None)
+    assert (await handle.workflow()).state is WorkflowState.CANCELLED
+    await handle.retry()
+    assert await handle.result(timeout=10) == 1

@@ -102,20 +102,23 @@ function node_ended(id, number, state, value, now, node)
   if kept then redis.call('HSET', VALUES .. id, number, kept) end
   if state ~= 'succeeded' then start_handlers(id, node, value, now) end
   if node.h then return end
-  if state ~= 'succeeded' and policy == 'stop' then
-    if flow == 'running' then
-      redis.call('HSET', WORKFLOW .. id, 'failed', number)
-      end_workflow(id, 'failed', now)
-    end
+  if state ~= 'succeeded' and flow ~= 'running' then -- it ended with its workflow: nothing follows, unless it goes on
+    redis.call('SADD', AGAIN .. id, number)
     return
+  end
+  if state ~= 'succeeded' and policy == 'stop' then
+    redis.call('HSET', WORKFLOW .. id, 'failed', number)
+    return end_workflow(id, 'failed', now)
   end
   pass_on(id, number, node, flow, state, now, 1)
   count_down(id, flow, now)
 end
 
--- Whether a node's end stands when its workflow goes on after a failure: the others start anew.
-local function is_done(ended, policy, node)
-  return ended == 'succeeded' or (ended and policy == 'continue' and not node.h)
+-- Whether a node's end stands when its workflow goes on: a success, or a failure that was passed on as a value. The others
+-- start anew.
+local function is_done(id, number, ended, policy, node)
+  if ended == 'succeeded' then return true end
+  return ended and policy == 'continue' and not node.h and redis.call('SISMEMBER', AGAIN .. id, number) == 0
 end
 
 -- Start nodes that wait for nothing, from number `first` on: at the start of a workflow, and when it goes on. An end that
@@ -130,7 +133,7 @@ local function start_ready(id, first, now)
     if not waits[place] then return end
     local node = waits[place] == '0' and read_node(id, number)
     local ended = ends[place]
-    if node and ended and not is_done(ended, policy, node) then
+    if node and ended and not is_done(id, number, ended, policy, node) then
       redis.call('HDEL', ENDS .. id, number)
       redis.call('HDEL', VALUES .. id, number)
       redis.call('SREM', AGAIN .. id, number)

@@ -5,6 +5,15 @@
 --          (-1 at the end)
 -- Run twice, the second run finds it running and changes nothing. Should nobody go on, it stays as it ended.
 local now, id, first = now_ms(), ARGV[1], tonumber(ARGV[2])
+
+-- All nodes have ended. Where the last one failed, it is tried again: with failures as values nothing else counts.
+local function finish_last(id, now)
+  local last = redis.call('HGET', WORKFLOW .. id, 'last')
+  if redis.call('HGET', ENDS .. id, last) == 'succeeded' then return end_workflow(id, 'succeeded', now) end
+  redis.call('HSET', WORKFLOW .. id, 'left', 1)
+  redis.call('SADD', AGAIN .. id, last)
+end
+
 local state, policy, starting = unpack(redis.call('HMGET', WORKFLOW .. id, 'state', 'policy', 'starting'))
 if not state or starting then return {'unknown', -1} end
 if state == 'running' or state == 'succeeded' then return {state, -1} end
@@ -16,7 +25,7 @@ for place, number in ipairs(numbers) do
   is_last = not nodes[place]
   if is_last then break end
   local node = cjson.decode(nodes[place])
-  if not is_done(ends[place], policy, node) then
+  if not is_done(id, number, ends[place], policy, node) then
     if node.i and redis.call('EXISTS', JOB .. node.i) == 1 then
       again[#again + 1] = number -- it is under way still: it starts anew if it ends badly
     else
@@ -31,6 +40,7 @@ end
 call_with(again, 1, 'SADD', AGAIN .. id)
 call_with(anew, 1, 'HDEL', ENDS .. id)
 call_with(anew, 1, 'HDEL', VALUES .. id)
+call_with(anew, 1, 'SREM', AGAIN .. id)
 call_with(gone, 1, 'DEL')
 if not is_last then return {state, first + SLICE} end
 redis.call('HSET', WORKFLOW .. id, 'state', 'running')
@@ -38,6 +48,7 @@ redis.call('HDEL', WORKFLOW .. id, 'finished', 'failed')
 for _, kind in ipairs(WORKFLOW_KEYS) do redis.call('PERSIST', kind .. id) end
 redis.call('DEL', CAUSES .. id)
 event('workflow_started', id, '', '', 0)
+if tonumber(redis.call('HGET', WORKFLOW .. id, 'left')) <= 0 then finish_last(id, now) end
 start_ready(id, 0, now)
 put_all()
 tell()
