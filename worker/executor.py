@@ -80,11 +80,14 @@ class Executor:
     async def execute(self, run: Run) -> Outcome | None:
         """Run one try to its outcome; None when its lease is lost, and with it the right to settle."""
         enter_context(run.context)
+        run.has_begun = True
         if time.monotonic() > run.leased_until:  # the process was frozen between the claim and now
             run.stop = Stop.LEASE_LOST
             return self.outcomes.stopped(run, None)
         try:
             payload = self._read(run)
+            if run.stop is not None:
+                return self.outcomes.stopped(run, None)
             self._admit(run, payload)
             definition = self._resolve(run, payload)
             taken = await self._take_input(run, payload)

@@ -28,6 +28,7 @@ class Run:
     """One try of a claimed job: its task, its limits, and why it is being stopped, if it is.
 
     Limits and other times are of the monotonic clock; None means that there is no such limit (any more).
+    `has_begun`: its task has taken its first step; one that is cancelled before would never settle anything.
     `interrupt` raises `SoftTimeLimitExceeded` inside the job, `stack` tells where the job is.
     """
 
@@ -35,6 +36,7 @@ class Run:
     context: Context
     payload: wire.Payload | None = None
     task: "asyncio.Task[None] | None" = None
+    has_begun: bool = False
     started: float = field(default_factory=time.monotonic)
     leased_until: float = 0.0
     soft_limit: float | None = None
@@ -74,7 +76,7 @@ class Run:
             self.stop = reason
         if self.stopped_at is None:
             self.stopped_at = time.monotonic()
-            if self.task is not None:
+            if self.task is not None and self.has_begun:
                 self.task.cancel()
 
     def pause_limits(self, seconds: float) -> None:

@@ -6,12 +6,13 @@ import time
 import pytest
 from arq.jobs import Job as ArqJob
 
-from tests.support import Kit
-from worker import Retry, State
+from tests.support import Kit, eventually
+from worker import Retry, State, Worker
 from worker.arq_calls import arq_deserializer
 from worker.broker import keys
 from worker.broker.broker import ClaimRequest
 from worker.errors import JobEnded, JobNotFound
+from worker.run import Stop
 
 
 @pytest.mark.parametrize("delay", [0, 60])
@@ -141,3 +142,23 @@ async def test_job_that_returns_although_cancelled_is_cancelled(kit: Kit) -> Non
         await kit.reaches(handle.id, State.RUNNING)
         await handle.cancel()
         assert (await kit.ended(handle.id)).state is State.CANCELLED
+
+
+@pytest.mark.parametrize(("stop", "state"), [(Stop.CANCELLED, State.CANCELLED), (Stop.HANDED_BACK, State.QUEUED)])
+async def test_job_that_is_stopped_before_its_first_step_is_settled(kit: Kit, stop: Stop, state: State) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    handle = await kit.enqueue(work, expires_in=60)
+    _, claim = await kit.client.broker.exchange([], ClaimRequest("first", 1, [kit.queue_key], 1, 5000))
+    assert claim is not None
+    await kit.client.pause_queue(kit.queue)
+    async with kit.worker() as worker:
+        worker.begin(claim, time.monotonic() + 5)
+        worker.runs[handle.id].cancel(stop)  # its task has not run yet
+        assert (await kit.reaches(handle.id, state, 3)).state is state
+        await eventually(lambda: settled(worker))
+
+
+async def settled(worker: Worker) -> bool:
+    return not worker.runs
