@@ -29,7 +29,7 @@ DEMOTED_CODES = ("READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS")
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
 BLOCKING_TIMEOUT = 15.0  # for the answer to a command that blocks for up to ten seconds
-SILENCE = 1.0
+SILENCE = 1.0  # seconds without an answer that make all connections suspect
 EPOCH_AT_LEAST = 0.1  # seconds: while a name still leads to a demoted server, no storm of connections
 
 AWAY = (
@@ -74,7 +74,7 @@ class QuickConnection(AbstractConnection):
 
     epoch = Epoch()  # of a connection that no pool of ours made
     made_in = 0
-    silence = math.inf  # seconds without an answer that make all connections suspect
+    silence = math.inf
 
     @property
     def is_ready(self) -> bool:
@@ -137,11 +137,6 @@ class QuickConnection(AbstractConnection):
         if isinstance(command, str):
             command = command.encode()
         writer.writelines([command] if isinstance(command, bytes) else command)
-
-    async def can_read_destructive(self) -> bool:
-        """Whether the other side has closed, seen without a read; the pool then connects anew. No answer is ever left
-        to read: a command that is broken off takes its connection with it."""
-        return self._reader is None or self._reader.at_eof()
 
 
 class QuickTcpConnection(QuickConnection, Connection):
