@@ -1,7 +1,6 @@
 """How long a client may take to ask Redis something, all its tries together."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -19,25 +18,29 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    async def ask(self, ask: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """Ask once, for so long at most (None: the whole budget).
+    async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask once.
 
         Raises:
             BrokerUnavailable: no answer came in time, or `ask` raised it.
         """
-        limit = self.seconds if seconds is None else seconds
-        try:
-            async with asyncio.timeout(limit):
-                return await ask()
-        except TimeoutError as error:
-            raise BrokerUnavailable(f"Redis did not answer within {max(limit, 0):.3g} s") from error
+        return await _try(ask, self.seconds)
 
     async def persist(self, ask: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """Ask three times before giving up; the first tries get half of what is left. What is asked must be safe to
-        repeat. Raises as `ask`."""
+        """Ask three times before giving up, for `seconds` at most (None: the whole budget); the first tries get half of
+        what is left. What is asked must be safe to repeat. Raises as `ask`."""
         end = time.monotonic() + (self.seconds if seconds is None else seconds)
         for pause in PAUSES:
-            with contextlib.suppress(BrokerUnavailable):
-                return await self.ask(ask, (end - time.monotonic()) / 2)
-            await asyncio.sleep(pause)
-        return await self.ask(ask, end - time.monotonic())
+            try:
+                return await _try(ask, (end - time.monotonic()) / 2)
+            except BrokerUnavailable:
+                await asyncio.sleep(pause)
+        return await _try(ask, end - time.monotonic())
+
+
+async def _try(ask: Callable[[], Awaitable[T]], seconds: float) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await ask()
+    except TimeoutError as error:
+        raise BrokerUnavailable(f"Redis did not answer within {max(seconds, 0):.3g} s") from error

@@ -4,7 +4,6 @@
 import asyncio
 import contextlib
 import math
-import ssl
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -279,7 +278,7 @@ def _options(url: str, timeout: float, verify_tls: bool) -> dict[str, Any]:
     if not url.startswith("unix:"):
         options |= {"socket_connect_timeout": min(timeout, CONNECT_TIMEOUT), "socket_keepalive": True}
     if url.startswith("rediss:") and not verify_tls:
-        options |= {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}
+        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
     return options
 
 
