@@ -5,17 +5,17 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self, TypeVar
 
 from worker.arq_calls import ArqCalls
-from worker.batches import Batches, send_apart
+from worker.batches import MOST_BYTES, Batches, send_apart
 from worker.broker.broker import Broker, Cancelled, NewJob, Placed
 from worker.broker.budget import Budget
 from worker.broker.ends import Ends
-from worker.broker.graphs import Graphs
+from worker.broker.graphs import Graphs, NewWorkflow
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.pool import make_pool, thread_client
 from worker.broker.timetable import Schedules
@@ -98,7 +98,7 @@ class Client(ArqCalls):
         return JobHandle(new.id, self, created=await self.graphs.start(new))
 
     async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
-        """Queue many calls, a thousand a round trip; handles in the order of the calls.
+        """Queue many calls, a thousand a round trip (fewer of large ones); handles in the order of the calls.
 
         Calls with ids of their own may be given again after an error.
 
@@ -110,8 +110,7 @@ class Client(ArqCalls):
         """
         handles: list[JobHandle[R]] = []
         sent: asyncio.Task[list[JobHandle[R]]] | None = None
-        remaining = iter(calls)
-        while jobs := [_pack_alone(call) for call in itertools.islice(remaining, BULK)]:
+        for jobs in _bulks(calls):
             if sent is not None:  # one thousand is packed while the one before is on its way
                 handles += await sent
             sent = asyncio.create_task(self._enqueue_together(jobs))
@@ -305,6 +304,20 @@ async def _another_look(news: asyncio.Event, deadline: float) -> bool:
 
 def _pack_flow(flow: Flow, options: WorkflowOptions) -> NewWorkflow:
     return pack_workflow(compile_graph(flow, options.get("on_success"), options.get("on_error")), options)
+
+
+def _bulks(calls: Iterable[Call[Any]]) -> Iterator[list[NewJob]]:
+    """Calls as jobs, as many as go in one round trip."""
+    jobs: list[NewJob] = []
+    size = 0
+    for call in calls:
+        jobs.append(_pack_alone(call))
+        size += len(jobs[-1].payload)
+        if len(jobs) == BULK or size >= MOST_BYTES:
+            yield jobs
+            jobs, size = [], 0
+    if jobs:
+        yield jobs
 
 
 def _pack_alone(call: Call[Any]) -> NewJob:

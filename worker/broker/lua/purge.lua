@@ -2,8 +2,9 @@
 -- ARGV  1 queue (sorted set), 2 where in it to go on, 3 result life in ms
 -- returns  how many were cancelled, where to go on (-1 at the end)
 -- Run twice from the same place it cancels what is there then.
+local AT_ONCE = 100 -- a few milliseconds
 local now, queue, from, life = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local ids = own('ZRANGE', queue, from, from + SLICE - 1)
+local ids = own('ZRANGE', queue, from, from + AT_ONCE - 1)
 local cancelled, left = 0, 0
 for _, id in ipairs(ids) do
   if redis.call('EXISTS', LEASE .. id) == 0 and cancel_job(id, now, life) == 'cancelled' then
@@ -15,4 +16,4 @@ end
 sweep()
 put_all()
 tell()
-return {cancelled, #ids < SLICE and -1 or from + left}
+return {cancelled, #ids < AT_ONCE and -1 or from + left}
