@@ -447,7 +447,7 @@ async def test_retry_of_a_cancelled_workflow_whose_steps_all_ended_well(kit: Kit
     _, claim = await kit.client.broker.exchange([], ClaimRequest("late", 1, [kit.queue_key], 1, 5000))
     assert claim is not None
     await handle.cancel()
-    ended = Ended(State.SUCCEEDED, b'{"s":true}', 60_000, b"1")
+    ended = Ended(State.SUCCEEDED, b'{"s":true}', 0, b"1")
     await kit.client.broker.exchange([Settlement(claim.jobs[0], ended, (), handle.id, 0)], None)
     assert (await handle.workflow()).state is WorkflowState.CANCELLED
     await handle.retry()
