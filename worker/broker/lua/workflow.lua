@@ -15,7 +15,7 @@
 
 local WORKFLOW_KEYS = {WORKFLOW, NODES, CALLS, WAITS, ENDS, VALUES, CAUSES, AGAIN}
 local FEW = 20      -- so many successors are seen to at once, whatever else the script does
-local room = 250    -- nodes that this script may start or count down beyond those
+local room = 150    -- nodes that this script may start or count down beyond those
 local unfinished = false
 
 local function leave(rest)
