@@ -53,9 +53,3 @@ class Claims:
                 self._unheard[number] = now
             elif now - first > self._lease:
                 del self._unheard[number]
-
-    @property
-    def heard(self) -> int:
-        """The number up to which nothing is open."""
-        still_open = self._under_way | self._unheard.keys()
-        return min(still_open) - 1 if still_open else self.last

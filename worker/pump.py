@@ -215,7 +215,7 @@ class Pump:
         so comes before theirs, and writes at once."""
         self._claims.answered(number)
         if claim.jobs:
-            confirming = asyncio.create_task(self._confirm(self._claims.heard), name="confirm claims")
+            confirming = asyncio.create_task(self._confirm(number), name="confirm a claim")
             self._confirming.add(confirming)
             confirming.add_done_callback(self._confirming.discard)
         self._slots.begin(claim, leased_until)

@@ -262,7 +262,6 @@ async def claim(kit: Kit, worker: str, number: int, lease_ms: int = 30) -> list[
 
 
 async def test_claims_that_nobody_heard_of_use_no_try_and_lose_no_lease(kit: Kit, innocent: Any) -> None:
-    await kit.client.broker.heartbeat("deaf", b"{}", 10_000, ())
     handles = [await kit.enqueue(innocent, {"value": value}) for value in range(50)]
     for number in range(1, 7):
         assert await claim(kit, "deaf", number)

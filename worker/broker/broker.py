@@ -21,7 +21,6 @@ logger = structlog.stdlib.get_logger("embarq.broker")
 HELD_IDS_STEPPED_OVER = 1000
 FIELDS_PER_CLAIM = 6
 UNTIL_FOREVER = -1
-HEARD_KEPT_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +240,9 @@ class Broker:
         return stored, None if claim is None else _read_claim(claim, answers[-1])
 
     async def heard(self, worker: str, number: int) -> None:
-        """Say that a worker has the answers of all its claims up to this number: their jobs count as started."""
+        """Say that a worker has the answer of a claim: what that brought counts as started."""
         with unavailable_when_away():
-            await self._redis.execute_command("SET", keys.HEARD + worker, number, "PX", HEARD_KEPT_MS)
+            await self._redis.execute_command("DEL", f"{keys.CLAIMED}{worker}:{number}")
 
     async def wait_for_token(
         self, connection: Redis, wake_keys: Sequence[str], seconds: float, claim: ClaimRequest | None

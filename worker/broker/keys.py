@@ -42,7 +42,6 @@ WAKE_ANY = "embarq:wake:*"
 QUEUES = "embarq:queues"
 ACTIVE = "embarq:queues:active"
 QUEUES_SEEN = "embarq:queues:seen"
-HEARD = "embarq:heard:"
 CLAIMED = "embarq:claimed:"
 TRACE = "embarq:trace:"
 ENDED = "embarq:ended:"
@@ -72,6 +71,7 @@ MESSAGES_KEPT = 10_000  # to one worker
 TOMBSTONE_MS = 60_000
 ENDED_KEPT_MS = 30 * 86_400_000
 DAMAGED_KEPT_MS = 86_400_000
+CLAIMED_KEPT_MS = 86_400_000  # what a claim brought, until its worker has heard of it
 DAMAGED_SHOWN = 100
 PUT_OFF_MS = 10_000
 

@@ -104,14 +104,6 @@ local function forget_unique(id, unique)
   if mode == 'd' then redis.call('DEL', UNIQUE .. key) else redis.call('PEXPIRE', UNIQUE .. key, ms) end
 end
 
--- Whether a worker heard of what a claim of its brought. Of a worker of which nothing is known any more, it is believed.
-local heard = {}
-
-local function was_heard(before, claim)
-  if heard[before] == nil then heard[before] = tonumber(text(HEARD .. before) or '') or math.huge end
-  return tonumber(claim) <= heard[before]
-end
-
 -- What the end of an earlier lease means: the number of this try, the leases that were lost in a row, and the event. A
 -- worker that lost the lease, but lives, is told to stop the job: it may not know yet, as when Redis' clock was set.
 local function after(id, tries)
@@ -119,7 +111,7 @@ local function after(id, tries)
   if state ~= 'running' then return tries + 1, 0, 'started' end
   local before, claim = string.match(who, '^([^:]*):(%d+)$')
   tell_worker(before or who, 'lost ' .. (claim or 0) .. ' ' .. id)
-  if claim and not was_heard(before, claim) then return math.max(1, tries), lost, 'started' end
+  if redis.call('EXISTS', CLAIMED .. who) == 1 then return math.max(1, tries), lost, 'started' end -- it never heard of it
   remember_try(id, '{"n":' .. tries .. ',"w":' .. cjson.encode(before or who) .. ',"st":' .. started .. ',"o":"lost"}')
   return tries + 1, lost + 1, 'restarted'
 end
@@ -290,7 +282,7 @@ if taken > 0 then
     ids[#ids + 1] = claimed[i]
     ids[#ids + 1] = claimed[i + 1]
   end
-  redis.call('SET', CLAIMED .. worker .. ':' .. number, cmsgpack.pack(ids), 'PX', whole(2 * lease_ms))
+  redis.call('SET', CLAIMED .. worker .. ':' .. number, cmsgpack.pack(ids), 'PX', CLAIMED_KEPT_MS)
 end
 if redis.call('EXISTS', UNFINISHED) == 1 then look_again(now + 50) end -- more is to come
 tell()

@@ -51,7 +51,6 @@ if ttl == 0 then
 else
   redis.call('SET', WORKER .. worker, ARGV[2], 'PX', ttl)
   own('ZADD', WORKERS, whole(now + ttl), worker)
-  if redis.call('EXPIRE', HEARD .. worker, DAY / 1000) == 0 then redis.call('SET', HEARD .. worker, '0', 'PX', DAY) end
   for i = 5, #ARGV do
     own('SADD', QUEUES, ARGV[i])
     own('ZADD', QUEUES_SEEN, whole(now), ARGV[i])
