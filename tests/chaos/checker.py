@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from worker import Job, State
@@ -51,11 +51,20 @@ def read_effects(folder: Path) -> dict[str, list[Try]]:
     return tries
 
 
-def problems_of(job: Job, kind: str, tries: list[Try], told_to_stop: set[int], frozen: set[int]) -> list[str]:
-    """What is wrong with a job that a client was told is queued.
+def overlaps_of(tries: list[Try], frozen: set[int]) -> list[float]:
+    """Seconds for which runs of one job went on side by side, but for those of workers that were frozen."""
+    pairs = [(before, after) for before, after in combinations(tries, 2) if before.worker not in frozen]
+    return [min(before.last, after.last) - after.first for before, after in pairs if after.first < before.last]
 
-    A worker that was told to stop gives its try back, so the same number may start again after it. A worker that was
-    frozen for longer than its lease cannot know it, and goes on for a moment when it thaws; all else is a fault.
+
+def problems_of(
+    job: Job, kind: str, tries: list[Try], told_to_stop: set[int], frozen: set[int], tolerated: float = 0.0
+) -> list[str]:
+    """What is wrong with a job that a client was told is queued. `tolerated`: seconds that two runs may overlap.
+
+    A worker that was told to stop gives its try back, as does one whose database is away, so the same number may start
+    again after it. A worker that was frozen for longer than its lease cannot know it, and goes on for a moment when it
+    thaws; all else is a fault.
     """
     found = []
     expected = State.FAILED if kind == "failing" else State.SUCCEEDED
@@ -68,9 +77,10 @@ def problems_of(job: Job, kind: str, tries: list[Try], told_to_stop: set[int], f
     if tries and max(numbers) > job.tries:
         found.append(f"has {job.tries} tries, but try {max(numbers)} ran")
     for before, after in pairwise(tries):
-        if after.number <= before.number and before.worker not in told_to_stop and after.worker not in frozen:
+        given_back = before.worker in told_to_stop or before.events[-1] == "outage"
+        if after.number <= before.number and not given_back and after.worker not in frozen:
             found.append(f"try {after.number} began after try {before.number}, which was not given back")
-        if after.first < before.last and before.worker not in frozen:
+        if before.last - after.first > tolerated and before.worker not in frozen:
             found.append(f"try {after.number} began {before.last - after.first:.3f} s before {before.number} ended")
     stored = job.result["try"] if isinstance(job.result, dict) else job.tries
     if expected is State.SUCCEEDED and (job.tries != stored or stored not in [t.number for t in ended]):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from worker import Context, Retry, RetryPolicy, job
 
 SIGN_OF_LIFE = 0.1
+SIGN_OF_STEADY_LIFE = 0.01
 
 
 WORKER = os.getppid() if multiprocessing.parent_process() else os.getpid()
@@ -48,6 +50,39 @@ async def sleeper(ctx: Context) -> dict[str, Any]:
     return done(ctx)
 
 
+@job()
+async def steady(ctx: Context) -> dict[str, Any]:
+    """Half a second of life, noted often enough to see when it ends."""
+    return await live_for(ctx, 0.5)
+
+
+@job()
+async def marathon(ctx: Context) -> dict[str, Any]:
+    """The same, for longer than a lease."""
+    return await live_for(ctx, 5.0)
+
+
+async def live_for(ctx: Context, seconds: float) -> dict[str, Any]:
+    note(ctx, "start")
+    until = time.monotonic() + seconds
+    try:
+        while time.monotonic() < until:
+            await asyncio.sleep(SIGN_OF_STEADY_LIFE)
+            note(ctx, "alive")
+    except asyncio.CancelledError:
+        note(ctx, "stopped")
+        raise
+    return done(ctx)
+
+
+@job()
+async def killer(ctx: Context) -> None:
+    """Take the worker along."""
+    note(ctx, "start")
+    await asyncio.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @job(max_tries=1000)
 async def retrying(ctx: Context) -> dict[str, Any]:
     note(ctx, "start")
@@ -79,4 +114,14 @@ def threaded(ctx: Context) -> dict[str, Any]:
 def processed(ctx: Context) -> dict[str, Any]:
     note(ctx, "start")
     time.sleep(0.05)
+    return done(ctx)
+
+
+@job(process=True)
+def crunching(ctx: Context) -> dict[str, Any]:
+    """A second in a process of its own."""
+    note(ctx, "start")
+    for _ in range(10):
+        time.sleep(0.1)
+        note(ctx, "alive")
     return done(ctx)
