@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check chaos bench bench-quick bench-growth bench-history lock clean
+.PHONY: run test check chaos soak bench bench-quick bench-growth bench-history lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
@@ -18,7 +18,11 @@ check: .venv/ready
 
 chaos: .venv/ready
 	@CHAOS_JOBS=20000 CHAOS_WORKFLOWS=500 CHAOS_SECONDS=90 CHAOS_RESTARTS=3 CHAOS_SCHEDULES=200 CHAOS_TRANSACTIONS=10000 \
-		CHAOS_SCHEDULE_SECONDS=60 $(BIN)/pytest -q tests/chaos tests/flow/test_schedules_over_processes.py tests/flow/test_outbox.py
+		CHAOS_SCHEDULE_SECONDS=60 CHAOS_SCALE=5 HOSTILE_CASES=50000 $(BIN)/pytest -q tests/chaos tests/hostile \
+		tests/flow/test_schedules_over_processes.py tests/flow/test_outbox.py
+
+soak: .venv/ready
+	@$(BIN)/python -m benchmarks.soak
 
 bench: .venv/ready
 	@$(BIN)/python -m benchmarks

@@ -81,7 +81,7 @@ async def test_frozen_postgres(
                 stage.start_worker()
             await eventually(lambda: live(client, 2), 40)
             async with asyncio.TaskGroup() as group:
-                kinds = {"quick": 70, "steady": 10, "marked": 20}
+                kinds = {"quick": 88, "steady": 10, "marked": 2}  # fewer than there are slots
                 group.create_task(stage.produce(client, 2000, FREEZE + 10, kinds))
                 await asyncio.sleep(3)
                 with frozen(folder):

@@ -42,7 +42,7 @@ SEED = int(os.environ.get("HOSTILE_SEED", random.randrange(10**6)))
 CASES = int(os.environ.get("HOSTILE_CASES", "2000"))
 FIRST = int(os.environ.get("HOSTILE_FIRST", "0"))
 ONLY = os.environ.get("HOSTILE_ONLY", "")
-SLICE = 50
+SLICE = 100
 SIDE_BY_SIDE = 8
 LONGEST_ANSWER = 15.0  # seconds; 10 are promised, the rest is for the machine
 QUIET = 5.0  # seconds after the last case, in which nothing may still go wrong
@@ -268,4 +268,5 @@ def told(arena: Arena, numbers: range, wrong: list[str]) -> str:
     """What went wrong, and what may have done it."""
     again = f"HOSTILE_SEED={SEED} HOSTILE_FIRST={numbers.start} HOSTILE_CASES={len(numbers)}"
     cases = [f"{number}: {str(arena.case(number))[:400]}" for number in numbers[-SLICE:]]
+    cases = [case for case in cases if ONLY in case]
     return "\n".join([f"again with {again}", *wrong[:10], f"({len(wrong)} in all); the cases before it:", *cases])
