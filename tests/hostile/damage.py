@@ -16,35 +16,24 @@ Command = tuple[Argument, ...]
 WRONG_QUEUE = "wrong"  # served by the worker of the innocents, and not a sorted set
 WORKER = "{worker}"  # stands for the id of a live worker
 QUEUE_KEYS = tuple(keys.queue_key(name) for name in (HOSTILE_QUEUE, QUEUE, "default", "unserved"))
-OF_A_JOB = (keys.JOB, keys.LEASE, keys.TRIES, keys.RESULT, keys.RUN, keys.PROGRESS, keys.HISTORY)
-OF_A_WORKFLOW = (
-    keys.WORKFLOW,
-    keys.NODES,
-    keys.CALLS,
-    keys.WAITS,
-    keys.ENDS,
-    keys.VALUES,
-    keys.CAUSES,
-    keys.AGAIN,
+NAMES = sorted(
+    value for value in keys.LUA_CONSTANTS.values() if isinstance(value, str) and value.startswith(("arq:", "embarq:"))
 )
+PREFIXES = tuple(
+    name for name in NAMES if name.endswith(":") and name != keys.TOKEN
+)  # a job's, a workflow's, a limit's
+OF_A_JOB = (keys.JOB, keys.LEASE, keys.TRIES, keys.RESULT, keys.RUN, keys.PROGRESS, keys.HISTORY)
+OF_A_WORKFLOW = (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS, keys.ENDS, keys.VALUES, keys.CAUSES, keys.AGAIN)
+FLOWS = ("h1", "h2", "h3")
 LIMITS = ("r:500:1000:rated", "c:2:0:gated")
 SHARED = (
-    keys.QUEUES,
-    keys.EVENTS,
-    keys.RECORDS,
-    keys.RECORDING,
-    keys.LIMITS,
-    keys.PAUSED,
-    keys.ABORT,
-    keys.WORKERS,
-    keys.SCHEDULES,
-    keys.SCHEDULES_DUE,
-    keys.SCHEDULES_LAST,
-    keys.SCHEDULES_PAUSED,
+    *(name for name in NAMES if not name.endswith(":")),
     keys.WAKE + keys.queue_key(QUEUE),
     keys.WAKE + keys.queue_key(HOSTILE_QUEUE),
     keys.CONTROL + WORKER,
     keys.WORKER + WORKER,
+    keys.HEARD + WORKER,
+    *(f"{keys.CLAIMED}{WORKER}:{number}" for number in range(1, 9)),
     keys.queue_key(WRONG_QUEUE),
     keys.queue_key(HOSTILE_QUEUE),
     *(kind + limit for kind in (keys.RATE, keys.HOLDERS) for limit in LIMITS),
@@ -68,8 +57,8 @@ class Damage:
     def __init__(self) -> None:
         self._kinds: dict[str, Callable[[Nasty], list[Command]]] = {
             "job": self._job,
-            "record of a job": self._record_of_job,
-            "record of a workflow": self._record_of_workflow,
+            "record": self._record,
+            "workflow": self._record_of_workflow,
             "parked": self._parked,
             "limits": self._limits,
             "schedules": self._schedules,
@@ -79,7 +68,7 @@ class Damage:
             "unique": self._unique,
             "shared key": self._shared,
         }
-        self._often = ["job"] * 6 + ["record of a job"] * 3 + list(self._kinds)
+        self._often = ["job"] * 6 + ["record"] * 3 + ["workflow"] * 2 + list(self._kinds)
 
     def case(self, nasty: Nasty) -> DamageCase:
         """Damage of some kind."""
@@ -109,11 +98,11 @@ class Damage:
             commands += [("SADD", keys.QUEUES, queue), ("RPUSH", keys.WAKE + queue, "1")]
         return commands
 
-    def _record_of_job(self, nasty: Nasty) -> list[Command]:
-        return self._damaged(nasty, nasty.chance.choice(OF_A_JOB).encode() + self._id(nasty))
+    def _record(self, nasty: Nasty) -> list[Command]:
+        return self._damaged(nasty, nasty.chance.choice(PREFIXES).encode() + self._id(nasty))
 
     def _record_of_workflow(self, nasty: Nasty) -> list[Command]:
-        key = nasty.chance.choice(OF_A_WORKFLOW).encode() + self._id(nasty)
+        key = nasty.chance.choice(OF_A_WORKFLOW).encode() + as_bytes(nasty.chance.choice(FLOWS))
         if nasty.one_in(2):
             return self._damaged(nasty, key)
         field = nasty.chance.choice((b"state", b"last", b"0", b"1", b"left", b"policy", nasty.bytes()))

@@ -171,7 +171,12 @@ class Requests:
     def _flow_options(self, nasty: Nasty) -> dict[str, Any]:
         return {
             name: nasty.value() if nasty.one_in(4) else value
-            for name, value in (("id", "h1"), ("on_failure", "continue"), ("keep", 60), ("on_success", {"job": "echo"}))
+            for name, value in (
+                ("id", nasty.chance.choice(("h1", "h2", "h3"))),
+                ("on_failure", "continue"),
+                ("keep", 60),
+                ("on_success", {"job": "echo"}),
+            )
             if nasty.one_in(4)
         }
 
