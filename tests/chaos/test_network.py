@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 from tests.chaos.namespaces import PORT, Wire, why_not, wired_redis
 from tests.chaos.stage import LEASE, Stage
-from tests.support import CuttingProxy, eventually, free_port
+from tests.chaos.switch import Switch
+from tests.support import eventually, free_port
 from worker import Client
 from worker.embedded import private_redis
 
@@ -71,10 +72,10 @@ async def live(client: Client, count: int) -> bool:
 
 @dataclass
 class Pair:
-    """A primary and its replica, and the proxy through which all find the primary."""
+    """A primary and its replica, and the switch through which all find the primary."""
 
     ports: list[int]
-    proxy: CuttingProxy
+    switch: Switch
 
     async def follow(self) -> None:
         """Make the second one a replica that has all."""
@@ -89,7 +90,7 @@ class Pair:
         async with at(primary) as old, at(replica) as new:
             await old.execute_command("CLIENT", "PAUSE", 20_000, "WRITE")
             await self._caught_up()
-            self.proxy.target_port = replica
+            self.switch.target = replica
             await new.execute_command("REPLICAOF", "NO", "ONE")
             await old.execute_command("REPLICAOF", "127.0.0.1", replica)
             await old.execute_command("CLIENT", "UNPAUSE")
@@ -117,7 +118,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         ports = [free_port(), free_port()]
         for port in ports:
             stack.enter_context(private_redis(tmp_path / str(port), port=port))
-        yield Pair(ports, CuttingProxy(ports[0]))
+        yield Pair(ports, Switch(ports[0]))
 
 
 @pytest.mark.timeout(120 + 30 * SCALE)
@@ -125,8 +126,8 @@ async def test_demoted_primary(tmp_path: Path, pair: Pair, capsys: pytest.Captur
     """A failover that cuts no connection: who still talks to the old primary is refused, and must find the new one."""
     await pair.follow()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(pair.proxy.serve())
-        stage = Stage(tmp_path, f"redis://127.0.0.1:{pair.proxy.port}/0")
+        await stack.enter_async_context(pair.switch.serve())
+        stage = Stage(tmp_path, f"redis://127.0.0.1:{pair.switch.port}/0")
         stack.callback(stage.close)
         client = await stack.enter_async_context(Client.open(stage.redis_url))
         for _ in range(2):
