@@ -33,8 +33,8 @@ from worker import Client, Priority, Worker, WorkerConfig
 from worker.broker import keys
 from worker.database import Database
 from worker.embedded import private_redis
-from worker.engine import Companion
 from worker.history.writer import HistoryWriter
+from worker.loops import Companion
 from worker.observability.logs import configure_logs
 from worker.relay import Relay
 
