@@ -249,4 +249,6 @@ class Damage:
             "tg": (["\x00"], ["t" * 9000], [1], "x"),
         }
         names = nasty.chance.sample(list(odd), nasty.chance.randrange(4))
+        if "wf" in names:
+            names += nasty.chance.choice(([], ["nd"], ["nd", "in", "ip"], ["nd", "ip"]))
         return {name: nasty.value() if nasty.one_in(6) else nasty.chance.choice(odd[name]) for name in names}

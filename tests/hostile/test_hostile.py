@@ -48,7 +48,7 @@ LONGEST_ANSWER = 15.0  # seconds; 10 are promised, the rest is for the machine
 WORKERS = "/health/workers"  # may see none until the next heartbeat, when their records were damaged
 QUIET = 5.0  # seconds after the last case, in which nothing may still go wrong
 FATAL = ("engine fault", "guardian fault", "worker fault")
-OF_JOBS = ("failed", "request failed")  # how a hostile job or request may end, at any time
+OF_JOBS = ("failed", "request failed", "left out of the history")  # what a hostile job or request may come to
 
 Case = HttpCase | DamageCase
 
@@ -117,7 +117,9 @@ class Arena:
         except TimeoutError:
             return f"case {number} of seed {SEED} had no answer in {time.monotonic() - began:.1f} s: {case}"
         self.statuses[answer.status_code] += 1
-        if answer.status_code < 500 or (answer.status_code == 503 and case.path.startswith(WORKERS)):
+        asked_for = case.path.startswith("/stand-ins/") and "in trouble" in answer.text
+        unseen = case.path.startswith(WORKERS) and answer.status_code == 503
+        if answer.status_code < 500 or asked_for or unseen:
             return None
         return (
             f"case {number} of seed {SEED} gave {answer.status_code}: {case}\n{answer.text[:300]}{self._last_fault()}"
