@@ -1,6 +1,5 @@
 """What a job is to those who look it up: its states, the transitions between them, and its record."""
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -130,5 +129,5 @@ def to_ms(moment: datetime) -> int:
 def from_ms(milliseconds: float) -> datetime:
     """An aware UTC time from Unix milliseconds. What is before 1970 or after 9998 becomes that: others write into Redis
     as well, and a look-up must be able to show it."""
-    within = min(max(milliseconds, 0), LATEST_MS) if not math.isnan(milliseconds) else 0
+    within = max(0, min(milliseconds, LATEST_MS))  # in this order NaN is 0, and no integer is too large for a float
     return datetime.fromtimestamp(within / 1000, UTC)

@@ -130,9 +130,7 @@ def test_long_values_are_cut_in_messages(registry: Registry) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize(
-    "ms", [math.nan, math.inf, -math.inf, -1e300, 1e300, 2**63, -(2**63), 9_223_372_036_854_775_807]
-)
+@pytest.mark.parametrize("ms", [math.nan, math.inf, -math.inf, -1e300, 1e300, 2**63, -(2**63), 10**400])
 def test_times_from_redis_never_raise(ms: float) -> None:
     moment = from_ms(ms)
     assert moment.astimezone(UTC).isoformat()
