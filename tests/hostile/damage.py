@@ -66,7 +66,6 @@ class Damage:
             "streams": self._streams,
             "sets": self._sets,
             "unique": self._unique,
-            "shared key": self._shared,
         }
         self._often = ["job"] * 6 + ["record"] * 3 + ["workflow"] * 2 + list(self._kinds)
 
@@ -74,6 +73,10 @@ class Damage:
         """Damage of some kind."""
         label = nasty.chance.choice(self._often)
         return DamageCase(label, tuple(self._kinds[label](nasty)))
+
+    def of_shared(self, nasty: Nasty, number: int) -> DamageCase:
+        """A key that everybody uses, of another type: each in its turn."""
+        return DamageCase("shared key", tuple(self._damaged(nasty, SHARED[number % len(SHARED)].encode())))
 
     def _job(self, nasty: Nasty) -> list[Command]:
         """A due job that is not as it should be, in a queue that is served."""
@@ -167,10 +170,6 @@ class Damage:
         key = f"{keys.UNIQUE}{nasty.chance.choice(('echo', 'plain'))}:{nasty.chance.choice(('k1', 'k2'))}"
         known = nasty.chance.choice((b"h1 5", b"h1 99999999999999999999", b"x y z", b"\xff 1", nasty.bytes()))
         return [("SET", key, known)] if nasty.one_in(2) else self._damaged(nasty, key.encode())
-
-    def _shared(self, nasty: Nasty) -> list[Command]:
-        """A key that everybody uses, of another type."""
-        return self._damaged(nasty, nasty.chance.choice(SHARED).encode())
 
     def _damaged(self, nasty: Nasty, key: bytes) -> list[Command]:
         writes: tuple[Command, ...] = (

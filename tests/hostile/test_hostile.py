@@ -44,6 +44,7 @@ FIRST = int(os.environ.get("HOSTILE_FIRST", "0"))
 ONLY = os.environ.get("HOSTILE_ONLY", "")
 SLICE = 100
 SIDE_BY_SIDE = 8
+SHARED_EVERY = 20  # cases, so that 2,000 damage every key that all share
 LONGEST_ANSWER = 15.0  # seconds; 10 are promised, the rest is for the machine
 WORKERS = "/health/workers"  # may see none until the next heartbeat, when their records were damaged
 QUIET = 5.0  # seconds after the last case, in which nothing may still go wrong
@@ -95,6 +96,8 @@ class Arena:
     def case(self, number: int) -> Case:
         """The case of this number, always the same for the seed."""
         nasty = Nasty(random.Random(f"{SEED} {number}"))
+        if number % SHARED_EVERY == 0:
+            return self.damage.of_shared(nasty, number // SHARED_EVERY)
         return self.requests.case(nasty) if nasty.one_in(2) else self.damage.case(nasty)
 
     async def throw(self, number: int) -> str | None:
