@@ -32,7 +32,8 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 EVERY = min(30.0, SECONDS / 20)
 WARM = SECONDS / 5  # of ten minutes, two
 BATCH_SECONDS = 0.1
-CALIBRATED = 4000
+CALIBRATED = 10_000
+PILE_SECONDS = 2.0  # of work that may wait
 TTL = 20.0
 SAMPLES = 3  # whose medians are compared
 PATIENCE = 120.0
@@ -76,9 +77,14 @@ class Soak:
     samples: list[tuple[float, Sample]] = field(default_factory=list)
 
     async def feed(self, rate: float, seconds: float) -> None:
-        """Queue at an even rate; one call in a hundred is a workflow of four jobs."""
+        """Queue at an even rate; one call in a hundred is a workflow of four jobs. While the machine is busy with other
+        things and work piles up, nothing is added."""
         began, called = time.monotonic(), 0.0
         while time.monotonic() < began + seconds:
+            await asyncio.sleep(BATCH_SECONDS)
+            if await self.length() > PILE_SECONDS * rate:
+                called = rate * (time.monotonic() - began)
+                continue
             due = rate * (time.monotonic() - began)
             count, called = int(due - called), called + int(due - called)
             flows = sum(self.chance.random() < 0.01 for _ in range(count))
@@ -88,16 +94,16 @@ class Soak:
                 await self.client.start(flow, {"keep": 60})
             self.made += count - flows
             self.flows += flows
-            await asyncio.sleep(BATCH_SECONDS)
 
     async def drain_rate(self) -> float:
-        """Jobs a second that the worker drains of this mixture."""
-        await self.client.enqueue_many([soak_jobs.some(self.chance) for _ in range(CALIBRATED)])
+        """Jobs of this mixture a second that are drained, and written into the history."""
+        calls = [soak_jobs.some(self.chance) for _ in range(CALIBRATED)]
+        began = time.monotonic()
+        await self.client.enqueue_many(calls)
         self.made += CALIBRATED
-        began, before = time.monotonic(), await self.length()
-        while (left := await self.length()) > CALIBRATED / 5:
-            await asyncio.sleep(0.01)
-        return (before - left) / (time.monotonic() - began)
+        while await self.length() + await self.client.xlen(keys.RECORDS) > CALIBRATED / 20:
+            await asyncio.sleep(0.05)
+        return CALIBRATED / (time.monotonic() - began)
 
     async def length(self) -> int:
         """Jobs that have not ended."""
