@@ -134,15 +134,18 @@ class Stage:
         return Account({job_id: found for job_id, found in wrong.items() if found}, overlaps, reruns, effects)
 
     def close(self) -> None:
-        """End all that was started."""
+        """End all that was started; it ends by itself when it is told to."""
+        late = []
         for worker in self.workers:
             worker.terminate()
         for worker in [*self.workers, *self.gone]:
             try:
                 worker.wait(20)
             except subprocess.TimeoutExpired:
+                late.append(worker.pid)
                 worker.kill()
                 worker.wait()
+        assert not late, f"workers {late} did not end when they were told to"
 
 
 @dataclass(frozen=True)

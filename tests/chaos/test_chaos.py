@@ -6,11 +6,8 @@
 import asyncio
 import json
 import os
-import random
 import signal
-import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -18,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import jobs as _jobs  # noqa: F401  # registers the kinds for the client
-from tests.chaos.checker import Try, leftovers, problems_of, read_effects
+from tests.chaos.checker import Try, leftovers, read_effects
 from tests.chaos.flows import make_flow, value_of
-from tests.support import CuttingProxy, eventually, free_port, start_embarq
-from worker import Client, Job, registry
+from tests.chaos.stage import LEASE, SEED, Stage
+from tests.support import CuttingProxy, eventually, free_port
+from worker import Client
 from worker.broker import keys
 from worker.broker.events import latest
 from worker.embedded import private_redis
@@ -34,29 +31,22 @@ JOBS = int(os.environ.get("CHAOS_JOBS", "1500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
 WORKFLOWS = int(os.environ.get("CHAOS_WORKFLOWS", "40"))
 RESTARTS = int(os.environ.get("CHAOS_RESTARTS", "2"))
-SEED = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
 WORKERS = 3
-LEASE = 2.0
 SETTLE_LIMIT = 40 + JOBS / 100
 KINDS = {"quick": 80, "sleeper": 5, "retrying": 6, "failing": 4, "threaded": 4, "processed": 1}
 
 
 @dataclass
-class Arena:
-    """Everything that is broken, and the counts of it."""
+class Arena(Stage):
+    """A stage of which everything is broken: also Redis, and the connections to it."""
 
-    folder: Path
-    chance: random.Random
-    redis_port: int
-    proxy: CuttingProxy
-    servers: ExitStack
-    workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    acknowledged: dict[str, str] = field(default_factory=dict)
+    redis_port: int = field(default_factory=free_port)
+    servers: ExitStack = field(default_factory=ExitStack)
     flows: dict[str, Flow] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    gone: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    told_to_stop: set[int] = field(default_factory=set)
-    frozen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.proxy = CuttingProxy(self.redis_port)
 
     def start_redis(self) -> None:
         self.servers.enter_context(private_redis(self.folder / "redis", port=self.redis_port, fsync="always"))
@@ -67,28 +57,11 @@ class Arena:
         self.servers.close()  # reaps the process
         self.counts["redis restarts"] += 1
 
-    def start_worker(self) -> None:
-        environment = {
-            "REDIS_URL": f"redis://127.0.0.1:{self.proxy.port}/0",
-            "EMBARQ_JOBS": "tests.chaos.jobs,tests.chaos.flows",
-            "EMBARQ_LEASE": str(LEASE),
-            "EMBARQ_GRACE": "0.5",
-            "EMBARQ_CANCEL_GRACE": "0.5",
-            "EMBARQ_LEASES_LOST_LIMIT": "1000",
-            "EMBARQ_LOG_LEVEL": "WARNING",
-            "CHAOS_EFFECTS": str(self.folder / "effects"),
-        }
-        self.workers.append(start_embarq("worker", "-c", "30", log=self.folder / "workers.log", **environment))
-
     def strike(self) -> None:
         """Kill or stop a random worker, and start another in its place."""
-        worker = self.workers.pop(self.chance.randrange(len(self.workers)))
         how = self.chance.choice([signal.SIGKILL, signal.SIGTERM])
-        worker.send_signal(how)
-        if how is signal.SIGTERM:
-            self.told_to_stop.add(worker.pid)
+        self.stop(self.chance.choice(self.workers), how)
         self.counts[f"workers given {how.name}"] += 1
-        self.gone.append(worker)
         self.start_worker()
 
     async def freeze(self) -> None:
@@ -101,35 +74,18 @@ class Arena:
         worker.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        for worker in self.workers:
-            worker.terminate()
-        for worker in [*self.workers, *self.gone]:
-            worker.wait(20)
-        self.servers.close()
+        try:
+            super().close()
+        finally:
+            self.servers.close()
 
 
 @pytest.fixture
 def arena(tmp_path: Path) -> Iterator[Arena]:
-    (tmp_path / "effects").mkdir()
-    port = free_port()
-    made = Arena(tmp_path, random.Random(SEED), port, CuttingProxy(port), ExitStack())
+    made = Arena(tmp_path, redis_url="")
     made.start_redis()
     yield made
     made.close()
-
-
-async def produce(arena: Arena, client: Client) -> None:
-    """Enqueue at an even rate, and remember what was acknowledged."""
-    kinds = arena.chance.choices(list(KINDS), list(KINDS.values()), k=JOBS)
-    started = time.monotonic()
-    for number, kind in enumerate(kinds):
-        await asyncio.sleep(max(0.0, started + number * SECONDS / JOBS - time.monotonic()))
-        while True:
-            with suppress(BrokerUnavailable):
-                handle = await client.enqueue(registry.get(kind).call())
-                arena.acknowledged[handle.id] = kind
-                break
-            arena.counts["enqueues refused"] += 1
 
 
 async def produce_flows(arena: Arena, client: Client) -> None:
@@ -143,7 +99,7 @@ async def produce_flows(arena: Arena, client: Client) -> None:
                 handle = await client.start(flow, {})
                 arena.flows[handle.id] = flow
                 break
-            arena.counts["enqueues refused"] += 1
+            arena.counts["refused"] += 1
 
 
 async def flows_ended(arena: Arena, client: Client, effects: dict[str, list[Try]]) -> list[str]:
@@ -178,21 +134,6 @@ async def torment(arena: Arena) -> None:
                 await asyncio.to_thread(arena.start_redis)
 
 
-async def all_ended(arena: Arena, client: Client) -> dict[str, Job]:
-    """Every acknowledged job, ended."""
-    ended: dict[str, Job] = {}
-    deadline = time.monotonic() + SETTLE_LIMIT
-    while len(ended) < len(arena.acknowledged):
-        waiting = [job_id for job_id in arena.acknowledged if job_id not in ended]
-        assert time.monotonic() < deadline, [await client.find(job_id) for job_id in waiting[:5]]
-        for job_id in waiting:
-            job = await client.find(job_id)
-            if job.state.ended:
-                ended[job_id] = job
-        await asyncio.sleep(0.2)
-    return ended
-
-
 async def queues_empty(client: Client) -> None:
     """Also jobs whose acknowledgement got lost have ended."""
 
@@ -207,33 +148,27 @@ async def test_nothing_is_lost(arena: Arena, capsys: pytest.CaptureFixture[str])
     with capsys.disabled():
         print(f"\nchaos: seed {SEED}, {JOBS} jobs, {SECONDS:.0f} s")
     async with arena.proxy.serve(), Client.open(f"redis://127.0.0.1:{arena.redis_port}/0") as client:
+        arena.redis_url = f"redis://127.0.0.1:{arena.proxy.port}/0"
         for _ in range(WORKERS):
             arena.start_worker()
         async with asyncio.TaskGroup() as group:
-            group.create_task(produce(arena, client))
+            group.create_task(arena.produce(client, JOBS, SECONDS, KINDS))
             group.create_task(produce_flows(arena, client))
             group.create_task(torment(arena))
-        ended = await all_ended(arena, client)
+        ended = await arena.all_ended(client, SETTLE_LIMIT)
         await queues_empty(client)
-        effects = read_effects(arena.folder / "effects")
+        effects = read_effects(arena.effects)
         wrong_flows = await flows_ended(arena, client, effects)
         left = leftovers([key.decode() for key in await client.keys("*")])
         refused = [event for event in await latest(client, 100_000) if event.name == "refused"]
-    wrong = {
-        job_id: problems_of(job, arena.acknowledged[job_id], effects[job_id], arena.told_to_stop, arena.frozen)
-        for job_id, job in ended.items()
-    }
-    reruns = sum(len(effects[job_id]) - 1 for job_id in ended)
+    account = arena.account(ended, tolerated=0.0)
     with capsys.disabled():
-        facts = {
-            "jobs": len(ended),
-            "workflows": len(arena.flows),
-            "reruns": reruns,
-            "late results refused": len(refused),
-            **arena.counts,
-        }
-        print("chaos: " + ", ".join(f"{count} {name}" for name, count in facts.items()))
-    assert {job_id: found for job_id, found in wrong.items() if found} == {}
+        print(
+            account.line(
+                "all at once", arena, [f"{len(arena.flows)} workflows", f"{len(refused)} late results refused"]
+            )
+        )
+    assert account.wrong == {}
     assert wrong_flows == []
     assert left == []
     assert arena.counts["redis restarts"] == RESTARTS
