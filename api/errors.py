@@ -29,6 +29,7 @@ from worker.errors import (
     ScheduleExists,
     ScheduleNotFound,
     UnknownJob,
+    WorkflowDamaged,
     WorkflowEnded,
     WorkflowNotFound,
 )
@@ -102,6 +103,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     InvalidWorkflow: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidSchedule: HTTPStatus.UNPROCESSABLE_ENTITY,
     JobEnded: HTTPStatus.CONFLICT,
+    WorkflowDamaged: HTTPStatus.CONFLICT,
     WorkflowEnded: HTTPStatus.CONFLICT,
     ScheduleExists: HTTPStatus.CONFLICT,
     IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -15,7 +15,7 @@ from worker.batches import MOST_BYTES, Batches, send_apart
 from worker.broker.broker import Broker, Cancelled, NewJob, Placed
 from worker.broker.budget import Budget
 from worker.broker.ends import Ends
-from worker.broker.graphs import Graphs, NewWorkflow
+from worker.broker.graphs import Graphs, NewWorkflow, undamaged
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.pool import make_pool, thread_client
 from worker.broker.timetable import Schedules
@@ -148,13 +148,14 @@ class Client(ArqCalls):
         Raises:
             WorkflowNotFound: there is none, or it is no longer kept.
         """
-        found = await self.graphs.find(workflow_id)
-        if found is None:
-            raise WorkflowNotFound(workflow_id)
-        told = found.fields["state"] in {WorkflowState.SUCCEEDED, WorkflowState.FAILED}
-        node = int(found.fields.get("failed", found.fields["last"]))
-        value = await self.graphs.value(workflow_id, node) if told else None
-        return read_workflow(workflow_id, found, value)
+        with undamaged(workflow_id):
+            found = await self.graphs.find(workflow_id)
+            if found is None:
+                raise WorkflowNotFound(workflow_id)
+            told = found.fields["state"] in {WorkflowState.SUCCEEDED, WorkflowState.FAILED}
+            node = int(found.fields.get("failed", found.fields["last"]))
+            value = await self.graphs.value(workflow_id, node) if told else None
+            return read_workflow(workflow_id, found, value)
 
     async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
         """A workflow once it has ended, or as it is after `timeout` seconds; raises as `workflow`."""
@@ -163,7 +164,8 @@ class Client(ArqCalls):
             state = await self.graphs.state(workflow_id)
             if state is None:
                 raise WorkflowNotFound(workflow_id)
-            return WorkflowState(state)
+            with undamaged(workflow_id):
+                return WorkflowState(state)
 
         await self._wait(workflow_id, timeout, look, lambda state: state.ended)
         return await self.workflow(workflow_id)

@@ -69,6 +69,13 @@ class WorkflowNotFound(EmbarqError):
         self.workflow_id = workflow_id
 
 
+class WorkflowDamaged(EmbarqError):
+    """What Redis holds under a workflow's keys is not what was written there."""
+
+    def __init__(self, workflow_id: str, reason: object) -> None:
+        super().__init__(f"what Redis holds of workflow {workflow_id!r} was damaged: {reason}")
+
+
 class WorkflowEnded(EmbarqError):
     """The workflow is not in a state for this: it has ended, or it has not."""
 

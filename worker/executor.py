@@ -22,6 +22,7 @@ from worker.errors import (
     MalformedPayload,
     SoftTimeLimitExceeded,
     UnknownJob,
+    WorkflowDamaged,
     WorkflowNotFound,
 )
 from worker.interrupt import Interruptible
@@ -158,9 +159,14 @@ class Executor:
         except BrokerUnavailable as error:
             logger.warning("put back: its input cannot be read now", reason=str(error))
             raise _Refused(PutBack(INPUT_PAUSE_MS, released=True)) from error
+        except WorkflowDamaged as error:
+            raise _Refused(self.outcomes.failed(run, error)) from error
         if value is None:
             raise _Refused(self.outcomes.failed(run, WorkflowNotFound(options.workflow)))
-        return {options.input_name: wire.loads(value, object)}
+        try:
+            return {options.input_name: wire.loads(value, object)}
+        except MalformedPayload as error:
+            raise _Refused(self.outcomes.failed(run, WorkflowDamaged(options.workflow, error))) from error
 
     def _validate(
         self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], taken: Mapping[str, Any]

@@ -16,6 +16,7 @@ KEPT = (
     "embarq:wake:",
     "embarq:worker",
     "embarq:control:",
+    "embarq:claimed:",  # for two leases
     "embarq:workflow:",
     "embarq:nodes:",
     "embarq:calls:",

@@ -32,7 +32,6 @@ SHARED = (
     keys.WAKE + keys.queue_key(HOSTILE_QUEUE),
     keys.CONTROL + WORKER,
     keys.WORKER + WORKER,
-    keys.HEARD + WORKER,
     *(f"{keys.CLAIMED}{WORKER}:{number}" for number in range(1, 9)),
     keys.queue_key(WRONG_QUEUE),
     keys.queue_key(HOSTILE_QUEUE),

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.budget import Budget
 from worker.broker.pool import unavailable_when_away
+from worker.errors import WorkflowDamaged
 
 CANCELLED_KEPT_MS = 3_600_000
 SLICE = 500  # nodes in one call
@@ -71,8 +73,27 @@ class FoundWorkflow:
 _NODE = msgspec.json.Decoder(NodeRecord)
 
 
+# How reading what somebody else wrote under a workflow's keys goes wrong; of what Redis answers, only these.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
+_DAMAGE = ("WRONGTYPE", "user_script", "not an integer")
+
+
+@contextlib.contextmanager
+def undamaged(workflow_id: str) -> Iterator[None]:
+    """Turn what goes wrong over a damaged record into `WorkflowDamaged`."""
+    try:
+        yield
+    except ResponseError as error:
+        if not any(mark in str(error) for mark in _DAMAGE):
+            raise
+        raise WorkflowDamaged(workflow_id, str(error).partition(" script:")[0]) from error
+    except _UNREADABLE as error:
+        raise WorkflowDamaged(workflow_id, error) from error
+
+
 class Graphs:
-    """Every method raises `BrokerUnavailable` when Redis cannot serve it."""
+    """Every method raises `BrokerUnavailable` when Redis cannot serve it, and those about one workflow
+    `WorkflowDamaged` when a stranger has written under its keys."""
 
     def __init__(self, redis: Redis, budget: Budget) -> None:
         self._redis = redis
@@ -86,7 +107,7 @@ class Graphs:
         place = answer = 0
         while place < len(slices):
             first, nodes = slices[place]
-            answer = await self._run(scripts.START, *_start_arguments(new, first, nodes))
+            answer = await self._of(new.id, scripts.START, *_start_arguments(new, first, nodes))
             if answer == TAKEN:
                 return False
             place = 0 if answer == BEGIN_ANEW else place + 1
@@ -112,7 +133,7 @@ class Graphs:
         following = 0
         nodes: dict[int, tuple[NodeRecord, str]] = {}
         while following >= 0:
-            following, flat, *slice_ = await self._run(scripts.WORKFLOW_LOOKUP, workflow_id, following)
+            following, flat, *slice_ = await self._of(workflow_id, scripts.WORKFLOW_LOOKUP, workflow_id, following)
             if not flat:
                 return None
             for record, state in zip(slice_[::2], slice_[1::2], strict=True):
@@ -122,34 +143,42 @@ class Graphs:
 
     async def state(self, workflow_id: str) -> str | None:
         """Its state alone, if there is one."""
-        answer: bytes | None = await self._run(scripts.WORKFLOW_STATE, workflow_id)
-        return None if answer is None else answer.decode()
+        with undamaged(workflow_id):
+            answer: bytes | None = await self._run(scripts.WORKFLOW_STATE, workflow_id)
+            return None if answer is None else answer.decode()
 
     async def cancel(self, workflow_id: str) -> str:
         """Cancel it; `cancelled`, `ended` or `unknown`. Repeated, it goes on with what still waits."""
-        first = await self._budget.ask(lambda: self._ask(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, 0))
+        with undamaged(workflow_id):
+            first = await self._budget.ask(
+                lambda: self._ask(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, 0)
+            )
         answer: bytes = first[0]
         following: int = first[1]
         while following >= 0:
-            _, following = await self._run(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, following)
+            _, following = await self._of(
+                workflow_id, scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, following
+            )
         return answer.decode()
 
     async def retry(self, workflow_id: str) -> str:
         """Start anew what did not end well; its state now, or `unknown`. Safe to repeat."""
         answer, following = b"", 0
         while following >= 0:
-            answer, following = await self._run(scripts.WORKFLOW_RETRY, workflow_id, following)
+            answer, following = await self._of(workflow_id, scripts.WORKFLOW_RETRY, workflow_id, following)
         await self.go_on()
         return answer.decode()
 
     async def value(self, workflow_id: str, node: int) -> bytes | None:
         """The value of a node as JSON, of a join as a list; None when it is not there (any more)."""
-        values = await self._values(workflow_id, [node])
+        with undamaged(workflow_id):
+            values = await self._values(workflow_id, [node])
         return values[0]
 
     async def cause(self, workflow_id: str, handler: int) -> bytes | None:
         """The failure that started a handler, as JSON."""
-        found = await self._fields(keys.CAUSES + workflow_id, [handler])
+        with undamaged(workflow_id):
+            found = await self._fields(keys.CAUSES + workflow_id, [handler])
         return found[0]
 
     async def _values(self, workflow_id: str, nodes: Sequence[int]) -> list[bytes | None]:
@@ -173,6 +202,11 @@ class Graphs:
             with unavailable_when_away():
                 found += await self._redis.execute_command("HMGET", key, *numbers[start : start + SLICE])
         return found
+
+    async def _of(self, workflow_id: str, script: scripts.Script, *arguments: scripts.Argument) -> Any:
+        """Run a script about one workflow."""
+        with undamaged(workflow_id):
+            return await self._run(script, *arguments)
 
     async def _run(self, script: scripts.Script, *arguments: scripts.Argument) -> Any:
         """Run a script that is safe to repeat."""

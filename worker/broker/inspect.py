@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -144,7 +145,10 @@ class Inspector:
         """What a job waits for."""
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.WHY, (), (job_id,))
-        return msgspec.json.decode(answer, type=Facts)
+        try:
+            return msgspec.json.decode(answer, type=Facts)
+        except (msgspec.MsgspecError, UnicodeDecodeError):  # of a workflow that a stranger has damaged
+            return Facts(time.time() * 1000)
 
     async def workers(self) -> list[WorkerRecord]:
         """The workers whose heartbeat is fresh."""

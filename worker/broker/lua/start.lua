@@ -15,6 +15,7 @@ if known and not starting then return 1 end
 if not known then
   if first > 0 then return -1 end
   if is_taken(id) then return 0 end
+  for _, kind in ipairs(WORKFLOW_KEYS) do redis.call('DEL', kind .. id) end -- of a stranger's: no workflow has been here
   state = 'running'
   redis.call('HSET', WORKFLOW .. id, 'state', state, 'nonce', ARGV[2], 'policy', ARGV[3], 'last', ARGV[4],
     'left', ARGV[5], 'keep', ARGV[6], 'created', whole(now), 'starting', 1)

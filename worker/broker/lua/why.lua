@@ -45,14 +45,14 @@ local function look_at_step()
   if not text_of then return end
   facts.workflow = workflow
   facts.over = redis.call('HGET', WORKFLOW .. workflow, 'state') ~= 'running'
-  facts.waits = tonumber(redis.call('HGET', WAITS .. workflow, number))
+  facts.waits = bounded(redis.call('HGET', WAITS .. workflow, number), 0, MOST_MS, 0)
   local node = cjson.decode(text_of)
   local after = node.b
   if not after then return end
   local first = cjson.decode(redis.call('HGET', NODES .. workflow, after))
   local before, steps = {after}, {}
   if first.a then
-    before, facts.waits = first.a, tonumber(redis.call('HGET', WAITS .. workflow, after))
+    before, facts.waits = first.a, bounded(redis.call('HGET', WAITS .. workflow, after), 0, MOST_MS, 0)
   end
   for place, each in ipairs(before) do
     if place > MOST_MEMBERS or #steps >= MOST_NAMES then break end
@@ -64,5 +64,6 @@ local function look_at_step()
 end
 
 local payload = text(JOB .. id)
-if payload then look_at_job(payload) elseif redis.call('EXISTS', RESULT .. id) == 0 then look_at_step() end
+-- What a stranger damaged tells less; the rest is told.
+if payload then pcall(look_at_job, payload) elseif redis.call('EXISTS', RESULT .. id) == 0 then pcall(look_at_step) end
 return cjson.encode(facts)

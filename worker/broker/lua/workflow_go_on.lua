@@ -11,15 +11,20 @@ if not piece then
   return 0
 end
 redis.call('SET', UNFINISHED_HAND, ARGV[1], 'PX', HAND_MS)
-local rest = cjson.decode(piece)
-local flow = redis.call('HGET', WORKFLOW .. rest.w, 'state')
-if flow and rest.f then
-  start_ready(rest.w, rest.f, now)
-elseif flow then
-  pass_on(rest.w, rest.n, read_node(rest.w, rest.n), flow, rest.s, now, rest.p)
+
+local function go_on(rest)
+  local flow = redis.call('HGET', WORKFLOW .. rest.w, 'state')
+  if flow and rest.f then
+    start_ready(rest.w, rest.f, now)
+  elseif flow then
+    pass_on(rest.w, rest.n, read_node(rest.w, rest.n), flow, rest.s, now, rest.p)
+  end
 end
+
+local done, problem = pcall(go_on, decoded(piece))
+if not done then redis.log(redis.LOG_WARNING, 'embarq: a piece of a workflow was left out: ' .. failure_of(problem)) end
 put_all()
 tell()
-local left = redis.call('LLEN', UNFINISHED)
+local left = own('LLEN', UNFINISHED)
 if left == 0 then redis.call('DEL', UNFINISHED_HAND) end
 return left
