@@ -1,12 +1,16 @@
 """A job's arguments, checked against its signature by pydantic: at enqueue, and again in the worker."""
 
+import hashlib
 import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, with_config
+from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import TypedDict
 
+from worker import wire
 from worker.context import Context
 from worker.errors import ArgumentProblem, DefinitionError, InvalidArguments
 from worker.fail_fast import fail_fast
@@ -155,6 +159,16 @@ class ArgumentSchema:
         """Validated arguments as JSON values."""
         dumped: dict[str, Any] = self._adapter.dump_python(values, mode="json")
         return dumped
+
+    @cached_property
+    def digest(self) -> str:
+        """Stands for names, order, types and what is required: another version of the job that takes the same has the
+        same one."""
+        try:
+            shape: object = self._adapter.json_schema()
+        except PydanticInvalidForJsonSchema:  # a type of the caller's own, whose JSON nobody has described
+            shape = {name: (repr(self._hints[name]), p.default is p.empty) for name, p in self._parameters.items()}
+        return hashlib.sha256(wire.dumps([self._order, shape])).hexdigest()[:16]
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments, with their defaults."""

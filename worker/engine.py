@@ -24,6 +24,7 @@ from worker.broker.lease import LeaseKeeper
 from worker.client import Client
 from worker.config import WorkerConfig
 from worker.definitions import JobDefinition
+from worker.elsewhere import Elsewhere
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
@@ -103,7 +104,8 @@ class Worker(ArqWorker):
         self.client = client
         self._companions = companions
         self.config = config
-        self.executor = Executor(registry, config, self.id, client.broker, client.graphs)
+        elsewhere = Elsewhere(client.inspector)
+        self.executor = Executor(registry, config, self.id, client.broker, client.graphs, elsewhere)
         self.runs: dict[str, Run] = {}
         self._registry = registry
         self._pump = Pump(client.broker, config, self)
@@ -347,6 +349,7 @@ class Worker(ArqWorker):
             started_at=self._started_at,
             jobs=sorted(self.functions),
             rate=self._pace.measure(self._tries_ended),
+            signatures=self._registry.signatures(),
         )
         served = self._declared_queues() if self._serves_all else set(self._pump.service.queues)
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]

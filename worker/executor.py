@@ -16,8 +16,10 @@ from worker.broker.graphs import Graphs
 from worker.config import WorkerConfig
 from worker.context import Context, Stopping, enter_context
 from worker.definitions import JobDefinition
+from worker.elsewhere import Elsewhere
 from worker.errors import (
     BrokerUnavailable,
+    EmbarqError,
     InvalidArguments,
     MalformedPayload,
     SoftTimeLimitExceeded,
@@ -54,7 +56,16 @@ class _Refused(Exception):  # it is a step's answer, not an error
 class Executor:
     """Runs claimed jobs. `execute` never raises: whatever happens becomes an outcome."""
 
-    def __init__(self, registry: Registry, config: WorkerConfig, worker: str, broker: Broker, graphs: Graphs) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        config: WorkerConfig,
+        worker: str,
+        broker: Broker,
+        graphs: Graphs,
+        elsewhere: Elsewhere,
+    ) -> None:
+        self._elsewhere = elsewhere
         self._registry = registry
         self._broker = broker
         self._graphs = graphs
@@ -92,7 +103,7 @@ class Executor:
             self._admit(run, payload)
             definition = self._resolve(run, payload)
             taken = await self._take_input(run, payload)
-            arguments = self._validate(run, payload, definition, taken)
+            arguments = await self._validate(run, payload, definition, taken)
             return await self._run(run, payload, definition, arguments)
         except _Refused as refusal:
             return refusal.outcome
@@ -137,14 +148,20 @@ class Executor:
         try:
             return self._registry.get(payload.job)
         except UnknownJob as error:
-            due = max(payload.enqueued_ms, payload.due_ms or 0)
-            waited = (run.claimed.claimed_ms - due) / 1000
-            if waited >= self._config.unknown_job_deadline:
-                raise _Refused(self.outcomes.failed(run, error)) from error
-            logger.warning("unknown job put back for a worker that knows it", waited=waited)
-            shortest, longest = UNKNOWN_JOB_PAUSE
-            pause = min(longest, max(shortest, waited / 2))
-            raise _Refused(PutBack(int(pause * 1000), released=True)) from error
+            raise _Refused(
+                self._leave_to_others(run, payload, error, "unknown job put back for a worker that knows it")
+            ) from error
+
+    def _leave_to_others(self, run: Run, payload: wire.Payload, error: EmbarqError, line: str) -> Outcome:
+        """Put back what another worker may understand, with growing pauses; failed once it has waited too long."""
+        due = max(payload.enqueued_ms, payload.due_ms or 0)
+        waited = (run.claimed.claimed_ms - due) / 1000
+        if waited >= self._config.unknown_job_deadline:
+            return self.outcomes.failed(run, error)
+        logger.warning(line, waited=waited, reason=str(error))
+        shortest, longest = UNKNOWN_JOB_PAUSE
+        pause = min(longest, max(shortest, waited / 2))
+        return PutBack(int(pause * 1000), released=True)
 
     async def _take_input(self, run: Run, payload: wire.Payload) -> dict[str, Any]:
         """What an earlier step of its workflow hands to the job, by the name of the argument that it becomes."""
@@ -168,13 +185,16 @@ class Executor:
         except MalformedPayload as error:
             raise _Refused(self.outcomes.failed(run, WorkflowDamaged(options.workflow, error))) from error
 
-    def _validate(
+    async def _validate(
         self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], taken: Mapping[str, Any]
     ) -> dict[str, Any]:
         try:
             named = definition.schema.bind(tuple(payload.args), {**payload.kwargs, **taken})
             return definition.schema.validate(named)
         except InvalidArguments as error:
+            if await self._elsewhere.may_fit(payload.job, definition, run.context.queue):
+                line = "arguments do not fit here: put back for a worker of another version"
+                raise _Refused(self._leave_to_others(run, payload, error, line)) from error
             raise _Refused(self.outcomes.failed(run, error)) from error
 
     async def _run(

@@ -135,6 +135,10 @@ class Registry:
         except KeyError:
             raise UnknownJob(name) from None
 
+    def signatures(self) -> dict[str, str]:
+        """Digests of what jobs take, by all names that they are known by."""
+        return {name: definition.schema.digest for name, definition in self._names.items()}
+
     def route(self, routes: Sequence[tuple[str, str]]) -> None:
         """Send jobs that declare no queue by the patterns of their paths: `[("jobs.emails.*", "emails")]`, the first
         that fits."""

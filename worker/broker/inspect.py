@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 class WorkerRecord(msgspec.Struct, frozen=True):
     """What a worker says of itself at each heartbeat. `started_at` is Unix seconds, `rate` the tries that it ended in a
-    second, of late."""
+    second, of late. `signatures`: names and aliases of its jobs with the digests of what they take."""
 
     id: str
     host: str
@@ -33,6 +33,7 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     started_at: float
     jobs: list[str]
     rate: float = 0.0
+    signatures: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)

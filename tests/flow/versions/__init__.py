@@ -1,0 +1,1 @@
+"""The same job as two releases have it."""
