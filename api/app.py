@@ -147,7 +147,10 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
     if settings.redis_url is None:
         raise EmbarqError("REDIS_URL is not set; `embarq dev` starts a private Redis")
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Client.open(settings.redis_url, verify_tls=settings.redis_tls_verify))
+        opened = Client.open(
+            settings.redis_url, verify_tls=settings.redis_tls_verify, max_arguments=settings.max_arguments
+        )
+        client = await stack.enter_async_context(opened)
         client.inspector = Inspector(client, unread=True)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
         database = await stack.enter_async_context(Database.open(settings.database_url, patience=REQUESTS))

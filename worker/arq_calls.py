@@ -38,9 +38,11 @@ def arq_deserializer(data: bytes) -> dict[str, Any]:
 
 
 class ArqCalls(ArqRedis):
-    """Arq's client as far as code outside of us uses it. `batches` is where enqueued jobs go."""
+    """Arq's client as far as code outside of us uses it. `batches` is where enqueued jobs go, `max_arguments` the bytes
+    that one may take."""
 
     batches: Batches
+    max_arguments: int
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool_or_conn=pool, job_serializer=arq_serializer, job_deserializer=arq_deserializer)
@@ -57,10 +59,11 @@ class ArqCalls(ArqRedis):
         _job_try: int | None = None,
         **kwargs: Any,
     ) -> ArqJob | None:
-        """Queue any function under any arguments: nothing is checked. None when the id is taken.
+        """Queue any function under any arguments: nothing but their size is checked. None when the id is taken.
 
         Raises:
             CallRefused: the id holds a `~`, which those have that our own code makes, or something is out of bounds.
+            InvalidArguments: they take more bytes than `max_arguments`.
         """
         if _defer_until and _defer_by:
             raise RuntimeError("use either 'defer_until' or 'defer_by' or neither, not both")
@@ -78,7 +81,7 @@ class ArqCalls(ArqRedis):
             enqueued_ms=0,
         )
         due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
-        data = wire.dump_payload(payload)
+        data = wire.dump_payload(payload, self.max_arguments)
         placed = await self.batches.add(
             NewJob(_job_id or nonce, queue, nonce, data, milliseconds(_defer_by) or 0, due_ms)
         )

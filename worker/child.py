@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 from worker import wire
 from worker.context import Context, Stopping, enter_context
-from worker.errors import NotSerializable, Retry, SoftTimeLimitExceeded, type_name
+from worker.errors import NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
+from worker.job import Progress
 from worker.parent import die_with_parent
+from worker.texts import LONGEST_MESSAGE, LONGEST_TRACEBACK, head, tail
 
 LARGEST_DATAGRAM = 100_000
 LOOK_AGAIN = 0.01
@@ -36,13 +38,14 @@ class Order:
     try_number: int
     queue: str
     mailbox: str
+    max_result: int
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a job in a child ended. `value` is the result as JSON, or the delay of a retry."""
 
-    kind: Literal["returned", "not json", "retry", "soft limit", "raised"]
+    kind: Literal["returned", "not json", "too large", "retry", "soft limit", "raised"]
     value: str = "null"
     type: str = ""
     message: str = ""
@@ -106,7 +109,8 @@ class _ChildContext(Context):
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         """Say how far the job is. Dropped where the worker does not get to reading it: there is news behind it."""
-        self.mail.send(kind="progress", current=current, total=total, message=message)
+        told = Progress.of(current, total, message)
+        self.mail.send(kind="progress", current=told.current, total=told.total, message=told.message)
 
 
 class _LogToWorker(logging.Handler):
@@ -119,7 +123,7 @@ class _LogToWorker(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one line."""
         text = record.msg.get("event") if isinstance(record.msg, dict) else record.getMessage()
-        self._mail.send(kind="log", logger=record.name, level=record.levelno, text=str(text))
+        self._mail.send(kind="log", logger=record.name, level=record.levelno, text=head(text, LONGEST_MESSAGE))
 
 
 def run_order(order: Order) -> Verdict:
@@ -148,19 +152,22 @@ def _call(order: Order, mail: _Mail) -> Verdict:
         arguments = definition.schema.validate(json.loads(order.arguments))
         if not mail.may_start():
             return Verdict("raised", type="CancelledError", message="the worker does not want it any more")
-        return _returned(definition.invoke(context, (), arguments))
+        return _returned(definition.invoke(context, (), arguments), order.max_result)
     except Retry as retry:
         return Verdict("retry", json.dumps(retry.delay))
     except SoftTimeLimitExceeded:
         return Verdict("soft limit")
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         names = tuple(type_name(kind) for kind in type(error).__mro__)
-        return Verdict("raised", "null", type(error).__name__, str(error), traceback.format_exc(), names)
+        message, trace = head(error, LONGEST_MESSAGE), tail(traceback.format_exc(), LONGEST_TRACEBACK)
+        return Verdict("raised", "null", type(error).__name__, message, trace, names)
 
 
-def _returned(result: object) -> Verdict:
+def _returned(result: object, most: int) -> Verdict:
     try:
-        return Verdict("returned", wire.dumps(result).decode())
+        return Verdict("returned", wire.dumps_within(result, most).decode())
+    except TooLarge as error:
+        return Verdict("too large", message=str(error))
     except NotSerializable as error:
         return Verdict("not json", message=str(error))
 

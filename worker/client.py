@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Self, TypeVar
 
+from worker import wire
 from worker.arq_calls import ArqCalls
 from worker.batches import MOST_BYTES, Batches, send_apart
 from worker.broker.broker import Broker, Cancelled, NewJob, Placed
@@ -53,11 +54,20 @@ class Client(ArqCalls):
     something tries three times under the same id in it, so a job is queued once however often the connection is cut.
     """
 
-    def __init__(self, url: str, *, size: int = 50, verify_tls: bool = True, budget: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int = 50,
+        verify_tls: bool = True,
+        budget: float = 5.0,
+        max_arguments: int = wire.LARGEST,
+    ) -> None:
         """`size`: connections at most. `budget`: seconds for each question to Redis, all its tries together; what takes
-        several, as a large workflow, has as much for each."""
+        several, as a large workflow, has as much for each. `max_arguments`: bytes that a call may take as JSON."""
         pool = make_pool(url, size=size, verify_tls=verify_tls)
         super().__init__(pool)
+        self.max_arguments = max_arguments
         self.broker = Broker(self)
         self._budget = Budget(budget)
         self.graphs = Graphs(self, self._budget)
@@ -71,10 +81,16 @@ class Client(ArqCalls):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, size: int = 50, verify_tls: bool = True, budget: float = 5.0
+        cls,
+        url: str,
+        *,
+        size: int = 50,
+        verify_tls: bool = True,
+        budget: float = 5.0,
+        max_arguments: int = wire.LARGEST,
     ) -> AsyncIterator[Self]:
         """A client that connects when it is first used, and closes its connections on leaving."""
-        client = cls(url, size=size, verify_tls=verify_tls, budget=budget)
+        client = cls(url, size=size, verify_tls=verify_tls, budget=budget, max_arguments=max_arguments)
         try:
             yield client
         finally:
@@ -83,18 +99,23 @@ class Client(ArqCalls):
             await client.aclose(close_connection_pool=True)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
-        """Queue one call; the handle's `created` is False when a job that stands for it was there already."""
+        """Queue one call; the handle's `created` is False when a job that stands for it was there already.
+
+        Raises:
+            InvalidArguments: it takes more bytes than `max_arguments`.
+        """
         if call.options.get("durable"):
             raise refusal(call, "durable", "is for enqueue_in, whose transaction keeps the job")
         if any(name in call.options for name in CALLBACKS):
             return await self._enqueue_with_callbacks(call)
-        placed = await self.batches.add(pack(call))
+        placed = await self.batches.add(pack(call, self.max_arguments))
         return JobHandle(placed.id, self, created=placed.created)
 
     async def _enqueue_with_callbacks(self, call: Call[R]) -> JobHandle[R]:
         """A job with callbacks is a small workflow, whose id is the job's."""
         signature: Signature[R] = Signature(call.definition, (), call.arguments, call.options, immutable=True)
-        new = pack_workflow(compile_graph(signature), {}, single=call.options.get("id") or new_id())
+        single = call.options.get("id") or new_id()
+        new = pack_workflow(compile_graph(signature), {}, single=single, most=self.max_arguments)
         return JobHandle(new.id, self, created=await self.graphs.start(new))
 
     async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
@@ -104,13 +125,14 @@ class Client(ArqCalls):
 
         Raises:
             InvalidOptions: a call has callbacks; these take a workflow.
+            InvalidArguments: a call takes more bytes than `max_arguments`; what came before its thousand is queued.
             BrokerUnavailable: Redis did not answer; what came before that thousand is queued, of it all or nothing.
             Exception: Redis refused a call; the first such one is named in a note. All others of its thousand are
                 queued, and what came before, but nothing behind.
         """
         handles: list[JobHandle[R]] = []
         sent: asyncio.Task[list[JobHandle[R]]] | None = None
-        for jobs in _bulks(calls):
+        for jobs in _bulks(calls, self.max_arguments):
             if sent is not None:  # one thousand is packed while the one before is on its way
                 handles += await sent
             sent = asyncio.create_task(self._enqueue_together(jobs))
@@ -136,10 +158,11 @@ class Client(ArqCalls):
 
         Raises:
             InvalidWorkflow: it is empty, too large, or a step cannot be placed.
-            InvalidArguments: a step's arguments do not fit its job.
+            InvalidArguments: a step's arguments do not fit its job, or take more bytes than `max_arguments`.
         """
         is_large = next(itertools.islice(signatures(flow), LARGE_FLOW, None), None) is not None
-        new = await asyncio.to_thread(_pack_flow, flow, options) if is_large else _pack_flow(flow, options)
+        pack_it = partial(_pack_flow, flow, options, self.max_arguments)
+        new = await asyncio.to_thread(pack_it) if is_large else pack_it()
         return WorkflowHandle(new.id, self, created=await self.graphs.start(new))
 
     async def workflow(self, workflow_id: str) -> Workflow:
@@ -304,16 +327,17 @@ async def _another_look(news: asyncio.Event, deadline: float) -> bool:
     return True
 
 
-def _pack_flow(flow: Flow, options: WorkflowOptions) -> NewWorkflow:
-    return pack_workflow(compile_graph(flow, options.get("on_success"), options.get("on_error")), options)
+def _pack_flow(flow: Flow, options: WorkflowOptions, most: int) -> NewWorkflow:
+    graph = compile_graph(flow, options.get("on_success"), options.get("on_error"))
+    return pack_workflow(graph, options, most=most)
 
 
-def _bulks(calls: Iterable[Call[Any]]) -> Iterator[list[NewJob]]:
+def _bulks(calls: Iterable[Call[Any]], most: int) -> Iterator[list[NewJob]]:
     """Calls as jobs, as many as go in one round trip."""
     jobs: list[NewJob] = []
     size = 0
     for call in calls:
-        jobs.append(_pack_alone(call))
+        jobs.append(_pack_alone(call, most))
         size += len(jobs[-1].payload)
         if len(jobs) == BULK or size >= MOST_BYTES:
             yield jobs
@@ -322,8 +346,8 @@ def _bulks(calls: Iterable[Call[Any]]) -> Iterator[list[NewJob]]:
         yield jobs
 
 
-def _pack_alone(call: Call[Any]) -> NewJob:
+def _pack_alone(call: Call[Any], most: int) -> NewJob:
     clash = next((name for name in (*CALLBACKS, "durable") if name in call.options), None)
     if clash is not None:
         raise refusal(call, clash, f"enqueue_many takes no {clash}")
-    return pack(call)
+    return pack(call, most)

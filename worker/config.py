@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from worker.wire import LARGEST
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
@@ -12,7 +14,7 @@ class WorkerConfig:
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
     burst: end when the queues are empty. schedules: whether it also fires what is scheduled, which a burst never does.
-    max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none.
+    max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none. max_result: bytes of a result as JSON.
     recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
     to, for its supervisor to start another.
     event_bytes: what the stream of events may take in Redis.
@@ -32,6 +34,7 @@ class WorkerConfig:
     soft_timeout: float = 600.0
     timeout: float = 900.0
     result_ttl: float | None = 3600.0
+    max_result: int = LARGEST
     recycle_jobs: int | None = None
     recycle_megabytes: int | None = None
     leases_lost_limit: int = 3

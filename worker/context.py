@@ -82,8 +82,9 @@ class Context:
         return {"job": self.job, "job_id": self.job_id, "try": self.try_number}
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        """Say how far the job is. Cheap, never waits, works from threads; readers see it within 0.1 s."""
-        self.last_progress = Progress(current, total, message)
+        """Say how far the job is. Cheap, never waits, works from threads; readers see it within 0.1 s. A message is cut
+        to 1,000 characters."""
+        self.last_progress = Progress.of(current, total, message)
 
     async def once(self, key: str, step: Callable[[], Awaitable[T]], *, keep: float = 7 * 86400) -> T:
         """Run `step` unless a run under this key is on record; return what it gave, then or now.
@@ -97,7 +98,8 @@ class Context:
 
         Raises:
             LeaseLost: this try may not act for the job any more.
-            NotSerializable: the step gave something that is not JSON; it ran, and is not on record.
+            NotSerializable: the step gave something that is not JSON, or more of it than a result may take; it ran, and
+                is not on record.
             BrokerUnavailable: Redis did not answer; if the step ran, that is not on record.
         """
         return await (step() if self.steps is None else self.steps.once(key, step, keep))

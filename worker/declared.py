@@ -41,6 +41,11 @@ class Home(Protocol):
         """The client that queues calls and starts workflows in this process."""
         ...
 
+    @property
+    def max_arguments(self) -> int:
+        """Bytes that a call may take in this process."""
+        ...
+
 
 class Declared(Protocol):
     """A job, as far as its calls go."""

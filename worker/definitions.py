@@ -53,6 +53,11 @@ class JobOptions(TypedDict, total=False):
 class Producer(Protocol):
     """Whoever puts calls into a queue: the client."""
 
+    @property
+    def max_arguments(self) -> int:
+        """Bytes that a call may take as JSON."""
+        ...
+
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call and return a handle on its job."""
         ...
@@ -68,6 +73,11 @@ class Home(Protocol):
     @property
     def producer(self) -> Producer:
         """The client that `.enqueue(...)` uses in this process."""
+        ...
+
+    @property
+    def max_arguments(self) -> int:
+        """Bytes that a call may take in this process."""
         ...
 
     @property

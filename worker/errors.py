@@ -156,8 +156,16 @@ class NotSerializable(EmbarqError):
     """A value cannot be written as JSON."""
 
 
+class TooLarge(NotSerializable):
+    """A value takes more bytes as JSON than may be kept."""
+
+
 class ResultNotSerializable(NotSerializable):
     """What a job returned cannot be written as JSON."""
+
+
+class ResultTooLarge(ResultNotSerializable, TooLarge):
+    """What a job returned takes more bytes as JSON than may be kept."""
 
 
 class ProcessDied(EmbarqError):

@@ -71,7 +71,7 @@ class Executor:
         self._graphs = graphs
         self._config = config
         self.outcomes = Outcomes(registry, config, worker, Outages(config.outage_patience))
-        self._processes = Processes(os.cpu_count() or 1)
+        self._processes = Processes(os.cpu_count() or 1, config.max_result)
         self.resources: Mapping[type, object] = {}
         self.stopping = Stopping()
 
@@ -85,7 +85,7 @@ class Executor:
             queue=queue,
             stopping=self.stopping,
             resources=self.resources,
-            steps=LeasedSteps(self._broker, claimed),
+            steps=LeasedSteps(self._broker, claimed, self._config.max_result),
         )
         return Run(claimed, context)
 

@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from worker.texts import LONGEST_PROGRESS, head
+
+LARGEST_COUNT = 2**53  # above it, readers of JSON lose digits
 LATEST_MS = 253_370_764_800_000  # the start of 9999: also in a zone ahead of UTC it is a time that Python can hold
 
 
@@ -50,6 +53,10 @@ class Priority(StrEnum):
     LOW = "low"
 
 
+def _whole(number: float) -> int:
+    return max(-LARGEST_COUNT, min(LARGEST_COUNT, int(number)))
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a running job says it is: `current` of `total` (None: unknown), and a message."""
@@ -57,6 +64,12 @@ class Progress:
     current: int
     total: int | None = None
     message: str | None = None
+
+    @classmethod
+    def of(cls, current: float, total: float | None, message: object) -> "Progress":
+        """What a job says, in whole numbers that JSON readers know and with words of at most 1,000 characters."""
+        told = None if message is None else head(message, LONGEST_PROGRESS)
+        return cls(_whole(current), None if total is None else _whole(total), told)
 
     @property
     def percent(self) -> float | None:

@@ -17,7 +17,9 @@ HELD_PAUSE = 0.1
 class LeasedSteps:
     """The steps of one try, in the right of its lease."""
 
-    def __init__(self, broker: Broker, claimed: Claimed) -> None:
+    def __init__(self, broker: Broker, claimed: Claimed, most: int) -> None:
+        """`most`: bytes that a step's value may take as JSON."""
+        self._most = most
         self._broker = broker
         self._claimed = claimed
 
@@ -35,7 +37,7 @@ class LeasedSteps:
             self._check(answer)
             await asyncio.sleep(HELD_PAUSE)
         try:
-            value = wire.dumps(await step())
+            value = wire.dumps_within(await step(), self._most)
         except BaseException:
             with contextlib.suppress(BrokerUnavailable):  # then the end of this lease lets others in
                 await self._broker.once(key, self._claimed, StepAction.UNDONE, keep_ms=keep_ms)

@@ -37,11 +37,12 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
 
     Raises:
         InvalidOptions: the call has callbacks.
+        InvalidArguments: it takes more bytes than the client of this process takes.
     """
     clash = next((name for name in CALLBACKS if name in call.options), None)
     if clash is not None:
         raise refusal(call, clash, "is not for enqueue_in; let the job start a workflow")
-    job = pack(call)
+    job = pack(call, call.definition.registry.max_arguments)
     row = {
         "id": job.id,
         "nonce": job.nonce,

@@ -19,6 +19,7 @@ from worker.errors import (
     ResultNotSerializable,
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
+    TooLarge,
     UnknownJob,
 )
 from worker.job import State
@@ -27,12 +28,11 @@ from worker.outages import Outages
 from worker.registry import Registry
 from worker.retries import NEVER, RetryPolicy, is_one_of, next_try_in
 from worker.run import Run, Stop
+from worker.texts import LONGEST_MESSAGE, LONGEST_TRACEBACK, head, tail
 
 Outcome = Ended | PutBack
 logger = structlog.stdlib.get_logger("embarq.job")
 lines = LineLogger("embarq.job")
-
-LONGEST_TRACEBACK = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,24 @@ class Outcomes:
     def succeeded(self, run: Run, result: object) -> Outcome:
         """The function returned in time."""
         try:
-            outcome = self.end(run, State.SUCCEEDED, result)
+            packed = msgspec.Raw(wire.dumps_within(result, self.config.max_result))
+            outcome = self.end(run, State.SUCCEEDED, packed)
         except NotSerializable as error:
             return self.result_dropped(run, error)
         lines.info("succeeded", run.context.log_fields() | {"duration": run.duration})
         return outcome
 
     def result_dropped(self, run: Run, error: NotSerializable) -> Outcome:
-        """The function returned something with no JSON form.
+        """The function returned something with no JSON form, or too much of it.
 
         The job did its work: calling it failed would be wrong, and would make others repeat it.
         """
-        logger.error("succeeded, but its result is not JSON and was dropped", reason=str(error))
-        return self.end(run, State.SUCCEEDED, None, failure("NotSerializable", str(error)))
+        if isinstance(error, TooLarge):
+            kind, line = "ResultTooLarge", "succeeded, but its result is too large and was dropped"
+        else:
+            kind, line = "NotSerializable", "succeeded, but its result is not JSON and was dropped"
+        logger.error(line, reason=str(error))
+        return self.end(run, State.SUCCEEDED, None, failure(kind, str(error)))
 
     def raised(self, run: Run, error: BaseException) -> Outcome:
         """The function raised: another try, or failed for good. For want of a resource it is made again in any case, at
@@ -179,9 +184,9 @@ def _trace(record: wire.Result) -> wire.Result:
 
 
 def failure(kind: str, message: str, trace: str | None = None) -> dict[str, Any]:
-    """A failure as the wire promises it. Text that is no UTF-8, such as half of a surrogate pair, is escaped."""
-    readable = [None if text is None else text.encode(errors="backslashreplace").decode() for text in (message, trace)]
-    return {"type": kind, "message": readable[0], "traceback": readable[1]}
+    """A failure as the wire promises it."""
+    cut = None if trace is None else tail(trace, LONGEST_TRACEBACK)
+    return {"type": kind, "message": head(message, LONGEST_MESSAGE), "traceback": cut}
 
 
 def _payload(run: Run) -> wire.Payload:
@@ -196,10 +201,10 @@ def _finished_ms(run: Run) -> int:
 
 def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, ErrorInProcess):
-        return failure(error.kind, str(error), error.trace[-LONGEST_TRACEBACK:])
-    trace = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
-    return failure(type(error).__name__, str(error), trace)
+        return failure(error.kind, str(error), error.trace)
+    return failure(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
 
 
 def _summary(error: BaseException) -> str:
-    return f"{error.kind if isinstance(error, ErrorInProcess) else type(error).__name__}: {error}"
+    kind = error.kind if isinstance(error, ErrorInProcess) else type(error).__name__
+    return f"{kind}: {head(error, LONGEST_MESSAGE)}"

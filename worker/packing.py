@@ -36,8 +36,12 @@ def milliseconds(value: float | timedelta | None) -> int | None:
     return int((value.total_seconds() if isinstance(value, timedelta) else value) * 1000)
 
 
-def pack(call: Call[Any]) -> NewJob:
-    """A call as the broker queues it."""
+def pack(call: Call[Any], most: int = wire.LARGEST) -> NewJob:
+    """A call as the broker queues it.
+
+    Raises:
+        InvalidArguments: as JSON it takes more than `most` bytes.
+    """
     nonce = new_id()
     declared, asked = call.definition.declared, call.options
     queue = queue_of(call)
@@ -47,7 +51,8 @@ def pack(call: Call[Any]) -> NewJob:
         job=call.definition.name, kwargs=dict(call.arguments), options=options, nonce=nonce, enqueued_ms=0
     )
     delay_ms, due_ms = times_of(call)
-    return NewJob(asked.get("id") or nonce, queue, nonce, wire.dump_payload(payload), delay_ms, due_ms, unique)
+    data = wire.dump_payload(payload, most)
+    return NewJob(asked.get("id") or nonce, queue, nonce, data, delay_ms, due_ms, unique)
 
 
 def queue_of(call: Call[Any]) -> str:
@@ -97,16 +102,18 @@ def _digest(call: Call[Any]) -> str:
     return hashlib.sha256(arguments).hexdigest()[:32]
 
 
-def pack_workflow(graph: Graph, options: WorkflowOptions, single: str | None = None) -> NewWorkflow:
+def pack_workflow(
+    graph: Graph, options: WorkflowOptions, single: str | None = None, most: int = wire.LARGEST
+) -> NewWorkflow:
     """A compiled workflow as Redis keeps it. `single`: the id of the one job that it is about, which is its own too.
 
     Raises:
-        InvalidArguments: a step's arguments do not fit its job.
+        InvalidArguments: a step's arguments do not fit its job, or take more than `most` bytes.
         InvalidWorkflow: a step cannot be placed.
     """
     nonce = new_id()
     workflow_id = single or options.get("id") or nonce
-    nodes = [_pack_node(graph, number, workflow_id, single) for number in range(len(graph.nodes))]
+    nodes = [_pack_node(graph, number, workflow_id, single, most) for number in range(len(graph.nodes))]
     return NewWorkflow(
         id=workflow_id,
         nonce=nonce,
@@ -118,7 +125,7 @@ def pack_workflow(graph: Graph, options: WorkflowOptions, single: str | None = N
     )
 
 
-def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None) -> NewNode:
+def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None, most: int) -> NewNode:
     node = graph.nodes[number]
     if node.call is None:
         return NewNode(NodeRecord(members=node.members, after=node.after, then=tuple(node.then)), node.waits)
@@ -149,7 +156,7 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None) 
         is_handler=node.is_handler,
         is_callback=node.is_callback,
     )
-    return NewNode(record, node.waits, wire.dump_payload(payload))
+    return NewNode(record, node.waits, wire.dump_payload(payload, most))
 
 
 def _takes(node: Node, call: Signature[Any]) -> str:

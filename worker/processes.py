@@ -36,6 +36,7 @@ from worker.errors import (
     ErrorInProcess,
     ProcessDied,
     ResultNotSerializable,
+    ResultTooLarge,
     Retry,
     SoftTimeLimitExceeded,
 )
@@ -74,8 +75,10 @@ class Child:
 class Processes:
     """A pool of child processes, started with the first job that needs one."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, max_result: int) -> None:
+        """`max_result`: bytes that a result may take as JSON."""
         self._count = count
+        self._max_result = max_result
         self._pool: pebble.ProcessPool | None = None
         self._mailbox: socket.socket | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -89,7 +92,7 @@ class Processes:
         Raises:
             ProcessDied: the child ended by itself.
             Retry, SoftTimeLimitExceeded, ErrorInProcess: the job raised.
-            ResultNotSerializable: the job returned something with no JSON form.
+            ResultNotSerializable: the job returned something with no JSON form, or too much of it.
         """
         mailbox, context = self._open_mailbox(), run.context
         order = Order(
@@ -102,6 +105,7 @@ class Processes:
             try_number=context.try_number,
             queue=context.queue,
             mailbox=mailbox,
+            max_result=self._max_result,
         )
         child = self._children[order.number] = Child(run, contextvars.copy_context())
         run.pause_limits(STARTED_WITHIN)
@@ -241,6 +245,8 @@ def _unfold(verdict: Verdict) -> object:
         raise Retry(json.loads(verdict.value))
     if verdict.kind == "not json":
         raise ResultNotSerializable(verdict.message)
+    if verdict.kind == "too large":
+        raise ResultTooLarge(verdict.message)
     if verdict.kind == "soft limit":
         raise SoftTimeLimitExceeded
     raise ErrorInProcess(verdict.type, verdict.message, verdict.trace, verdict.types)

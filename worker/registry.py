@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
+from worker import wire
 from worker.context import Context
 from worker.cron import Every
 from worker.definitions import JobDefinition, JobOptions, Producer
@@ -208,6 +209,11 @@ class Registry:
         if self._producer is None:
             raise EmbarqError("no client in this process: call registry.bind(client) at start-up")
         return self._producer
+
+    @property
+    def max_arguments(self) -> int:
+        """Bytes that a call may take in this process: as its client says, where one is bound."""
+        return wire.LARGEST if self._producer is None else self._producer.max_arguments
 
     def bind(self, producer: Producer | None) -> None:
         """Name the client that `.enqueue(...)` uses in this process."""

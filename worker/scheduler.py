@@ -158,7 +158,8 @@ class Scheduler:
 
     def _job(self, record: ScheduleRecord, at: datetime) -> NewJob:
         call = self._call(record, f"schedule~{record.name}~{to_ms(at)}")
-        return dataclasses.replace(pack(call), due_ms=to_ms(jittered(record.name, at, record.jitter)))
+        packed = pack(call, self._registry.max_arguments)
+        return dataclasses.replace(packed, due_ms=to_ms(jittered(record.name, at, record.jitter)))
 
     async def _forget_orphans(self, schedules: Iterable[Schedule], now: datetime) -> None:
         """A declared schedule that nobody has fired for a day is no longer in anybody's code."""

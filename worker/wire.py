@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from worker.errors import MalformedPayload, NotSerializable
+from worker.errors import ArgumentProblem, InvalidArguments, MalformedPayload, NotSerializable, TooLarge
 from worker.job import Progress
 
 T = TypeVar("T")
@@ -13,6 +13,7 @@ T = TypeVar("T")
 FOREVER_MS = -1  # a result's life that never ends
 END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say
 LONGEST_NAME = 200
+LARGEST = 16 * 1024 * 1024  # bytes of a call, and of a result, where nothing else is set
 
 _LIMIT = r"^(c:[0-9]{1,7}:[0-9]{1,12}|r:[0-9]{1,7}:[1-9][0-9]{0,11}):"
 
@@ -136,11 +137,27 @@ def dumps(value: object) -> bytes:
         raise NotSerializable(f"{type(value).__name__} is not JSON: {error}") from error
 
 
-def dump_payload(payload: Payload) -> bytes:
-    """A payload without its times, which the enqueue script adds from Redis' clock.
+def dumps_within(value: object, most: int) -> bytes:
+    """Write JSON of at most so many bytes.
+
+    Raises:
+        NotSerializable: something in `value` has no JSON form.
+        TooLarge: it has, and takes more bytes.
+    """
+    data = dumps(value)
+    if len(data) > most:
+        raise TooLarge(
+            f"{len(data):,} bytes as JSON, of which {most:,} are kept: store it elsewhere and give its place"
+        )
+    return data
+
+
+def dump_payload(payload: Payload, most: int = LARGEST) -> bytes:
+    """A payload without its times, which the enqueue script adds from Redis' clock. `most`: bytes that it may take.
 
     Raises:
         NotSerializable: an argument has no JSON form.
+        InvalidArguments: it takes more bytes.
     """
     fields = {
         "t": payload.first_try,
@@ -150,7 +167,13 @@ def dump_payload(payload: Payload) -> bytes:
         "o": payload.options,
         "n": payload.nonce,
     }
-    return dumps(fields)
+    data = dumps(fields)
+    if len(data) > most:
+        message = (
+            f"the call takes {len(data):,} bytes as JSON, at most {most:,} are taken: hand over ids or files instead"
+        )
+        raise InvalidArguments(payload.job, [ArgumentProblem(("args",), message)])
+    return data
 
 
 def loads(data: bytes, kind: type[T]) -> T:

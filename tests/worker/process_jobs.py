@@ -81,3 +81,15 @@ def fail(ctx: Context, how: str) -> int:
 @registry.job(process=True)
 def odd() -> object:
     return object()
+
+
+@registry.job(process=True)
+def large(size: int) -> str:
+    return "x" * size
+
+
+@registry.job(process=True)
+def wordy(ctx: Context, size: int) -> None:
+    ctx.progress(1, 2, "p" * size)
+    logging.getLogger("child").warning("l" * size)
+    raise RuntimeError("e" * size)

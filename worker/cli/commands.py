@@ -117,6 +117,7 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
         recycle_megabytes=settings.recycle_megabytes,
         result_ttl=settings.result_ttl,
         event_bytes=settings.event_bytes,
+        max_result=settings.max_result,
     )
 
 

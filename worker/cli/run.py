@@ -44,8 +44,13 @@ async def client_for(settings: Settings) -> AsyncIterator[Client]:
     stack = redis_for(settings.data_dir, settings.redis_url)
     url = await asyncio.to_thread(stack.__enter__)
     try:
-        verify = settings.redis_tls_verify
-        async with Client.open(url, size=settings.concurrency + 10, verify_tls=verify) as client:
+        opened = Client.open(
+            url,
+            size=settings.concurrency + 10,
+            verify_tls=settings.redis_tls_verify,
+            max_arguments=settings.max_arguments,
+        )
+        async with opened as client:
             registry.bind(client)
             yield client
     finally:

