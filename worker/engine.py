@@ -17,6 +17,7 @@ from arq.worker import Function
 from arq.worker import Worker as ArqWorker
 
 from worker import wire
+from worker.aborts import AbortWatch
 from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, Ended, PutBack, Renewed, Settlement
 from worker.broker.inspect import WorkerRecord
@@ -193,12 +194,14 @@ class Worker(ArqWorker):
                 run.cancel(Stop.LEASE_LOST)
 
     def _duties(self) -> list[Duty]:
+        aborts = AbortWatch(self.client, self.runs.values, lambda job_ids: self._cancel(job_ids, Stop.CANCELLED))
         return [
             Duty("progress writer", PROGRESS_INTERVAL, self._progress.write),
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
             Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
             Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
+            Duty("abort watch", self.config.poll, aborts.run_once),
         ]
 
     def room(self, leaving: int) -> int:

@@ -70,6 +70,24 @@ async def test_running_job_is_cancelled_and_cleans_up(kit: Kit) -> None:
     assert await kit.client.zscore(keys.ABORT, handle.id) is None
 
 
+@pytest.mark.parametrize("full", [True, False], ids=["full worker", "worker with room"])
+async def test_plain_arqs_abort_stops_a_running_job_within_a_second(kit: Kit, full: bool) -> None:
+    @kit.registry.job()
+    async def long() -> None:
+        await asyncio.sleep(60)
+
+    handles = [await kit.enqueue(long) for _ in range(3)]
+    async with kit.worker(concurrency=3 if full else 10, grace=0):
+        for handle in handles:
+            await kit.reaches(handle.id, State.RUNNING)
+        started = time.monotonic()
+        plain = ArqJob(handles[1].id, kit.client, kit.queue_key, arq_deserializer)
+        assert await plain.abort(timeout=10)
+        assert time.monotonic() - started < 1.5
+        assert (await kit.ended(handles[1].id)).state is State.CANCELLED
+        assert [(await handles[n].job()).state for n in (0, 2)] == [State.RUNNING] * 2
+
+
 async def test_running_thread_is_cancelled(kit: Kit) -> None:
     running = threading.Event()
 
