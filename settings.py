@@ -107,8 +107,8 @@ class Settings(BaseSettings):
     bodies_in_flight: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     open_queues: bool = False
     loop_blocked: float = Field(1.0, ge=0.05, le=60)
-    max_arguments: int = Field(16 * 1024 * 1024, ge=1024)
-    max_result: int = Field(16 * 1024 * 1024, ge=1024)
+    max_arguments: int = Field(16 * 1024 * 1024, ge=1024, le=60 * 1024 * 1024)
+    max_result: int = Field(16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     sms_url: HttpUrl | None = None
     payment_url: HttpUrl | None = None
     crm_url: HttpUrl | None = None
