@@ -1,8 +1,21 @@
 """How a worker works, as plain data: the command line fills it from settings, tests from what they need."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from worker.wire import LARGEST
+
+
+class Suspects(StrEnum):
+    """Who runs jobs that lost their leases twice in a row, which must be apart from others (`worker.isolation`).
+
+    HERE: this worker, in turns with others. ELSEWHERE: workers that its process starts for them. ONLY: this one, which
+    takes nothing else.
+    """
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+    ONLY = "only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +32,8 @@ class WorkerConfig:
     to, for its supervisor to start another.
     event_bytes: what the stream of events may take in Redis.
     outage_patience: how long a job that ends for want of a resource (the database) is put back without using up a try.
-    leases_lost_limit: leases lost in a row that end a job as poisoned. cancel_grace: what a cancelled job gets to end.
+    leases_lost_limit: leases lost in a row that end a job as poisoned, the last one while no other ran beside it.
+    suspects: who runs jobs that may be such. cancel_grace: what a cancelled job gets to end.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -38,6 +52,7 @@ class WorkerConfig:
     recycle_jobs: int | None = None
     recycle_megabytes: int | None = None
     leases_lost_limit: int = 3
+    suspects: Suspects = Suspects.HERE
     event_bytes: int = 64 * 1024 * 1024
     cancel_grace: float = 5.0
     outage_patience: float = 600.0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from worker.broker.inspect import Inspector, WorkerRecord
 from worker.definitions import JobDefinition
 from worker.errors import BrokerUnavailable
+from worker.service import ALL_QUEUES
 
 BELIEVED = 2.0  # seconds that a look at the workers is good for
 LONGEST_LOOK = 1.0
@@ -32,7 +33,8 @@ class Elsewhere:
                 workers = await self._live()
         except (BrokerUnavailable, TimeoutError):
             return True
-        return any(queue in worker.queues and _differs(worker, name, definition.schema.digest) for worker in workers)
+        serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
+        return any(_differs(worker, name, definition.schema.digest) for worker in serving)
 
     async def _live(self) -> Sequence[WorkerRecord]:
         async with self._looking:

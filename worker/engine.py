@@ -30,6 +30,7 @@ from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
 from worker.handing_back import HandingBack
+from worker.isolation import Isolation
 from worker.job import Priority, State
 from worker.loops import Companion, Duty, keep_doing
 from worker.memory import resident_megabytes
@@ -109,7 +110,7 @@ class Worker(ArqWorker):
         self.executor = Executor(registry, config, self.id, client.broker, client.graphs, elsewhere)
         self.runs: dict[str, Run] = {}
         self._registry = registry
-        self._pump = Pump(client.broker, config, self)
+        self._pump = Pump(client.broker, config, self, Isolation(config, lambda: len(self.runs)))
         self._abandoned: set[Run] = set()
         self._stopping = False
         self.plan = StopPlan(config.grace)
@@ -121,6 +122,10 @@ class Worker(ArqWorker):
         self._serves_all = service.serves_all
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
         self._serve(Service(("default",)) if self._serves_all else service)
+
+    def accompany(self, companion: Companion) -> None:
+        """Let something more run beside the jobs; before the worker starts."""
+        self._companions = (*self._companions, companion)
 
     def _serve(self, service: Service) -> None:
         self._pump.service = service
@@ -295,7 +300,7 @@ class Worker(ArqWorker):
         self._note_room()
 
     def _note_room(self) -> None:
-        if self.room(0) > 0 and not self._pump.backlog:
+        if self._pump.has_room and not self._pump.backlog:
             self._standby.ready.set()
         else:
             self._standby.ready.clear()

@@ -129,7 +129,7 @@ class Executor:
         return payload
 
     def _admit(self, run: Run, payload: wire.Payload) -> None:
-        """Refuse what was cancelled, has expired, or killed its workers."""
+        """Refuse what was cancelled, has expired, or ended its workers, the last one while nothing ran beside it."""
         claimed, expires = run.claimed, payload.options.expires_in_ms
         if claimed.aborted:
             logger.info("cancelled before its start")
@@ -139,9 +139,10 @@ class Executor:
             logger.warning("expired", expires_in=expires / 1000)
             late = failure("Expired", f"not started within {expires / 1000} s")
             raise _Refused(self.outcomes.end(run, State.EXPIRED, late))
-        if claimed.leases_lost >= self._config.leases_lost_limit:
+        if claimed.was_alone and claimed.leases_lost >= self._config.leases_lost_limit:
             logger.error("poisoned", leases_lost=claimed.leases_lost)
-            message = f"its worker was lost {claimed.leases_lost} times in a row while it ran"
+            times = f"lost {claimed.leases_lost} times in a row while it ran"
+            message = f"its worker was {times}, the last time while nothing else did"
             raise _Refused(self.outcomes.end(run, State.FAILED, failure("PoisonedJob", message)))
 
     def _resolve(self, run: Run, payload: wire.Payload) -> JobDefinition[..., Any]:

@@ -13,6 +13,7 @@ from worker.broker.broker import Broker, Claim, ClaimRequest, Settlement
 from worker.claims import Claims
 from worker.config import WorkerConfig
 from worker.errors import BrokerUnavailable
+from worker.isolation import Isolation, Turn
 from worker.service import Service
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -58,14 +59,15 @@ class Pump:
     one batch while the worker runs the other.
     """
 
-    def __init__(self, broker: Broker, config: WorkerConfig, slots: Slots) -> None:
+    def __init__(self, broker: Broker, config: WorkerConfig, slots: Slots, isolation: Isolation) -> None:
         self._broker = broker
+        self._isolation = isolation
         self._config = config
         self._slots = slots
         self._outbox: list[Settlement] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._asked_for = 0
-        self._standing: int | None = None
+        self._standing: ClaimRequest | None = None
         self._alone = 0
         self._claims = Claims(config.lease)
         self._confirming: set[asyncio.Task[None]] = set()
@@ -101,32 +103,32 @@ class Pump:
 
     @property
     def has_room(self) -> bool:
-        """Whether a job could start now."""
-        return self._slots.room(0) > 0
+        """Whether a job of which it is told could start now."""
+        return self._isolation.turn() is Turn.OTHERS and self._slots.room(0) > 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, and jobs are welcome."""
-        return self._slots.is_idle
+        return self._slots.is_idle and self._isolation.turn() is Turn.OTHERS
 
     def standing_claim(self) -> ClaimRequest | None:
         """A claim for one job, to be left in Redis until something is due, with a slot kept for it until `stood`; None
         when jobs run, or may be coming."""
-        if not self._slots.is_idle or self._asked_for:
+        if not self.is_idle or self._asked_for:
             return None
-        request = self._claim_for(1)
-        self._standing = request.number
-        return request
+        self._standing = self._claim_for(1)
+        return self._standing
 
     def stood(self, claim: Claim | None, leased_until: float) -> None:
         """Start what a standing claim brought (None: it was not made, or its answer got lost)."""
-        number, self._standing = self._standing, None
-        if claim is None:
-            self._claims.lost(number or 0)
+        request, self._standing = self._standing, None
+        if claim is None or request is None:
+            self._claims.lost(request.number if request else 0)
             self.look()
             return
-        self._begin(number or 0, claim, leased_until)
-        if claim.more:
+        self._isolation.heard(request, claim)
+        self._begin(request.number, claim, leased_until)
+        if claim.more or self._isolation.turn() is Turn.SUSPECTS:
             self.look()
         elif claim.next_due_in is not None:
             self._claim_at = min(self._claim_at, time.monotonic() + claim.next_due_in)
@@ -162,16 +164,23 @@ class Pump:
         return self._exchange(settlements, request)
 
     def _request(self, now: float, leaving: int, most: int) -> ClaimRequest | None:
-        limit = min(most, self._slots.room(leaving) - self._asked_for - (self._standing is not None))
+        limit = min(most, self._room(leaving))
         if limit <= 0 or now < self._claim_at:
             return None
         self._asked_for += limit
-        return self._claim_for(limit)
+        return self._claim_for(limit, suspects=self._isolation.turn() is Turn.SUSPECTS)
 
-    def _claim_for(self, limit: int) -> ClaimRequest:
+    def _room(self, leaving: int) -> int:
+        """How many jobs may be asked for. Suspects are asked for when nothing else may be coming."""
+        turn, coming = self._isolation.turn(), self._asked_for + (self._standing is not None)
+        if turn is Turn.OTHERS:
+            return self._slots.room(leaving) - coming
+        return 0 if turn is Turn.NOTHING or coming else self._isolation.limit(self._slots.room(leaving))
+
+    def _claim_for(self, limit: int, *, suspects: bool = False) -> ClaimRequest:
         number = self._claims.begin()
         order, lowest_first = self.service.keys(number), self.service.lowest_first(number)
-        return ClaimRequest(self._slots.id, number, order, limit, self._config.lease_ms, lowest_first)
+        return ClaimRequest(self._slots.id, number, order, limit, self._config.lease_ms, lowest_first, suspects)
 
     async def _exchange(self, settlements: list[Settlement], request: ClaimRequest | None) -> None:
         asked_at, looks = time.monotonic(), self._looks
@@ -205,8 +214,9 @@ class Pump:
     def _take(self, request: ClaimRequest, claim: Claim, asked_at: float, *, news: bool) -> None:
         """Start what a claim brought, and note when to claim again. `news`: more came while it was under way."""
         self.backlog = claim.more
-        self.nothing_waits = claim.next_due_in is None and not claim.more and not claim.jobs
+        self.nothing_waits = self._isolation.heard(request, claim)
         wait = self._config.poll if claim.next_due_in is None else min(self._config.poll, claim.next_due_in)
+        news = news or (not claim.jobs and self._isolation.turn() is Turn.SUSPECTS and not request.suspects)
         self._claim_at = 0.0 if news else time.monotonic() + wait
         self._begin(request.number, claim, asked_at + self._config.lease)
 
@@ -245,7 +255,7 @@ class Pump:
         """Wait for an outcome, a wake-up, or the time of the next claim."""
         now, until = time.monotonic(), self._resume_at
         if until <= now:
-            may_claim = not self._under_way and self._slots.room(0) > self._asked_for + (self._standing is not None)
+            may_claim = not self._under_way and self._room(0) > 0
             until = self._claim_at if may_claim else now + self._config.poll
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(until - now, self._config.poll))):

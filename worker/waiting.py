@@ -15,8 +15,9 @@ from worker.service import ALL_QUEUES
 class Reason:
     """One reason why a job waits.
 
-    kind: `due`, `queue_paused`, `limit`, `rate`, `steps`, `no_worker_serves`, `no_worker_knows`, `in_line`. until: when
-    it is over, where that is known. jobs: who it waits for, ten at most. ahead: how many are before it in line.
+    kind: `due`, `queue_paused`, `limit`, `rate`, `isolation`, `steps`, `no_worker_serves`, `no_worker_knows`,
+    `in_line`. until: when it is over, where that is known. jobs: who it waits for, ten at most. ahead: how many are
+    before it in line.
     """
 
     kind: str
@@ -37,6 +38,9 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     queue, _ = parse_queue_key(facts.queue)
     found = [Reason("queue_paused", f"queue {queue} is paused")] if facts.paused else []
     found += [_of_limit(limit) for limit in facts.limits if limit.room <= 0]
+    if facts.together:
+        times = f"its worker was lost {facts.lost} times in a row while it ran"
+        found.append(Reason("isolation", f"{times}: it waits to run apart, with {facts.together - 1} more at most"))
     serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
     knowing = [worker for worker in serving if facts.job in worker.jobs]
     if not serving:

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import signal
 import time
 
 import redis
@@ -119,3 +120,10 @@ async def three_at_once(ctx: Context, where: str, seconds: float) -> None:
 async def stamped(name: str) -> str:
     """A run of a schedule."""
     return name
+
+
+@job(timeout=7200)
+async def kill_worker(after: float) -> None:
+    """Kill the process that runs it."""
+    await asyncio.sleep(after)
+    os.kill(os.getpid(), signal.SIGKILL)

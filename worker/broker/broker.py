@@ -19,7 +19,7 @@ from worker.job import Priority, State
 logger = structlog.stdlib.get_logger("embarq.broker")
 
 HELD_IDS_STEPPED_OVER = 1000
-FIELDS_PER_CLAIM = 6
+FIELDS_PER_CLAIM = 7
 UNTIL_FOREVER = -1
 
 
@@ -45,7 +45,8 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that this worker holds under a lease. `claimed_ms` is Redis' time of the claim."""
+    """A job that this worker holds under a lease. `claimed_ms` is Redis' time of the claim. `was_alone`: nothing ran
+    beside it in the worker that lost it."""
 
     id: str
     queue_key: str
@@ -55,6 +56,7 @@ class Claimed:
     leases_lost: int
     aborted: bool
     claimed_ms: int
+    was_alone: bool = False
 
     @property
     def worker(self) -> str:
@@ -69,11 +71,18 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim brought: jobs, seconds until the next is due (None: none waits), whether more is due now."""
+    """What a claim brought: jobs, seconds until the next is due (None: none waits), whether more is due now, how many
+    suspects wait in the queues that were asked."""
 
     jobs: list[Claimed]
     next_due_in: float | None
     more: bool
+    suspects: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, but for suspects."""
+        return self.next_due_in is None and not self.more and not self.jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class ClaimRequest:
     """What a worker has room for. `number` makes the tokens of each claim different.
 
     Without `queue_keys` all queues are served that hold something; `lowest_first` is then the order of their levels.
+    `suspects`: take a group of jobs that lost their leases twice in a row, and nothing else; other claims take none.
     """
 
     worker: str
@@ -89,6 +99,7 @@ class ClaimRequest:
     limit: int
     lease_ms: int
     lowest_first: bool = False
+    suspects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,8 +411,8 @@ def _life(ttl_ms: int | None) -> int:
 
 
 def _claim(claim: ClaimRequest) -> scripts.Request:
-    order = int(claim.lowest_first)
-    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, order)
+    modes = (int(claim.lowest_first), int(claim.suspects))
+    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, *modes)
     return scripts.Request(scripts.CLAIM, claim.queue_keys, arguments)
 
 
@@ -409,7 +420,8 @@ def _read_claim(request: ClaimRequest, answer: list[Any]) -> Claim:
     now, next_due = int(answer[0]), int(answer[1])
     token = f"{keys.TOKEN}{request.worker}:{request.number}"
     jobs = []
-    for start in range(3, len(answer), FIELDS_PER_CLAIM):
-        job_id, queue, payload, tries, lost, aborted = answer[start : start + FIELDS_PER_CLAIM]
-        jobs.append(Claimed(job_id.decode(), queue.decode(), token, payload, tries, lost, bool(aborted), now))
-    return Claim(jobs, None if next_due < 0 else max(0, next_due - now) / 1000, bool(answer[2]))
+    for start in range(4, len(answer), FIELDS_PER_CLAIM):
+        job_id, queue, payload, tries, lost, aborted, alone = answer[start : start + FIELDS_PER_CLAIM]
+        place = job_id.decode(), queue.decode(), token, payload
+        jobs.append(Claimed(*place, tries, lost, bool(aborted), now, bool(alone)))
+    return Claim(jobs, None if next_due < 0 else max(0, next_due - now) / 1000, bool(answer[2]), answer[3])

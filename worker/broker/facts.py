@@ -24,7 +24,8 @@ class LimitFacts(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the script found, at one moment. Times are Unix milliseconds."""
+    """What the script found, at one moment. Times are Unix milliseconds. `together`: of a suspect, how many may run at
+    once; 0 of others."""
 
     now: float
     job: str | None = None
@@ -33,6 +34,8 @@ class Facts(msgspec.Struct, frozen=True):
     leased: bool = False
     paused: bool = False
     ahead: int = 0
+    together: int = 0
+    lost: int = 0
     limits: tuple[LimitFacts, ...] = ()
     workflow: str | None = None
     over: bool = False

@@ -27,7 +27,7 @@ HEADERS = defaultdict(lambda: "#!lua", dict.fromkeys(ALWAYS, "#!lua flags=allow-
 
 # What a script needs between the prelude and its own lines.
 PARTS: dict[str, tuple[str, ...]] = {
-    "claim": ("limits",),
+    "claim": ("limits", "suspects"),
     "enqueue": ("queueing",),
     "why": ("limits",),
     "fire": ("queueing",),

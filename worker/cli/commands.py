@@ -21,10 +21,11 @@ from worker.broker.lease import LeaseKeeper
 from worker.cli import operate, show
 from worker.cli.run import client_for, run, start
 from worker.client import Client
-from worker.config import WorkerConfig
+from worker.config import Suspects, WorkerConfig
 from worker.embedded import postgres_for
 from worker.engine import Worker
 from worker.errors import EmbarqError
+from worker.isolated import IsolatedWorkers
 from worker.job import Job, State
 from worker.loops import Companion
 from worker.memory import keep_heap
@@ -96,7 +97,22 @@ def worker_command(
     own_config = _config(settings, names)
     if concurrency:
         own_config = dataclasses.replace(own_config, concurrency=concurrency)
-    run(_work(settings, dataclasses.replace(own_config, burst=burst, schedules=schedules), supervisor))
+    suspects = Suspects.HERE if burst else Suspects.ELSEWHERE
+    own_config = dataclasses.replace(own_config, burst=burst, schedules=schedules, suspects=suspects)
+    run(_work(settings, own_config, supervisor))
+
+
+@app.command("isolated-worker", hidden=True)
+def isolated_worker_command(
+    queues: Annotated[str, typer.Option("-Q")],
+    concurrency: Annotated[int, typer.Option("-c")],
+    supervisor: Annotated[int | None, typer.Option()] = None,
+) -> None:
+    """A worker that runs jobs apart that lost their workers, and ends when none waits; `embarq worker` starts it."""
+    settings = start()
+    config = dataclasses.replace(_config(settings, tuple(queues.split(","))), concurrency=concurrency)
+    apart = dataclasses.replace(config, burst=True, schedules=False, suspects=Suspects.ONLY)
+    run(_work(settings, apart, supervisor))
 
 
 def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
@@ -122,8 +138,11 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
 
 
 async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None) -> None:
-    async with client_for(settings) as client, companions_of(settings, client) as companions:
+    database_url = None if config.suspects is Suspects.ONLY else settings.database_url
+    async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
         worker = Worker(client, registry, config, companions)
+        if config.suspects is Suspects.ELSEWHERE:
+            worker.accompany(IsolatedWorkers(client.inspector, config, worker.plan))
         watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
         watchdog.start()
         keep_heap()
@@ -132,9 +151,9 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None
 
 
 @asynccontextmanager
-async def companions_of(settings: Settings, client: Client) -> AsyncIterator[list[Companion]]:
-    """What needs a database, where one is set."""
-    if settings.database_url is None:
+async def companions_of(settings: Settings, client: Client, database_url: str | None) -> AsyncIterator[list[Companion]]:
+    """What needs a database, where there is one."""
+    if database_url is None:
         yield []
         return
     from worker.connections import ENGINE  # noqa: PLC0415
@@ -142,7 +161,7 @@ async def companions_of(settings: Settings, client: Client) -> AsyncIterator[lis
     from worker.history.writer import HistoryWriter  # noqa: PLC0415
     from worker.relay import Relay  # noqa: PLC0415
 
-    async with Database.open(settings.database_url, size=5, patience=ENGINE) as database:
+    async with Database.open(database_url, size=5, patience=ENGINE) as database:
         name = f"{socket.gethostname()}-{os.getpid()}"
         kept = (settings.history_days, settings.history_stream_bytes)
         history = HistoryWriter(database.engine, client.connections, name, *kept)

@@ -2,10 +2,13 @@
 -- KEYS  queues (sorted sets) in the order to serve them; none for a worker that serves all queues and knows many: then
 --       those that hold something, by name
 -- ARGV  1 worker id, 2 number of this claim, 3 lease in ms, 4 most jobs to take, 5 most held ids to step over,
---       6 1 to ask the levels of a queue from the lowest up (where no KEYS are given)
--- returns  now in ms, next due time in ms or -1, 1 if more is due, then 6 per job: id, queue, payload ('' if gone),
---          tries with this one, leases lost in a row, 1 if it was aborted before its start
--- A claim ends early, with more due, when what it took is large. A job over a limit is parked, out of the way of those behind it. Paused queues are left alone. What can be no job (an id
+--       6 1 to ask the levels of a queue from the lowest up (where no KEYS are given), 7 1 to take suspects and nothing else,
+--       at most a group that may run together
+-- returns  now in ms, next due time in ms or -1, 1 if more is due, how many suspects wait, then 7 per job: id, queue,
+--          payload ('' if gone), tries with this one, leases lost in a row, 1 if it was aborted before its start, 1 if it was
+--          alone when it lost its last lease
+-- A claim ends early, with more due, when what it took is large. A job over a limit is parked, out of the way of those
+-- behind it, and so is a suspect (see suspects.lua). Paused queues are left alone. What can be no job (an id
 -- that is too long or not text, an id of ours from somebody else) is ended here; an entry without a job is removed.
 -- Run twice it takes other jobs. Of an answer that got lost, `give_back` gives the jobs back; if nobody asks for that
 -- before their leases end, they start anew without having used a try.
@@ -17,7 +20,10 @@ local token = TOKEN .. worker .. ':' .. number
 local lease_end, lease_life = whole(now + lease_ms), whole(lease_ms)
 local aborting = redis.call('EXISTS', ABORT) == 1
 local first_run = run_record('running', worker .. ':' .. number, whole(now), 0)
-local claimed = {0, -1, 0}
+local claimed = {0, -1, 0, 0}
+local FIELDS, FIRST = 7, 5 -- of a job in the answer, and where the jobs begin
+local isolating = ARGV[7] == '1'
+local LOST_BY_A_SUSPECT = 2 -- leases in a row
 local taken = 0
 local bytes_taken = 0
 local READ_AT_ONCE = 32 -- payloads, which may be large each
@@ -104,33 +110,46 @@ local function forget_unique(id, unique)
   if mode == 'd' then redis.call('DEL', UNIQUE .. key) else redis.call('PEXPIRE', UNIQUE .. key, ms) end
 end
 
--- What the end of an earlier lease means: the number of this try, the leases that were lost in a row, and the event. A
--- worker that lost the lease, but lives, is told to stop the job: it may not know yet, as when Redis' clock was set.
-local function after(id, tries)
+-- What the end of an earlier lease means: the number of this try, the leases that were lost in a row, the event. `counted`:
+-- it had started when that lease was lost.
+local function past_of(id, tries)
   local state, who, started, lost = read_run(id)
-  if state ~= 'running' then return tries + 1, 0, 'started' end
+  if state ~= 'running' then return {try = tries + 1, lost = lost, name = 'started'} end
   local before, claim = string.match(who, '^([^:]*):(%d+)$')
-  tell_worker(before or who, 'lost ' .. (claim or 0) .. ' ' .. id)
-  if redis.call('EXISTS', CLAIMED .. who) == 1 then return math.max(1, tries), lost, 'started' end -- it never heard of it
-  remember_try(id, '{"n":' .. tries .. ',"w":' .. cjson.encode(before or who) .. ',"st":' .. started .. ',"o":"lost"}')
-  return tries + 1, lost + 1, 'restarted'
+  local past = {who = before or who, claim = claim or 0, started = started, last = tries}
+  past.counted = redis.call('EXISTS', CLAIMED .. who) == 0 -- else it never heard of it
+  past.try = past.counted and tries + 1 or math.max(1, tries)
+  past.lost = past.counted and lost + 1 or lost
+  past.name = past.counted and 'restarted' or 'started'
+  return past
 end
 
-local function take(id, queue, tries, payload, over)
-  local try, lost, name = 1, 0, 'started'
-  if tries then try, lost, name = after(id, math.floor(bounded(tries, 0, MOST_TRIES, 0))) end
+-- A worker that lost the lease, but lives, is told to stop the job: it may not know yet, as when Redis' clock was set.
+local function conclude(id, past)
+  if not past.who then return end
+  tell_worker(past.who, 'lost ' .. past.claim .. ' ' .. id)
+  if not past.counted then return end
+  remember_try(id, '{"n":' .. past.last .. ',"w":' .. cjson.encode(past.who) .. ',"st":' .. past.started .. ',"o":"lost"}')
+end
+
+local FRESH = {try = 1, lost = 0, name = 'started'}
+
+local function take(id, queue, past, payload, ends)
+  conclude(id, past)
+  local alone = past.lost >= LOST_BY_A_SUSPECT and select(2, suspicion_of(id))
   redis.call('SET', LEASE .. id, token, 'PX', lease_life)
   scores[#scores + 1] = lease_end
   scores[#scores + 1] = id
   records[#records + 1] = TRIES .. id
-  records[#records + 1] = try
+  records[#records + 1] = past.try
   records[#records + 1] = RUN .. id
-  records[#records + 1] = lost == 0 and first_run or run_record('running', worker .. ':' .. number, whole(now), lost)
-  event(name, id, queue, worker, try)
-  local aborted = (over or (aborting and own('ZSCORE', ABORT, id))) and 1 or 0
+  records[#records + 1] = past.lost == 0 and first_run
+    or run_record('running', worker .. ':' .. number, whole(now), past.lost)
+  event(past.name, id, queue, worker, past.try)
   local n = #claimed
   claimed[n + 1], claimed[n + 2], claimed[n + 3] = id, queue, payload or ''
-  claimed[n + 4], claimed[n + 5], claimed[n + 6] = try, lost, aborted
+  claimed[n + 4], claimed[n + 5] = past.try, past.lost
+  claimed[n + 6], claimed[n + 7] = ends and 1 or 0, alone and 1 or 0
   taken = taken + 1
   bytes_taken = bytes_taken + #claimed[n + 3]
 end
@@ -185,9 +204,12 @@ local function take_one(id, queue, tries, payload)
   local workflow = type(asked.wf) == 'string' and asked.wf
   local over = workflow and not asked.h and is_over(workflow)
   local limits = not over and limits_in(asked)
+  local ends = over or (aborting and own('ZSCORE', ABORT, id)) -- it is claimed to be ended as cancelled
+  local past = tries and past_of(id, math.floor(bounded(tries, 0, MOST_TRIES, 0))) or FRESH
+  if past.lost >= LOST_BY_A_SUSPECT and not isolating and not ends then return park_suspect(id, queue, past.counted) end
   if limits and not within_limits(id, queue, limits) then return end
   if type(asked.uq) == 'string' and not tries then forget_unique(id, asked.uq) end
-  take(id, queue, tries, payload, over)
+  take(id, queue, past, payload, ends)
 end
 
 -- Take what is free among these ids; returns how many are held by plain arq workers and stay where they are. An id
@@ -273,12 +295,34 @@ local function queues_in_use()
   return found
 end
 
-for _, queue in ipairs(#KEYS > 0 and KEYS or queues_in_use()) do
-  if not (paused and own('SISMEMBER', PAUSED, base_of(queue)) == 1) then serve(queue) end
+local served = #KEYS > 0 and {}
+for _, queue in ipairs(KEYS) do served[queue] = true end
+
+local function take_suspects()
+  for _, group in ipairs(next_suspects(suspected_queues(served), limit)) do
+    local queue, ids = unpack(group)
+    if bytes_taken <= CLAIM_BYTES then
+      take_free(ids, queue)
+    else
+      for _, id in ipairs(ids) do park_suspect(id, queue, false) end
+    end
+  end
+  for i = FIRST, #claimed, FIELDS do
+    local size, alone = suspicion_of(claimed[i])
+    suspect(claimed[i], size, alone, taken)
+  end
+end
+
+if isolating then
+  take_suspects()
+else
+  for _, queue in ipairs(#KEYS > 0 and KEYS or queues_in_use()) do
+    if not (paused and own('SISMEMBER', PAUSED, base_of(queue)) == 1) then serve(queue) end
+  end
 end
 if taken > 0 then
   local ids = {}
-  for i = 4, #claimed, 6 do
+  for i = FIRST, #claimed, FIELDS do
     ids[#ids + 1] = claimed[i]
     ids[#ids + 1] = claimed[i + 1]
   end
@@ -288,4 +332,5 @@ if redis.call('EXISTS', UNFINISHED) == 1 then look_again(now + 50) end -- more i
 tell()
 claimed[1] = whole(now)
 claimed[2] = whole(claimed[2])
+claimed[4] = select(2, suspected_queues(served))
 return claimed

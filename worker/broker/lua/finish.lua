@@ -16,6 +16,7 @@ local answers, leases, nodes = {}, {}, {}
 
 local function put_back(id, queue, token, action, record, delay)
   redis.call('DEL', LEASE .. id)
+  own('HDEL', SUSPECTED, id)
   if record ~= '' then remember_try(id, record) end
   if own('ZSCORE', ABORT, id) then delay = 0 end
   local _, _, started = read_run(id)

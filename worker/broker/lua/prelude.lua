@@ -238,10 +238,14 @@ end
 -- Remove what is left of the jobs that were closed.
 local function sweep()
   call_with(ended, 5, 'DEL')
-  local aborting = redis.call('EXISTS', ABORT) == 1
+  local aborting, suspecting = redis.call('EXISTS', ABORT) == 1, redis.call('EXISTS', SUSPECTED) == 1
   for queue, ids in pairs(ended_in) do
     call_with(ids, 1, 'ZREM', queue)
     if aborting then call_with(ids, 1, 'ZREM', ABORT) end
+    if suspecting then
+      call_with(ids, 1, 'HDEL', SUSPECTED)
+      call_with(ids, 1, 'ZREM', SUSPECTS_IN .. queue)
+    end
   end
   ended, ended_in = {}, {}
 end

@@ -1,7 +1,8 @@
 -- Read what a waiting job waits for, at one moment. Bounded: at most 10 names of anything, 1,000 members of a join.
 -- ARGV  1 id of the job
 -- returns  JSON: now, and for a job that is known: job, queue, due, leased, paused, limits (key, room, free_at, holders),
---          ahead (due jobs that come before it); for a step that has not started: workflow, over, waits (how many steps it
+--          ahead (due jobs that come before it), for a suspect: together (how many of them may run at once), lost (leases
+--          in a row); for a step that has not started: workflow, over, waits (how many steps it
 --          still waits for), steps (jobs of some of those)
 local now, id = now_ms(), ARGV[1]
 local MOST_NAMES, MOST_MEMBERS = 10, 1000
@@ -36,6 +37,11 @@ local function look_at_job(payload)
   facts.paused = own('SISMEMBER', PAUSED, base_of(queue)) == 1
   facts.ahead = count_ahead(queue, due)
   look_at_limits(limits_in(record.o) or {})
+  local together = own('ZSCORE', SUSPECTS_IN .. queue, id)
+  if together then
+    local state, _, _, lost = read_run(id)
+    facts.together, facts.lost = bounded(together, 1, SUSPECTS_TOGETHER, 1), lost + (state == 'running' and 1 or 0)
+  end
 end
 
 -- A step that was not queued yet: what it waits for; behind a join, the members that have not ended.

@@ -1,0 +1,79 @@
+"""Workers for suspects alone: children of a worker of the command line, which goes on with other jobs meanwhile."""
+
+import asyncio
+import sys
+from collections.abc import Container, Sequence
+
+import structlog
+
+from worker.broker.inspect import Inspector
+from worker.broker.keys import SUSPECTS_TOGETHER
+from worker.config import WorkerConfig
+from worker.loops import Duty, keep_doing_all
+from worker.service import Service
+from worker.stopping import NOW, STOP, StopPlan
+from worker.supervisor import KILLED_AFTER, TICK, Slot
+
+logger = structlog.stdlib.get_logger("embarq.worker")
+
+LOOK_EVERY = 1.0
+MOST_CHILDREN = 2
+
+
+class IsolatedWorkers:
+    """A worker's companion: it looks every second whether suspects wait, and starts a child for them, at most two at a
+    time. A child takes one group after the other, and ends when none waits.
+
+    `plan`: when the worker stops, and its children with it; they end with its process, however that ended.
+    """
+
+    def __init__(self, inspector: Inspector, config: WorkerConfig, plan: StopPlan) -> None:
+        service = Service.read(config.queues)
+        self._queues: Container[str] | None = None if service.serves_all else service.queues
+        self._inspector = inspector
+        self._command = [sys.executable, "-m", "worker.cli", "isolated-worker", *_arguments(config)]
+        self._slots = [Slot(number) for number in range(MOST_CHILDREN)]
+        self._plan = plan
+
+    async def run(self) -> None:
+        """Do it until cancelled; all children have ended then."""
+        try:
+            await keep_doing_all(
+                Duty("isolated workers", LOOK_EVERY, self._start),
+                Duty("end of isolated workers", TICK, self._tend),
+            )
+        finally:
+            if not self._plan.is_on:
+                self._plan.hurry()
+            while any(slot.process is not None for slot in self._slots):
+                await self._tend()
+                await asyncio.sleep(TICK)
+
+    async def _start(self) -> None:
+        free = [slot for slot in self._slots if slot.process is None]
+        if self._plan.is_on or not free:
+            return
+        waiting = await self._inspector.suspects(self._queues)
+        for slot in free[: max(0, waiting - len(self._slots) + len(free))]:
+            slot.start(self._command)
+            logger.warning("jobs that lost their workers are run apart", waiting=waiting, child=slot.number)
+
+    async def _tend(self) -> None:
+        for slot in self._slots:
+            if slot.process is not None and slot.process.poll() is not None:
+                logger.info("isolated worker ended", child=slot.number, code=slot.process.returncode)
+                slot.end()
+            elif slot.process is not None and self._plan.is_on:
+                self._stop(slot)
+
+    def _stop(self, slot: Slot) -> None:
+        slot.tell(STOP)
+        if self._plan.has_come(self._plan.hand_back_at):
+            slot.tell(NOW)
+        if self._plan.gone_at is not None and self._plan.has_come(self._plan.gone_at + KILLED_AFTER):
+            slot.kill()
+
+
+def _arguments(config: WorkerConfig) -> Sequence[str]:
+    together = min(SUSPECTS_TOGETHER, max(1, config.concurrency // 2))
+    return ("-Q", ",".join(config.queues), "-c", str(together))
