@@ -43,7 +43,7 @@ from worker.registry import Registry
 from worker.resources import open_resources
 from worker.run import Run, Stop
 from worker.scheduler import Scheduler
-from worker.service import ALL_QUEUES, Service
+from worker.service import Service
 from worker.stopping import StopPlan
 from worker.wakeup import Standby, keep_reading
 
@@ -85,9 +85,14 @@ class Worker(ArqWorker):
     """
 
     def __init__(
-        self, client: Client, registry: Registry, config: WorkerConfig, companions: Sequence[Companion] = ()
+        self,
+        client: Client,
+        registry: Registry,
+        config: WorkerConfig,
+        companions: Sequence[Companion] = (),
+        plan: StopPlan | None = None,
     ) -> None:
-        """`companions` run beside the jobs until the worker ends."""
+        """`companions` run beside the jobs until the worker ends. `plan`: when it stops, where others follow it too."""
         service = Service.read(config.queues)
         super().__init__(
             [_as_arq(definition, config) for definition in registry],
@@ -106,14 +111,13 @@ class Worker(ArqWorker):
         self.client = client
         self._companions = companions
         self.config = config
-        elsewhere = Elsewhere(client.inspector)
-        self.executor = Executor(registry, config, self.id, client.broker, client.graphs, elsewhere)
+        self.executor = Executor(registry, config, self.id, client.broker, client.graphs, Elsewhere(client.inspector))
         self.runs: dict[str, Run] = {}
         self._registry = registry
         self._pump = Pump(client.broker, config, self, Isolation(config, lambda: len(self.runs)))
         self._abandoned: set[Run] = set()
         self._stopping = False
-        self.plan = StopPlan(config.grace)
+        self.plan = plan or StopPlan(config.grace)
         self._scheduling: asyncio.Task[None] | None = None
         self._handing_back = HandingBack(self.runs, self._abandoned, self._pump, self.executor.outcomes)
         self._progress = ProgressWriter(client.broker, config.lease_ms, self.runs, self._heard)
@@ -122,10 +126,6 @@ class Worker(ArqWorker):
         self._serves_all = service.serves_all
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
         self._serve(Service(("default",)) if self._serves_all else service)
-
-    def accompany(self, companion: Companion) -> None:
-        """Let something more run beside the jobs; before the worker starts."""
-        self._companions = (*self._companions, companion)
 
     def _serve(self, service: Service) -> None:
         self._pump.service = service
@@ -188,7 +188,7 @@ class Worker(ArqWorker):
 
     def _guardian(self) -> Guardian:
         keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))
-        watch = Watch(lambda: list(self.runs.values()), self._lose, lambda ids: self._cancel(ids, Stop.CANCELLED))
+        watch = Watch(lambda: list(self.runs.values()), self._lose, self._cancel)
         return Guardian(keeper, self.config.lease, watch)
 
     def _lose(self, runs: list[Run]) -> None:
@@ -199,14 +199,13 @@ class Worker(ArqWorker):
                 run.cancel(Stop.LEASE_LOST)
 
     def _duties(self) -> list[Duty]:
-        aborts = AbortWatch(self.client, self.runs.values, lambda job_ids: self._cancel(job_ids, Stop.CANCELLED))
         return [
             Duty("progress writer", PROGRESS_INTERVAL, self._progress.write),
             Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
             Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
             Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
-            Duty("abort watch", self.config.poll, aborts.run_once),
+            Duty("abort watch", self.config.poll, AbortWatch(self.client, self.runs.values, self._cancel).run_once),
         ]
 
     def room(self, leaving: int) -> int:
@@ -310,7 +309,7 @@ class Worker(ArqWorker):
         """`abort <id>`; `lost <claim> <id>`: another worker has the job by now; `go on`: a script left something."""
         command, _, rest = message.partition(" ")
         if command == "abort":
-            self._cancel([rest], Stop.CANCELLED)
+            self._cancel([rest])
         elif command == "lost":
             number, _, job_id = rest.partition(" ")
             run = self.runs.get(job_id)
@@ -319,7 +318,7 @@ class Worker(ArqWorker):
         elif command == "go":
             self.client.graphs.unfinished.set()
 
-    def _cancel(self, job_ids: list[str], reason: Stop) -> None:
+    def _cancel(self, job_ids: list[str], reason: Stop = Stop.CANCELLED) -> None:
         for job_id in job_ids:
             run = self.runs.get(job_id)
             if run is not None:
@@ -327,7 +326,7 @@ class Worker(ArqWorker):
 
     def _heard(self, runs: list[Run], renewed: Renewed) -> None:
         self._lose([run for run in runs if run.claimed.id in renewed.lost])
-        self._cancel(renewed.aborted, Stop.CANCELLED)
+        self._cancel(renewed.aborted)
 
     @property
     def _tries_ended(self) -> int:
@@ -351,7 +350,7 @@ class Worker(ArqWorker):
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=self._told_queues(),
+            queues=self._pump.service.told(self._registry.queues),
             concurrency=self.config.concurrency,
             running=len(self.runs),
             started_at=self._started_at,
@@ -359,20 +358,12 @@ class Worker(ArqWorker):
             rate=self._pace.measure(self._tries_ended),
             signatures=self._registry.signatures(),
         )
-        served = self._declared_queues() if self._serves_all else set(self._pump.service.queues)
+        served = self._registry.queues if self._serves_all else set(self._pump.service.queues)
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
         known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, levels, self.config.event_bytes)
         if self._serves_all:
             names = tuple(sorted({keys.parse_queue_key(key)[0] for key in known} | served))
             self._serve(Service(names, by_use=len(known) > keys.QUEUES_ASKED))
-
-    def _declared_queues(self) -> set[str]:
-        return {definition.queue for definition in self._registry}
-
-    def _told_queues(self) -> list[str]:
-        """The queues that it serves, for those who look: `*` stands for more than can be listed."""
-        service = self._pump.service
-        return [*sorted(self._declared_queues()), ALL_QUEUES] if service.by_use else list(service.queues)
 
     async def _say_goodbye(self) -> None:
         with contextlib.suppress(BrokerUnavailable):

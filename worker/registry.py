@@ -153,6 +153,11 @@ class Registry:
         return iter(self._jobs.values())
 
     @property
+    def queues(self) -> set[str]:
+        """The queues that calls of these jobs go to where they name none."""
+        return {definition.queue for definition in self}
+
+    @property
     def schedules(self) -> list[ScheduleRecord]:
         """The schedules that were declared."""
         return list(self._schedules.values())

@@ -1,7 +1,7 @@
 """Which queues a worker serves, and in which order a claim looks at them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from worker.broker import keys
@@ -47,6 +47,10 @@ class Service:
     def serves_all(self) -> bool:
         """Whether every known queue is served."""
         return ALL_QUEUES in self.queues
+
+    def told(self, declared: Collection[str]) -> list[str]:
+        """The queues, for those who look; where there are too many, those that jobs declare and `*` for the others."""
+        return [*sorted(declared), ALL_QUEUES] if self.by_use else list(self.queues)
 
     def keys(self, claim: int) -> list[str]:
         """The sorted sets for the claim of this number, first ones first; none for those that hold something."""

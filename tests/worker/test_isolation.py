@@ -145,6 +145,15 @@ async def test_alone_in_a_claim_that_nobody_heard_of_is_no_proof(kit: Kit) -> No
     assert job.id == job_id
 
 
+async def test_suspect_of_an_answer_that_got_lost_is_given_back_as_a_suspect(kit: Kit) -> None:
+    (job_id,) = await suspects(kit, 1)
+    (job,) = await take(kit)
+    await kit.client.broker.exchange([], None, ("alive", (int(job.number),)))
+    assert await claim(kit) == []
+    (again,) = await take(kit)
+    assert (again.id, again.leases_lost, again.was_alone) == (job_id, 2, False)
+
+
 @pytest.mark.parametrize("how", ["settled", "put back", "cancelled", "purged", "result not kept"])
 async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
     job_ids = await suspects(kit, 3)
@@ -180,7 +189,9 @@ async def test_suspect_over_a_limit_waits_for_its_place_and_stays_suspect(kit: K
         await claim(kit)
     await claim(kit)
     other = await kit.enqueue(single)
-    (held,) = (await kit.client.broker.exchange([], ClaimRequest("alive", 1, [kit.queue_key], 9, 60_000)))[1].jobs  # type: ignore[union-attr]
+    _, answer = await kit.client.broker.exchange([], ClaimRequest("alive", 1, [kit.queue_key], 9, 60_000))
+    assert answer is not None
+    (held,) = answer.jobs
     assert held.id == other.id
     assert await take(kit) == []  # no place for the suspect
     await settle_limited(kit, held)

@@ -61,8 +61,8 @@ class ServerFacts:
 class QueueRecord:
     """A queue at one moment, all its levels together.
 
-    waiting: due and not taken. limited: due, but over a limit. later: running, deferred, or waiting to retry.
-    latency: seconds that the oldest waiting job has been due.
+    waiting: due and not taken. limited: due, but over a limit, or put aside to run apart. later: running, deferred, or
+    waiting to retry. latency: seconds that the oldest waiting job has been due.
     """
 
     queue: str

@@ -32,6 +32,7 @@ from worker.memory import keep_heap
 from worker.options import check_client_options
 from worker.registry import registry
 from worker.scheduler import Scheduler
+from worker.stopping import StopPlan
 from worker.supervisor import supervise
 from worker.waiting import Reason
 from worker.watchdog import ANSWER_WITHIN, Watchdog
@@ -140,9 +141,10 @@ def _config(settings: Settings, queues: tuple[str, ...]) -> WorkerConfig:
 async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None) -> None:
     database_url = None if config.suspects is Suspects.ONLY else settings.database_url
     async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
-        worker = Worker(client, registry, config, companions)
+        plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:
-            worker.accompany(IsolatedWorkers(client.inspector, config, worker.plan))
+            companions.append(IsolatedWorkers(client.inspector, config, plan))
+        worker = Worker(client, registry, config, companions, plan)
         watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
         watchdog.start()
         keep_heap()

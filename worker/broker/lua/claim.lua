@@ -125,9 +125,11 @@ local function past_of(id, tries)
 end
 
 -- A worker that lost the lease, but lives, is told to stop the job: it may not know yet, as when Redis' clock was set.
-local function conclude(id, past)
-  if not past.who then return end
-  tell_worker(past.who, 'lost ' .. past.claim .. ' ' .. id)
+local function tell_loser(id, past)
+  if past.who then tell_worker(past.who, 'lost ' .. past.claim .. ' ' .. id) end
+end
+
+local function remember_loss(id, past)
   if not past.counted then return end
   remember_try(id, '{"n":' .. past.last .. ',"w":' .. cjson.encode(past.who) .. ',"st":' .. past.started .. ',"o":"lost"}')
 end
@@ -135,7 +137,7 @@ end
 local FRESH = {try = 1, lost = 0, name = 'started'}
 
 local function take(id, queue, past, payload, ends)
-  conclude(id, past)
+  remember_loss(id, past)
   local alone = past.lost >= LOST_BY_A_SUSPECT and select(2, suspicion_of(id))
   redis.call('SET', LEASE .. id, token, 'PX', lease_life)
   scores[#scores + 1] = lease_end
@@ -206,6 +208,7 @@ local function take_one(id, queue, tries, payload)
   local limits = not over and limits_in(asked)
   local ends = over or (aborting and own('ZSCORE', ABORT, id)) -- it is claimed to be ended as cancelled
   local past = tries and past_of(id, math.floor(bounded(tries, 0, MOST_TRIES, 0))) or FRESH
+  tell_loser(id, past)
   if past.lost >= LOST_BY_A_SUSPECT and not isolating and not ends then return park_suspect(id, queue, past.counted) end
   if limits and not within_limits(id, queue, limits) then return end
   if type(asked.uq) == 'string' and not tries then forget_unique(id, asked.uq) end
