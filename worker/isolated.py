@@ -6,8 +6,8 @@ from collections.abc import Container, Sequence
 
 import structlog
 
-from worker.broker.inspect import Inspector
 from worker.broker.keys import SUSPECTS_TOGETHER
+from worker.broker.suspects import SuspectQueues
 from worker.config import WorkerConfig
 from worker.loops import Duty, keep_doing_all
 from worker.service import Service
@@ -27,10 +27,10 @@ class IsolatedWorkers:
     `plan`: when the worker stops, and its children with it; they end with its process, however that ended.
     """
 
-    def __init__(self, inspector: Inspector, config: WorkerConfig, plan: StopPlan) -> None:
+    def __init__(self, suspects: SuspectQueues, config: WorkerConfig, plan: StopPlan) -> None:
         service = Service.read(config.queues)
         self._queues: Container[str] | None = None if service.serves_all else service.queues
-        self._inspector = inspector
+        self._suspects = suspects
         self._command = [sys.executable, "-m", "worker.cli", "isolated-worker", *_arguments(config)]
         self._slots = [Slot(number) for number in range(MOST_CHILDREN)]
         self._plan = plan
@@ -50,13 +50,18 @@ class IsolatedWorkers:
                 await asyncio.sleep(TICK)
 
     async def _start(self) -> None:
+        """Start what is missing, one child for each group that waits: of all workers that see it, the first to ask."""
         free = [slot for slot in self._slots if slot.process is None]
         if self._plan.is_on or not free:
             return
-        waiting = await self._inspector.suspects(self._queues)
-        for slot in free[: max(0, waiting - len(self._slots) + len(free))]:
-            slot.start(self._command)
-            logger.warning("jobs that lost their workers are run apart", waiting=waiting, child=slot.number)
+        waiting = await self._suspects.groups(self._queues)
+        for queue_key, number in [(queue, number) for queue, groups in waiting.items() for number in range(groups)]:
+            if not free:
+                break
+            if await self._suspects.reserve(queue_key, number):
+                slot = free.pop()
+                slot.start(self._command)
+                logger.warning("jobs that lost their workers are run apart", queue=queue_key, child=slot.number)
 
     async def _tend(self) -> None:
         for slot in self._slots:

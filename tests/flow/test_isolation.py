@@ -12,10 +12,11 @@ import pytest
 from tests.support import Kit, eventually, start_embarq
 from worker import State
 from worker.broker import keys
+from worker.broker.suspects import SuspectQueues
 
 INNOCENTS = 40
 SECONDS = float(os.environ.get("CHAOS_INNOCENT_SECONDS", "3"))
-LEASE = float(os.environ.get("CHAOS_INNOCENT_LEASE", "2"))
+LEASE = float(os.environ.get("CHAOS_INNOCENT_LEASE", "2.5"))
 WITHIN = float(os.environ.get("CHAOS_INNOCENT_WITHIN", "150"))
 PICKED_UP_WITHIN = 1.5
 
@@ -52,8 +53,8 @@ async def post(kit: Kit, job: str, *arguments: object) -> str:
     return placed.job_id
 
 
-async def suspects(kit: Kit) -> int:
-    return await kit.client.inspector.suspects({kit.queue})
+async def suspects(kit: Kit) -> dict[str, int]:
+    return await SuspectQueues(kit.client).groups({kit.queue})
 
 
 @pytest.mark.timeout(WITHIN + 60)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support import Gauge, Kit, eventually
+from tests.support import Gauge, Kit
 from worker import ConcurrencyLimit, State
 from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
+from worker.broker.suspects import SuspectQueues
 from worker.config import Suspects, WorkerConfig
 from worker.isolation import PATIENCE, Isolation, Turn
 
@@ -99,8 +100,10 @@ async def test_two_make_one_that_ordinary_claims_leave_alone_and_look_ups_explai
         assert "lost 2 times in a row" in reasons["isolation"]
         fresh = await kit.enqueue(kit.registry.get("innocent"))
         assert await fresh.result(timeout=5) == "done"
-    assert await kit.client.inspector.suspects({kit.queue}) == 2
-    assert await kit.client.inspector.suspects({"another"}) == 0
+    waiting = SuspectQueues(kit.client)
+    assert await waiting.groups({kit.queue}) == {kit.queue_key: 1}
+    assert await waiting.groups({"another"}) == {}
+    assert (await waiting.groups(None))[kit.queue_key] == 1
 
 
 async def test_groups_are_halved_until_the_one_who_does_it_is_alone(kit: Kit) -> None:
@@ -165,7 +168,6 @@ async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
     else:
         await settle(kit, await take(kit), put_back=how == "put back")
     assert await left(kit, job_ids) == []
-    assert await kit.client.inspector.suspects({kit.queue}) == 0
     if how == "put back":
         await kit.drain()
         assert {(await kit.ended(job_id)).state for job_id in job_ids} == {State.SUCCEEDED}
@@ -174,9 +176,10 @@ async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
 async def test_paused_queues_keep_their_suspects(kit: Kit) -> None:
     await suspects(kit, 1)
     await kit.client.pause_queue(kit.queue)
-    assert (await take(kit), await kit.client.inspector.suspects({kit.queue})) == ([], 0)
+    assert (await take(kit), await SuspectQueues(kit.client).groups({kit.queue})) == ([], {})
     await kit.client.resume_queue(kit.queue)
-    assert (await kit.client.inspector.suspects({kit.queue}), len(await take(kit))) == (1, 1)
+    assert await SuspectQueues(kit.client).groups({kit.queue}) == {kit.queue_key: 1}
+    assert len(await take(kit)) == 1
 
 
 async def test_suspect_over_a_limit_waits_for_its_place_and_stays_suspect(kit: Kit) -> None:
@@ -276,12 +279,16 @@ def test_turns_of_a_worker_that_is_never_idle() -> None:
 
 
 async def test_worker_whose_process_starts_others_for_suspects_leaves_them(kit: Kit) -> None:
-    await suspects(kit, 1)
+    (job_id,) = await suspects(kit, 1)
     await kit.drain(suspects=Suspects.ELSEWHERE)
-    assert await kit.client.inspector.suspects({kit.queue}) == 1
-
-    async def none() -> bool:
-        return await kit.client.inspector.suspects({kit.queue}) == 0
-
+    assert await left(kit, [job_id]) == ["32 0 0", "parked"]
     async with kit.worker():
-        await eventually(none)
+        assert (await kit.ended(job_id)).state is State.SUCCEEDED
+
+
+async def test_of_many_workers_one_starts_another_for_a_group(kit: Kit) -> None:
+    waiting = SuspectQueues(kit.client)
+    await suspects(kit, 35)
+    assert await waiting.groups({kit.queue}) == {kit.queue_key: 2}
+    asked = [await waiting.reserve(kit.queue_key, number) for number in (0, 1, 0, 1)]
+    assert asked == [True, True, False, False]

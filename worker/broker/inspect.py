@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -156,23 +156,6 @@ class Inspector:
         with unavailable_when_away():
             records = await scripts.run(self._redis, scripts.WORKERS)
         return _readable(records, WorkerRecord)
-
-    async def suspects(self, queues: Container[str] | None) -> int:
-        """How many jobs wait in these queues (None: in all) to run apart; those of paused queues do not count."""
-        with unavailable_when_away():
-            found = [key.decode() for key in await self._redis.execute_command("SMEMBERS", keys.SUSPECTS)]
-            if not found:
-                return 0
-            pipe = self._redis.pipeline(transaction=False)
-            for key in found:
-                pipe.zcard(keys.SUSPECTS_IN + key)
-                pipe.sismember(keys.PAUSED, keys.queue_key(keys.parse_queue_key(key)[0]))
-            answers = await pipe.execute()
-        count = 0
-        for key, waiting, paused in zip(found, answers[::2], answers[1::2], strict=True):
-            served = queues is None or keys.parse_queue_key(key)[0] in queues
-            count += waiting if served and not paused else 0
-        return count
 
     async def queues(self) -> list[QueueRecord]:
         """Every queue that was ever used; the cost grows with their number, not with that of jobs."""

@@ -18,6 +18,7 @@ import typer
 
 from settings import Settings
 from worker.broker.lease import LeaseKeeper
+from worker.broker.suspects import SuspectQueues
 from worker.cli import operate, show
 from worker.cli.run import client_for, run, start
 from worker.client import Client
@@ -143,7 +144,7 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None
     async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
         plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:
-            companions.append(IsolatedWorkers(client.inspector, config, plan))
+            companions.append(IsolatedWorkers(SuspectQueues(client), config, plan))
         worker = Worker(client, registry, config, companions, plan)
         watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
         watchdog.start()

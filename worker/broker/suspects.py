@@ -1,0 +1,45 @@
+"""The suspects that wait, as far as starting workers for them goes; how they are parked and taken: `suspects.lua`."""
+
+from collections import Counter
+from collections.abc import Container
+
+from redis.asyncio import Redis
+
+from worker.broker import keys
+from worker.broker.pool import unavailable_when_away
+
+MOST_LOOKED_AT = 1000
+STARTS_WITHIN_MS = 3000
+
+
+class SuspectQueues:
+    """Every method raises `BrokerUnavailable` when Redis cannot serve it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def groups(self, queues: Container[str] | None) -> dict[str, int]:
+        """How many groups of suspects wait in these queues (None: in all), by their sorted sets; without paused ones."""
+        with unavailable_when_away():
+            found = [key.decode() for key in await self._redis.execute_command("SMEMBERS", keys.SUSPECTS)]
+            served = [key for key in found if queues is None or keys.parse_queue_key(key)[0] in queues]
+            if not served:
+                return {}
+            pipe = self._redis.pipeline(transaction=False)
+            for key in served:
+                pipe.zrange(keys.SUSPECTS_IN + key, 0, MOST_LOOKED_AT - 1, withscores=True)
+                pipe.sismember(keys.PAUSED, keys.queue_key(keys.parse_queue_key(key)[0]))
+            answers = await pipe.execute()
+        waiting = zip(served, answers[::2], answers[1::2], strict=True)
+        return {key: _groups([int(size) for _, size in parked]) for key, parked, paused in waiting if not paused}
+
+    async def reserve(self, queue_key: str, group: int) -> bool:
+        """Ask to start a worker for a group, by its number in the queue; False when somebody has just started one."""
+        with unavailable_when_away():
+            key = f"{keys.ISOLATING}{group}:{queue_key}"
+            return bool(await self._redis.execute_command("SET", key, 1, "NX", "PX", STARTS_WITHIN_MS))
+
+
+def _groups(sizes: list[int]) -> int:
+    """How many groups jobs make, of which so many may run together."""
+    return sum(-(-count // max(1, size)) for size, count in Counter(sizes).items())
