@@ -19,7 +19,7 @@ class SuspectQueues:
         self._redis = redis
 
     async def groups(self, queues: Container[str] | None) -> dict[str, int]:
-        """How many groups of suspects wait in these queues (None: in all), by their sorted sets; without paused ones."""
+        """How many groups of suspects wait in these queues (None: in all, paused ones never), by their sorted sets."""
         with unavailable_when_away():
             found = [key.decode() for key in await self._redis.execute_command("SMEMBERS", keys.SUSPECTS)]
             served = [key for key in found if queues is None or keys.parse_queue_key(key)[0] in queues]
