@@ -173,6 +173,14 @@ async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
         assert {(await kit.ended(job_id)).state for job_id in job_ids} == {State.SUCCEEDED}
 
 
+async def test_suspect_that_the_release_before_cancelled_is_forgotten(kit: Kit) -> None:
+    (job_id,) = await suspects(kit, 1)
+    await kit.client.delete(keys.JOB + job_id, keys.TRIES + job_id, keys.RUN + job_id)
+    await kit.client.zrem(kit.queue_key, job_id)
+    assert await take(kit) == []
+    assert await left(kit, [job_id]) == []
+
+
 async def test_paused_queues_keep_their_suspects(kit: Kit) -> None:
     await suspects(kit, 1)
     await kit.client.pause_queue(kit.queue)

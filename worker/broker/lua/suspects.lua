@@ -41,7 +41,7 @@ local function suspected_queues(served)
 end
 
 -- The next suspects that may run together, at most so many: a list of {queue, ids}. They are taken off the lists of those
--- that wait. Ids that were cancelled or replaced meanwhile are left out.
+-- that wait. Ids that the release before cancelled meanwhile are forgotten.
 local function next_suspects(queues, most)
   local size, groups = 0, {}
   for _, queue in ipairs(queues) do
@@ -53,7 +53,11 @@ local function next_suspects(queues, most)
     local waiting, ids = SUSPECTS_IN .. queue, {}
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, size, '+inf', 'LIMIT', 0, most)) do
       redis.call('ZREM', waiting, id)
-      if bounded(redis.pcall('ZSCORE', queue, id), 0, PARKED_SCORE, 0) == PARKED_SCORE then ids[#ids + 1] = id end
+      if bounded(redis.pcall('ZSCORE', queue, id), 0, PARKED_SCORE, 0) == PARKED_SCORE then
+        ids[#ids + 1] = id
+      else
+        own('HDEL', SUSPECTED, id)
+      end
     end
     if #ids > 0 then groups[#groups + 1] = {queue, ids} end
     most = most - #ids
