@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support import Gauge, Kit
-from worker import ConcurrencyLimit, State
+from worker import ConcurrencyLimit, Priority, State
 from worker.broker import keys
 from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
 from worker.broker.suspects import SuspectQueues
@@ -179,6 +179,25 @@ async def test_suspect_that_the_release_before_cancelled_is_forgotten(kit: Kit) 
     await kit.client.zrem(kit.queue_key, job_id)
     assert await take(kit) == []
     assert await left(kit, [job_id]) == []
+
+
+async def test_suspects_that_are_too_large_for_one_answer_come_with_the_next(kit: Kit) -> None:
+    @kit.registry.job()
+    async def large(text: str) -> None: ...
+
+    text = "x" * (keys.CLAIM_BYTES + 1)
+    levels = [keys.queue_key(kit.queue, priority) for priority in (Priority.HIGH, Priority.NORMAL)]
+    for priority in (Priority.HIGH, Priority.NORMAL):
+        await kit.enqueue(large, {"text": text}, priority=priority)
+    taken: list[list[str]] = []
+    for number, suspects in enumerate((False,) * 6 + (True,) * 3, 500):
+        asked = ClaimRequest("alive", number, levels, 9, 60_000 if suspects else LEASE_MS, suspects=suspects)
+        _, answer = await kit.client.broker.exchange([], asked)
+        assert answer is not None
+        taken.append([job.queue_key for job in answer.jobs])
+        await asyncio.sleep(LEASE_MS / 1000 + 0.02)
+    assert sum(len(each) for each in taken[:6]) == 4
+    assert sorted(taken[6:]) == sorted([[levels[0]], [levels[1]], []])
 
 
 async def test_paused_queues_keep_their_suspects(kit: Kit) -> None:
