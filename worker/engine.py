@@ -53,6 +53,7 @@ PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
 RECYCLE_INTERVAL = 0.5
 HEARTBEAT_INTERVAL = 3.0
+EVENTS_PART = 8  # of a server's memory that events may take: an eighth
 
 
 @dataclass
@@ -122,6 +123,7 @@ class Worker(ArqWorker):
         self._handing_back = HandingBack(self.runs, self._abandoned, self._pump, self.executor.outcomes)
         self._progress = ProgressWriter(client.broker, config.lease_ms, self.runs, self._heard)
         self._started_at = time.time()
+        self._event_bytes = config.event_bytes
         self._pace = Pace()
         self._serves_all = service.serves_all
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
@@ -159,14 +161,19 @@ class Worker(ArqWorker):
                 guardian.start()
                 with contextlib.suppress(BrokerUnavailable):
                     await self._heartbeat()
-                    for warning in (await self.client.inspector.server()).warnings:
-                        logger.warning("redis may lose jobs", reason=warning)
+                    await self._look_at_server()
                 try:
                     await self._pump_until_done()
                 finally:
                     for task in background:
                         task.cancel()
                     await guardian.stop()
+
+    async def _look_at_server(self) -> None:
+        server = await self.client.inspector.server()
+        self._event_bytes = server.share(self.config.event_bytes, EVENTS_PART)
+        for warning in server.warnings:
+            logger.warning("redis may lose jobs", reason=warning)
 
     async def _pump_until_done(self) -> None:
         """Pump until the end, or hand back what runs where something else ends this worker."""
@@ -360,7 +367,7 @@ class Worker(ArqWorker):
         )
         served = self._registry.queues if self._serves_all else set(self._pump.service.queues)
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
-        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, levels, self.config.event_bytes)
+        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, levels, self._event_bytes)
         if self._serves_all:
             names = tuple(sorted({keys.parse_queue_key(key)[0] for key in known} | served))
             self._serve(Service(names, by_use=len(known) > keys.QUEUES_ASKED))

@@ -469,3 +469,14 @@ async def test_durable_call_that_comes_again_after_its_end_is_known(kit: Kit, in
     assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     assert await kit.client.zcard(kit.queue_key) == 0
     assert await kit.client.broker.whereabouts([job.id]) == ({job.id}, set())
+
+
+async def test_a_small_redis_is_not_filled_with_what_happened(kit: Kit, own_redis: Client) -> None:
+    await own_redis.execute_command("CONFIG", "SET", "maxmemory", 64 * 1024 * 1024)
+    server = await own_redis.inspector.server()
+    assert server.share(64 * 1024 * 1024, 8) == 8 * 1024 * 1024
+    assert server.share(1000, 8) == 1000
+    await own_redis.execute_command("RPUSH", "arq:queue:odd", "a list")
+    await own_redis.broker.enqueue([call(kit, queue_key="arq:queue:odd")])
+    (warning,) = (await own_redis.inspector.server()).warnings
+    assert "arq:queue:odd" in warning

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from worker import wire
 from worker.broker import keys, scripts
@@ -17,6 +18,7 @@ from worker.broker.pool import unavailable_when_away
 from worker.errors import JobNotFound, MalformedPayload
 from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
 
+DAMAGED_TOLD = 5
 T = TypeVar("T")
 
 
@@ -38,10 +40,13 @@ class WorkerRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """A Redis server, as far as jobs are concerned. `memory` is for people."""
+    """A Redis server, as far as jobs are concerned. `memory` is for people; `most_bytes` is what it may hold, 0 for no
+    limit; `damaged` are keys that held another type than they should, the newest first."""
 
     version: str
     memory: str
+    most_bytes: int
+    damaged: tuple[str, ...]
     evicts: bool
     policy: str
     persists: bool
@@ -54,7 +59,13 @@ class ServerFacts:
             found.append(f"maxmemory-policy is {self.policy}: jobs may be evicted; set noeviction")
         if not self.persists:
             found.append("the append-only file is off: a restart may lose jobs; set appendonly yes")
+        if self.damaged:
+            found.append(f"keys held another type than they should, and were set aside: {', '.join(self.damaged)}")
         return found
+
+    def share(self, most_bytes: int, part: int) -> int:
+        """So many bytes, or a part (8: an eighth) of what the server may hold, if that is less."""
+        return min(most_bytes, self.most_bytes // part) if self.most_bytes else most_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +183,24 @@ class Inspector:
         """What the server says of itself."""
         with unavailable_when_away():
             info = await self._redis.info()
+            damaged = await self._damaged()
         policy = str(info.get("maxmemory_policy", "noeviction"))
         return ServerFacts(
             version=str(info.get("valkey_version", info.get("redis_version", "?"))),
             memory=str(info.get("used_memory_human", "?")),
+            most_bytes=int(info.get("maxmemory", 0)),
+            damaged=damaged,
             evicts=bool(info.get("maxmemory")) and policy != "noeviction",
             policy=policy,
             persists=bool(info.get("aof_enabled")),
         )
+
+    async def _damaged(self) -> tuple[str, ...]:
+        try:
+            found = await self._redis.execute_command("ZREVRANGE", keys.DAMAGED_KEYS, 0, DAMAGED_TOLD - 1)
+        except ResponseError:  # the list itself holds another type
+            return (keys.DAMAGED_KEYS,)
+        return tuple(key.decode(errors="replace") for key in found)
 
 
 def _readable(records: Sequence[bytes], kind: type[T]) -> list[T]:

@@ -8,6 +8,7 @@ import structlog
 from redis.asyncio import Redis
 
 from worker.broker import keys, scripts
+from worker.broker.inspect import Inspector
 from worker.broker.pool import Pool
 
 logger = structlog.stdlib.get_logger("embarq.history")
@@ -18,6 +19,7 @@ LARGEST_ENTRY = 64 * 1_048_576
 BLOCK_MS = 2000
 ANSWER_WITHIN = 10.0  # seconds beyond that wait
 ADOPT_AFTER_MS = 30_000
+RECORDS_PART = 4  # of a server's memory that entries may take: a quarter
 RECORDED_FOR = 86400  # seconds after the last sign of a writer: a database that was given up fills no Redis
 
 
@@ -54,16 +56,20 @@ class RecordStream:
     """One writer's hands on the stream. An entry that was taken stays its own until it says that it is done with it."""
 
     def __init__(self, pool: Pool, name: str, most_bytes: int) -> None:
-        """`most_bytes`: how large the stream may grow before its oldest entries fall off."""
+        """`most_bytes`: how large the stream may grow before its oldest entries fall off; a quarter of the server's
+        memory, if that is less."""
         self._redis = Redis(connection_pool=pool)
         self._name = name
         self._most_bytes = most_bytes
+        self._may_take: int | None = None
         self._dropped: int | None = None
 
     async def announce(self) -> None:
         """Say that what ends is to be recorded, and tell of what fell off since the last look."""
+        if self._may_take is None:
+            self._may_take = (await Inspector(self._redis).server()).share(self._most_bytes, RECORDS_PART)
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(keys.RECORDING, self._most_bytes, ex=RECORDED_FOR)
+        pipe.set(keys.RECORDING, self._may_take, ex=RECORDED_FOR)
         pipe.get(keys.RECORDS_DROPPED)
         dropped = _number((await pipe.execute())[1])
         if self._dropped is not None and dropped > self._dropped:
