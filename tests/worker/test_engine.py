@@ -374,6 +374,7 @@ async def test_job_that_loses_its_worker_each_time_is_poisoned(kit: Kit) -> None
         for suspects in (False, True):  # after two losses it is parked by the one, and taken by the other
             request = ClaimRequest("killed", number, [kit.queue_key], 1, lease_ms=20, suspects=suspects)
             await kit.client.broker.exchange([], request)
+        await kit.client.broker.heard("killed", number)
         await asyncio.sleep(0.03)
     await kit.drain(leases_lost_limit=3)
     job = await kit.client.find(handle.id)

@@ -23,9 +23,12 @@ def request(kit: Kit, *, suspects: bool, limit: int = 100, worker: str = "killed
 
 
 async def claim(kit: Kit, *, suspects: bool = False, limit: int = 100, worker: str = "killed") -> list[Claimed]:
-    """Jobs of a worker that falls silent: their leases are over when this returns."""
-    _, brought = await kit.client.broker.exchange([], request(kit, suspects=suspects, limit=limit, worker=worker))
+    """Jobs of a worker that falls silent: their leases are over when this returns. A `deaf` one never hears of them."""
+    asked = request(kit, suspects=suspects, limit=limit, worker=worker)
+    _, brought = await kit.client.broker.exchange([], asked)
     assert brought is not None
+    if worker != "deaf":
+        await kit.client.broker.heard(worker, asked.number)
     await asyncio.sleep(LEASE_MS / 1000 + 0.02)
     return brought.jobs
 
@@ -67,11 +70,13 @@ async def settle(kit: Kit, jobs: Sequence[Claimed], *, put_back: bool = False) -
     assert all(stored)
 
 
-async def take(kit: Kit, limit: int = 100) -> list[Claimed]:
+async def take(kit: Kit, limit: int = 100, *, heard: bool = True) -> list[Claimed]:
     """A group of suspects under a lease that holds."""
     asked = ClaimRequest("alive", next(_numbers), [kit.queue_key], limit, 60_000, suspects=True)
     _, brought = await kit.client.broker.exchange([], asked)
     assert brought is not None
+    if heard:
+        await kit.client.broker.heard("alive", asked.number)
     return brought.jobs
 
 
@@ -139,7 +144,6 @@ async def test_alone_at_the_last_loss(kit: Kit) -> None:
 
 async def test_alone_in_a_claim_that_nobody_heard_of_is_no_proof(kit: Kit) -> None:
     (job_id,) = await suspects(kit, 1)
-    await kit.client.broker.heard("deaf", 0)
     await claim(kit, suspects=True, worker="deaf")
     await claim(kit)
     (job,) = await take(kit)
@@ -150,7 +154,7 @@ async def test_alone_in_a_claim_that_nobody_heard_of_is_no_proof(kit: Kit) -> No
 
 async def test_suspect_of_an_answer_that_got_lost_is_given_back_as_a_suspect(kit: Kit) -> None:
     (job_id,) = await suspects(kit, 1)
-    (job,) = await take(kit)
+    (job,) = await take(kit, heard=False)
     await kit.client.broker.exchange([], None, ("alive", (int(job.number),)))
     assert await claim(kit) == []
     (again,) = await take(kit)
@@ -194,6 +198,7 @@ async def test_suspects_that_are_too_large_for_one_answer_come_with_the_next(kit
         asked = ClaimRequest("alive", number, levels, 9, 60_000 if suspects else LEASE_MS, suspects=suspects)
         _, answer = await kit.client.broker.exchange([], asked)
         assert answer is not None
+        await kit.client.broker.heard("alive", number)
         taken.append([job.queue_key for job in answer.jobs])
         await asyncio.sleep(LEASE_MS / 1000 + 0.02)
     assert sum(len(each) for each in taken[:6]) == 4
