@@ -132,6 +132,7 @@ async def test_putting_back_twice_counts_once(kit: Kit, released: bool) -> None:
 async def test_late_result_of_a_lost_lease_is_refused(kit: Kit) -> None:
     await kit.client.broker.enqueue([new_job(kit)])
     late = await claim_one(kit, lease_ms=30)
+    await kit.client.broker.heard(late.worker, int(late.number))
     await asyncio.sleep(0.06)
     assert not await settle(kit, late, success(late))
     live = await claim_one(kit, worker="w2", number=2)
