@@ -8,23 +8,20 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
 
 import structlog
-from arq.typing import WorkerCoroutine
-from arq.worker import Function
 from arq.worker import Worker as ArqWorker
 
 from worker import wire
 from worker.aborts import AbortWatch
+from worker.arq_functions import as_arq
 from worker.broker import keys
-from worker.broker.broker import Claim, Claimed, Ended, PutBack, Renewed, Settlement
+from worker.broker.broker import Renewed
+from worker.broker.exchange import Claim, Claimed, Ended, PutBack, Settlement
 from worker.broker.inspect import WorkerRecord
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client
 from worker.config import WorkerConfig
-from worker.definitions import JobDefinition
 from worker.elsewhere import Elsewhere
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
@@ -56,26 +53,6 @@ HEARTBEAT_INTERVAL = 3.0
 EVENTS_PART = 8  # of a server's memory that events may take: an eighth
 
 
-@dataclass
-class JobFunction(Function):
-    """A job as arq's worker lists it, with our definition."""
-
-    definition: JobDefinition[..., Any]
-
-
-def _as_arq(definition: JobDefinition[..., Any], config: WorkerConfig) -> JobFunction:
-    ttl = definition.declared.get("result_ttl", config.result_ttl)
-    return JobFunction(
-        name=definition.name,
-        coroutine=cast(WorkerCoroutine, definition),
-        timeout_s=definition.declared.get("timeout", config.timeout),
-        keep_result_s=ttl,
-        keep_result_forever=ttl is None,
-        max_tries=definition.declared.get("max_tries", config.max_tries),
-        definition=definition,
-    )
-
-
 class Worker(ArqWorker):
     """Runs the registry's jobs from its queues until told to stop.
 
@@ -96,7 +73,7 @@ class Worker(ArqWorker):
         """`companions` run beside the jobs until the worker ends. `plan`: when it stops, where others follow it too."""
         service = Service.read(config.queues)
         super().__init__(
-            [_as_arq(definition, config) for definition in registry],
+            [as_arq(definition, config) for definition in registry],
             redis_pool=client,
             queue_name=keys.queue_key("default" if service.serves_all else service.queues[0]),
             burst=config.burst,

@@ -11,7 +11,8 @@ import structlog
 
 from worker import wire
 from worker.broker import keys
-from worker.broker.broker import Broker, Claimed, PutBack
+from worker.broker.broker import Broker
+from worker.broker.exchange import Claimed, PutBack
 from worker.broker.graphs import Graphs
 from worker.config import WorkerConfig
 from worker.context import Context, Stopping, enter_context

@@ -5,7 +5,8 @@ import contextlib
 
 import structlog
 
-from worker.broker.broker import Broker, PutBack, Settlement
+from worker.broker.broker import Broker
+from worker.broker.exchange import PutBack, Settlement
 from worker.errors import BrokerUnavailable
 from worker.outcomes import Outcome, Outcomes
 from worker.pump import Pump

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
-from worker.broker.broker import Claim, ClaimRequest
+from worker.broker.exchange import Claim, ClaimRequest
 from worker.broker.keys import SUSPECTS_TOGETHER
 from worker.config import Suspects, WorkerConfig
 

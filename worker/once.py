@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from worker import wire
-from worker.broker.broker import Broker, Claimed, Step, StepAction
+from worker.broker.broker import Broker, Step, StepAction
+from worker.broker.exchange import Claimed
 from worker.errors import LONGEST_DELAY, BrokerUnavailable, LeaseLost
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from worker import wire
-from worker.broker.broker import Ended, PutBack
+from worker.broker.exchange import Ended, PutBack
 from worker.config import WorkerConfig
 from worker.errors import (
     ErrorInProcess,

@@ -9,7 +9,8 @@ from typing import Protocol, cast
 import structlog
 from redis.exceptions import ResponseError
 
-from worker.broker.broker import Broker, Claim, ClaimRequest, Settlement
+from worker.broker.broker import Broker
+from worker.broker.exchange import Claim, ClaimRequest, Settlement
 from worker.claims import Claims
 from worker.config import WorkerConfig
 from worker.errors import BrokerUnavailable

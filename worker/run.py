@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from worker import wire
-from worker.broker.broker import Claimed, Ended, PutBack, Settlement
+from worker.broker.exchange import Claimed, Ended, PutBack, Settlement
 from worker.context import Context
 from worker.errors import MalformedPayload
 from worker.limits import held_keys

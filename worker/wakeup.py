@@ -9,7 +9,8 @@ from typing import Protocol
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from worker.broker.broker import Broker, Claim, ClaimRequest
+from worker.broker.broker import Broker
+from worker.broker.exchange import Claim, ClaimRequest
 from worker.broker.pool import Pool, blocking_connection
 from worker.errors import BrokerUnavailable
 

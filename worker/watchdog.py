@@ -26,7 +26,7 @@ from typing import Protocol
 import structlog
 from redis.exceptions import ResponseError
 
-from worker.broker.broker import Settlement
+from worker.broker.exchange import Settlement
 from worker.broker.lease import LeaseKeeper
 from worker.errors import BrokerUnavailable
 from worker.stopping import NOW, STOPS, StopPlan

@@ -10,7 +10,7 @@ from tests.support import Kit, eventually
 from worker import Retry, State, Worker
 from worker.arq_calls import arq_deserializer
 from worker.broker import keys
-from worker.broker.broker import ClaimRequest
+from worker.broker.exchange import ClaimRequest
 from worker.errors import JobEnded, JobNotFound
 from worker.run import Stop
 

@@ -12,8 +12,9 @@ import pytest
 from tests.support import Kit, eventually, logged
 from worker import Client, JobHandle, State, Worker, WorkerConfig
 from worker.broker import keys
-from worker.broker.broker import ClaimRequest, NewJob
+from worker.broker.broker import NewJob
 from worker.broker.events import latest
+from worker.broker.exchange import ClaimRequest
 from worker.embedded import private_redis
 from worker.errors import CallRefused, JobNotFound
 from worker.packing import new_id

@@ -13,8 +13,8 @@ import pytest
 from tests.support import Kit, eventually, logged
 from worker import Context, Retry, State, Worker, WorkerConfig, current_context
 from worker.broker import keys
-from worker.broker.broker import ClaimRequest
 from worker.broker.events import latest
+from worker.broker.exchange import ClaimRequest
 from worker.errors import JobFailed, JobNotFound
 
 

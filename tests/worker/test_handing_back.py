@@ -12,8 +12,8 @@ import pytest
 from tests.support import CuttingProxy, Kit, eventually
 from worker import Client, ConcurrencyLimit, State, Worker, every
 from worker.broker import keys
-from worker.broker.broker import Ended
 from worker.broker.events import latest
+from worker.broker.exchange import Ended
 
 
 async def is_back(kit: Kit, job_id: str) -> bool:

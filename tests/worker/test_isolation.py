@@ -9,7 +9,7 @@ import pytest
 from tests.support import Gauge, Kit
 from worker import ConcurrencyLimit, Priority, State
 from worker.broker import keys
-from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
+from worker.broker.exchange import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
 from worker.broker.suspects import SuspectQueues
 from worker.config import Suspects, WorkerConfig
 from worker.isolation import PATIENCE, Isolation, Turn

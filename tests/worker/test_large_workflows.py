@@ -11,7 +11,7 @@ import pytest
 from tests.support import Kit, eventually
 from worker import State, WorkflowState, chain, chord, group
 from worker.broker import keys, scripts
-from worker.broker.broker import ClaimRequest, Ended, Settlement
+from worker.broker.exchange import ClaimRequest, Ended, Settlement
 from worker.broker.graphs import CANCELLED_KEPT_MS, NewWorkflow, _slices, _start_arguments
 from worker.errors import WorkflowEnded, WorkflowFailed, WorkflowNotFound
 from worker.handle import WorkflowHandle

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support import Kit, eventually
 from worker import Context, JobDefinition, Registry, Retry, Signature, State, WorkflowState, chain, chord, group
 from worker.broker import keys
-from worker.broker.broker import ClaimRequest, Ended, Settlement
+from worker.broker.exchange import ClaimRequest, Ended, Settlement
 from worker.errors import InvalidArguments, InvalidWorkflow, WorkflowEnded, WorkflowFailed, WorkflowNotFound
 from worker.workflows import Chain, Flow, Group, compile_graph
 

@@ -6,21 +6,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker import wire
 from worker.broker import keys, scripts
+from worker.broker.exchange import (
+    Claim,
+    Claimed,
+    ClaimRequest,
+    Settlement,
+    claim_request,
+    finish_request,
+    life,
+    read_claim,
+    was_stored,
+)
 from worker.broker.pool import unavailable_when_away
 from worker.errors import CallRefused
-from worker.job import Priority, State
-
-logger = structlog.stdlib.get_logger("embarq.broker")
-
-HELD_IDS_STEPPED_OVER = 1000
-FIELDS_PER_CLAIM = 7
-UNTIL_FOREVER = -1
+from worker.job import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,104 +45,6 @@ class Placed(NamedTuple):
 
     id: str
     created: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job that this worker holds under a lease. `claimed_ms` is Redis' time of the claim. `was_alone`: nothing ran
-    beside it in the worker that lost it."""
-
-    id: str
-    queue_key: str
-    token: str
-    payload: bytes
-    tries: int
-    leases_lost: int
-    aborted: bool
-    claimed_ms: int
-    was_alone: bool = False
-
-    @property
-    def worker(self) -> str:
-        """The id of the worker that holds the lease."""
-        return self.token.removeprefix(keys.TOKEN).rpartition(":")[0]
-
-    @property
-    def number(self) -> str:
-        """The number of the claim that brought it."""
-        return self.token.rpartition(":")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a claim brought: jobs, seconds until the next is due (None: none waits), whether more is due now, how many
-    suspects wait in the queues that were asked."""
-
-    jobs: list[Claimed]
-    next_due_in: float | None
-    more: bool
-    suspects: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits, but for suspects."""
-        return self.next_due_in is None and not self.more and not self.jobs
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimRequest:
-    """What a worker has room for. `number` makes the tokens of each claim different.
-
-    Without `queue_keys` all queues are served that hold something; `lowest_first` is then the order of their levels.
-    `suspects`: take a group of jobs that lost their leases twice in a row, and nothing else; other claims take none.
-    """
-
-    worker: str
-    number: int
-    queue_keys: Sequence[str]
-    limit: int
-    lease_ms: int
-    lowest_first: bool = False
-    suspects: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The try ended the job. `value`: of a workflow's job, its result or failure alone, as JSON. `trace`: what stays
-    for a minute of a job whose result is not kept."""
-
-    state: State
-    result: bytes
-    ttl_ms: int | None
-    value: bytes = b""
-    trace: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class PutBack:
-    """The job waits again. `released`: the try does not count. `record`: of a try that does, as JSON."""
-
-    delay_ms: int
-    released: bool
-    record: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one;
-    `durable`: its nonce, where the database keeps it on record until its end is known there."""
-
-    claimed: Claimed
-    outcome: Ended | PutBack
-    limits: Sequence[str] = ()
-    workflow: str | None = None
-    node: int | None = None
-    durable: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes, about, that it takes to send it."""
-        return len(self.outcome.result) if isinstance(self.outcome, Ended) else len(self.outcome.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +150,11 @@ class Broker:
         if numbers:
             requests.append(scripts.Request(scripts.GIVE_BACK, (), (worker, *numbers)))
         if claim is not None:
-            requests.append(_claim(claim))
+            requests.append(claim_request(claim))
         with unavailable_when_away():
             answers = await scripts.run_together(self._redis, requests)
-        stored = [_stored(*pair) for pair in zip(settlements, answers[0], strict=True)] if settlements else []
-        return stored, None if claim is None else _read_claim(claim, answers[-1])
+        stored = [was_stored(*pair) for pair in zip(settlements, answers[0], strict=True)] if settlements else []
+        return stored, None if claim is None else read_claim(claim, answers[-1])
 
     async def heard(self, worker: str, number: int) -> None:
         """Say that a worker has the answer of a claim: what that brought counts as started."""
@@ -266,7 +172,7 @@ class Broker:
         pipe = connection.pipeline(transaction=False)
         pipe.execute_command("BLPOP", *wake_keys, seconds)
         if claim is not None:
-            pipe.execute_command(*scripts.command(_claim(claim)))
+            pipe.execute_command(*scripts.command(claim_request(claim)))
         with unavailable_when_away():
             token, *answers = await pipe.execute(raise_on_error=False)
             for answer in (token, *answers):
@@ -275,7 +181,7 @@ class Broker:
         taken = None if token is None else token[0].decode()
         if claim is None or isinstance(answers[0], NoScriptError):
             return taken, None
-        return taken, _read_claim(claim, answers[0])
+        return taken, read_claim(claim, answers[0])
 
     async def break_off(self, client_id: int) -> bool:
         """End the wait of a connection; False when it does not wait."""
@@ -291,7 +197,7 @@ class Broker:
     async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
         """Cancel a job; `ttl_ms` is how long the result of one that waits is kept (None: for ever)."""
         with unavailable_when_away():
-            answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, _life(ttl_ms)))
+            answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, life(ttl_ms)))
         return Cancelled(answer.decode())
 
     async def pause(self, queue: str, *, resume: bool = False) -> bool:
@@ -361,67 +267,5 @@ def _refusals() -> Iterator[None]:
         raise CallRefused(str(error).removeprefix(keys.REFUSED).strip()) from error
 
 
-def _stored(settlement: Settlement, answer: int | bytes) -> bool:
-    if isinstance(answer, int):
-        return bool(answer)
-    logger.error("a settlement cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace"))
-    return False
-
-
-def finish_request(settlements: Sequence[Settlement]) -> scripts.Request:
-    """What the finish script takes."""
-    arguments: list[scripts.Argument] = [settlements[0].claimed.worker]
-    for settlement in settlements:
-        claimed, outcome = settlement.claimed, settlement.outcome
-        arguments += (claimed.id, claimed.queue_key, claimed.token, claimed.tries)
-        if isinstance(outcome, Ended):
-            arguments += (outcome.state.value, outcome.result, _life(outcome.ttl_ms))
-        else:
-            arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
-        arguments.append(_also(settlement))
-    return scripts.Request(scripts.FINISH, (), arguments)
-
-
 def _limits_json(limits: Sequence[str]) -> bytes:
     return wire.dumps(limits) if limits else b""
-
-
-def _also(settlement: Settlement) -> bytes:
-    """What else hangs on a settlement, as the script reads it; most have nothing."""
-    outcome = settlement.outcome
-    trace = outcome.trace if isinstance(outcome, Ended) else b""
-    if not settlement.limits and settlement.workflow is None and not settlement.durable and not trace:
-        return b""
-    also: dict[str, object] = {"l": settlement.limits}
-    if settlement.workflow is not None and isinstance(outcome, Ended):
-        also |= {"w": settlement.workflow, "n": settlement.node, "r": outcome.value.decode()}
-    if trace:
-        also["t"] = trace.decode()
-    if settlement.durable:
-        also["d"] = settlement.durable
-    return wire.dumps(also)
-
-
-def _life(ttl_ms: int | None) -> int:
-    """A result's life in the script's terms: a minute at least where it is kept at all, so that a repeated enqueue or
-    settlement still finds that it was done."""
-    if ttl_ms is None:
-        return UNTIL_FOREVER
-    return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)
-
-
-def _claim(claim: ClaimRequest) -> scripts.Request:
-    modes = (int(claim.lowest_first), int(claim.suspects))
-    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, *modes)
-    return scripts.Request(scripts.CLAIM, claim.queue_keys, arguments)
-
-
-def _read_claim(request: ClaimRequest, answer: list[Any]) -> Claim:
-    now, next_due = int(answer[0]), int(answer[1])
-    token = f"{keys.TOKEN}{request.worker}:{request.number}"
-    jobs = []
-    for start in range(4, len(answer), FIELDS_PER_CLAIM):
-        job_id, queue, payload, tries, lost, aborted, alone = answer[start : start + FIELDS_PER_CLAIM]
-        place = job_id.decode(), queue.decode(), token, payload
-        jobs.append(Claimed(*place, tries, lost, bool(aborted), now, bool(alone)))
-    return Claim(jobs, None if next_due < 0 else max(0, next_due - now) / 1000, bool(answer[2]), answer[3])

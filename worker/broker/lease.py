@@ -7,14 +7,8 @@ import redis
 from redis.exceptions import NoScriptError
 
 from worker.broker import scripts
-from worker.broker.broker import (
-    Renewal,
-    Renewed,
-    Settlement,
-    finish_request,
-    read_renewed,
-    renewal_arguments,
-)
+from worker.broker.broker import Renewal, Renewed, read_renewed, renewal_arguments
+from worker.broker.exchange import Settlement, finish_request
 from worker.broker.pool import unavailable_when_away
 
 

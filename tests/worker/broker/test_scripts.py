@@ -7,8 +7,9 @@ import pytest
 
 from tests.support import Kit
 from worker.broker import keys
-from worker.broker.broker import Claim, Claimed, ClaimRequest, Ended, NewJob, PutBack, Renewal, Settlement
+from worker.broker.broker import NewJob, Renewal
 from worker.broker.events import latest
+from worker.broker.exchange import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
 from worker.job import State
 from worker.packing import new_id
 

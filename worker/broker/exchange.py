@@ -1,0 +1,180 @@
+"""What goes to the scripts that claim and settle, and what comes back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from worker import wire
+from worker.broker import keys, scripts
+from worker.job import State
+
+logger = structlog.stdlib.get_logger("embarq.broker")
+
+HELD_IDS_STEPPED_OVER = 1000
+FIELDS_PER_CLAIM = 7
+UNTIL_FOREVER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that this worker holds under a lease. `claimed_ms` is Redis' time of the claim. `was_alone`: nothing ran
+    beside it in the worker that lost it."""
+
+    id: str
+    queue_key: str
+    token: str
+    payload: bytes
+    tries: int
+    leases_lost: int
+    aborted: bool
+    claimed_ms: int
+    was_alone: bool = False
+
+    @property
+    def worker(self) -> str:
+        """The id of the worker that holds the lease."""
+        return self.token.removeprefix(keys.TOKEN).rpartition(":")[0]
+
+    @property
+    def number(self) -> str:
+        """The number of the claim that brought it."""
+        return self.token.rpartition(":")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim brought: jobs, seconds until the next is due (None: none waits), whether more is due now, how many
+    suspects wait in the queues that were asked."""
+
+    jobs: list[Claimed]
+    next_due_in: float | None
+    more: bool
+    suspects: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, but for suspects."""
+        return self.next_due_in is None and not self.more and not self.jobs
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What a worker has room for. `number` makes the tokens of each claim different.
+
+    Without `queue_keys` all queues are served that hold something; `lowest_first` is then the order of their levels.
+    `suspects`: take a group of jobs that lost their leases twice in a row, and nothing else; other claims take none.
+    """
+
+    worker: str
+    number: int
+    queue_keys: Sequence[str]
+    limit: int
+    lease_ms: int
+    lowest_first: bool = False
+    suspects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The try ended the job. `value`: of a workflow's job, its result or failure alone, as JSON. `trace`: what stays
+    for a minute of a job whose result is not kept."""
+
+    state: State
+    result: bytes
+    ttl_ms: int | None
+    value: bytes = b""
+    trace: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The job waits again. `released`: the try does not count. `record`: of a try that does, as JSON."""
+
+    delay_ms: int
+    released: bool
+    record: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one;
+    `durable`: its nonce, where the database keeps it on record until its end is known there."""
+
+    claimed: Claimed
+    outcome: Ended | PutBack
+    limits: Sequence[str] = ()
+    workflow: str | None = None
+    node: int | None = None
+    durable: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, that it takes to send it."""
+        return len(self.outcome.result) if isinstance(self.outcome, Ended) else len(self.outcome.record)
+
+
+def was_stored(settlement: Settlement, answer: int | bytes) -> bool:
+    """What the finish script returns for one settlement; False too for one that it could not store, which is logged."""
+    if isinstance(answer, int):
+        return bool(answer)
+    logger.error("a settlement cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace"))
+    return False
+
+
+def finish_request(settlements: Sequence[Settlement]) -> scripts.Request:
+    """What the finish script takes."""
+    arguments: list[scripts.Argument] = [settlements[0].claimed.worker]
+    for settlement in settlements:
+        claimed, outcome = settlement.claimed, settlement.outcome
+        arguments += (claimed.id, claimed.queue_key, claimed.token, claimed.tries)
+        if isinstance(outcome, Ended):
+            arguments += (outcome.state.value, outcome.result, life(outcome.ttl_ms))
+        else:
+            arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
+        arguments.append(_also(settlement))
+    return scripts.Request(scripts.FINISH, (), arguments)
+
+
+def _also(settlement: Settlement) -> bytes:
+    """What else hangs on a settlement, as the script reads it; most have nothing."""
+    outcome = settlement.outcome
+    trace = outcome.trace if isinstance(outcome, Ended) else b""
+    if not settlement.limits and settlement.workflow is None and not settlement.durable and not trace:
+        return b""
+    also: dict[str, object] = {"l": settlement.limits}
+    if settlement.workflow is not None and isinstance(outcome, Ended):
+        also |= {"w": settlement.workflow, "n": settlement.node, "r": outcome.value.decode()}
+    if trace:
+        also["t"] = trace.decode()
+    if settlement.durable:
+        also["d"] = settlement.durable
+    return wire.dumps(also)
+
+
+def life(ttl_ms: int | None) -> int:
+    """A result's life in the script's terms: a minute at least where it is kept at all, so that a repeated enqueue or
+    settlement still finds that it was done."""
+    if ttl_ms is None:
+        return UNTIL_FOREVER
+    return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)
+
+
+def claim_request(claim: ClaimRequest) -> scripts.Request:
+    """What the claim script takes."""
+    modes = (int(claim.lowest_first), int(claim.suspects))
+    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, *modes)
+    return scripts.Request(scripts.CLAIM, claim.queue_keys, arguments)
+
+
+def read_claim(request: ClaimRequest, answer: list[Any]) -> Claim:
+    """What the claim script returns."""
+    now, next_due = int(answer[0]), int(answer[1])
+    token = f"{keys.TOKEN}{request.worker}:{request.number}"
+    jobs = []
+    for start in range(4, len(answer), FIELDS_PER_CLAIM):
+        job_id, queue, payload, tries, lost, aborted, alone = answer[start : start + FIELDS_PER_CLAIM]
+        place = job_id.decode(), queue.decode(), token, payload
+        jobs.append(Claimed(*place, tries, lost, bool(aborted), now, bool(alone)))
+    return Claim(jobs, None if next_due < 0 else max(0, next_due - now) / 1000, bool(answer[2]), answer[3])
