@@ -306,7 +306,7 @@ async def test_worker_that_lost_its_lease_without_knowing_is_told(kit: Kit) -> N
             under_way -= 1
 
     handle = await kit.enqueue(long)
-    async with kit.worker(lease=30.0):
+    async with kit.worker(lease=30.0, poll=30.0):
         await kit.reaches(handle.id, State.RUNNING)
         await kit.client.delete(keys.LEASE + handle.id)
         await kit.client.zadd(kit.queue_key, {handle.id: 1})
