@@ -157,7 +157,7 @@ def _call(order: Order, mail: _Mail) -> Verdict:
         return Verdict("retry", json.dumps(retry.delay))
     except SoftTimeLimitExceeded:
         return Verdict("soft limit")
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:  # a job may raise what it likes
         names = tuple(type_name(kind) for kind in type(error).__mro__)
         message, trace = head(error, LONGEST_MESSAGE), tail(traceback.format_exc(), LONGEST_TRACEBACK)
         return Verdict("raised", "null", type(error).__name__, message, trace, names)

@@ -234,7 +234,9 @@ class Worker(ArqWorker):
     def _conclude(self, run: Run, outcome: Outcome | None) -> None:
         self.tasks.pop(run.claimed.id, None)
         if outcome is None:
-            self._free(run.claimed)
+            was_full = len(self.runs) >= self.config.concurrency
+            self._remove(run.claimed)
+            self._freed(was_full=was_full)
             self._pump.stir()
         else:
             self._pump.send(run.settle(outcome))
@@ -260,8 +262,9 @@ class Worker(ArqWorker):
 
     def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
         """Free the slots of jobs whose outcomes were stored, or refused."""
+        was_full = len(self.runs) >= self.config.concurrency
         for settlement, accepted in zip(settlements, stored, strict=True):
-            self._free(settlement.claimed)
+            self._remove(settlement.claimed)
             outcome = settlement.outcome
             if not accepted:
                 logger.warning("late result refused: the lease was lost", job_id=settlement.claimed.id)
@@ -270,14 +273,17 @@ class Worker(ArqWorker):
             elif isinstance(outcome, Ended):
                 self.jobs_complete += outcome.state is State.SUCCEEDED
                 self.jobs_failed += outcome.state is not State.SUCCEEDED
+        if settlements:
+            self._freed(was_full=was_full)
 
-    def _free(self, claimed: Claimed) -> None:
-        """The slot is free. Room after none is a reason to look for work that others were not woken for."""
-        was_full = len(self.runs) >= self.config.concurrency
+    def _remove(self, claimed: Claimed) -> None:
         run = self.runs.get(claimed.id)
         if run is not None and run.claimed.token == claimed.token:
             del self.runs[claimed.id]
         self._progress.forget(claimed.id)
+
+    def _freed(self, *, was_full: bool) -> None:
+        """Slots are free. Room after none is a reason to look for work that others were not woken for."""
         if was_full or self.burst:
             self._pump.look()
         self._note_room()

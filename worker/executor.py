@@ -44,7 +44,6 @@ lines = LineLogger("embarq.job")
 
 UNKNOWN_JOB_PAUSE = (1.0, 30.0)
 INPUT_PAUSE_MS = 500
-FROM_JOBS = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 class _Refused(Exception):  # it is a step's answer, not an error
@@ -110,7 +109,7 @@ class Executor:
             return refusal.outcome
         except asyncio.CancelledError as error:
             return self.outcomes.stopped(run, error)
-        except Exception as error:  # a fault of our own must not take the worker's other jobs with it
+        except BaseException as error:  # a fault of our own must not take the worker's other jobs with it
             logger.exception("engine fault", job_id=run.claimed.id)
             return self.outcomes.failed(run, error)
 
@@ -208,7 +207,7 @@ class Executor:
                 lines.info("started", run.context.log_fields() | {"waited": waited})
                 run.limit(*self._limits(payload, definition))
                 result = await self._call(run, definition, arguments)
-        except FROM_JOBS as error:
+        except BaseException as error:  # whatever it is, the job raised it, or was cancelled
             return self.outcomes.after(run, error)
         return self.outcomes.returned(run, result)
 

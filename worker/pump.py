@@ -161,6 +161,7 @@ class Pump:
         if request is None and not settlements:
             return None
         self._outbox = self._outbox[len(settlements) :]
+        self._sent.append(settlements)
         self._leaving += len(settlements)
         return self._exchange(settlements, request)
 
@@ -187,21 +188,22 @@ class Pump:
         asked_at, looks = time.monotonic(), self._looks
         unheard = self._claims.to_give_back(asked_at)
         claim: Claim | None = None
-        self._sent.append(settlements)
+        keeps = True  # until Redis has answered, also where this is cancelled
         try:
             stored, claim = await self._broker.exchange(settlements, request, (self._slots.id, unheard))
+            keeps = False
         except BrokerUnavailable as error:
-            self._outbox = settlements + self._outbox
             self._back_off(error)
             return
         except (ResponseError, ValueError) as error:
-            self._refused(settlements, error)
+            keeps = self._refused(settlements, error)
             return
         finally:
             self._under_way.discard(cast("asyncio.Task[None]", asyncio.current_task()))
             self._asked_for -= request.limit if request else 0
             self._leaving -= len(settlements)
-            self._sent.remove(settlements)
+            self._outbox = settlements + self._outbox if keeps else self._outbox
+            self._sent = [batch for batch in self._sent if batch is not settlements]
             self._signal.set()
             if request is not None and claim is None:
                 self._claims.lost(request.number)
@@ -232,20 +234,20 @@ class Pump:
         self._slots.begin(claim, leased_until)
 
     async def _confirm(self, number: int) -> None:
-        with contextlib.suppress(BrokerUnavailable):  # then the try may not count, which harms nobody
+        with contextlib.suppress(BrokerUnavailable, ResponseError):  # then the try may not count, which harms nobody
             await self._broker.heard(self._slots.id, number)
 
-    def _refused(self, settlements: list[Settlement], error: Exception) -> None:
+    def _refused(self, settlements: list[Settlement], error: Exception) -> bool:
         """Redis lives and refuses. Outcomes are sent one by one then, so that only the one at fault is left out: its
-        job starts anew when its lease has ended."""
+        job starts anew when its lease has ended. Whether they are to be sent again."""
         if len(settlements) == 1:
             logger.error("an outcome cannot be stored", job_id=settlements[0].claimed.id, reason=str(error))
             self._alone = max(0, self._alone - 1)
             self._slots.settled(settlements, [False])
-            return
-        self._outbox = settlements + self._outbox
+            return False
         self._alone = max(self._alone, len(settlements))
         self._back_off(error)
+        return True
 
     def _back_off(self, error: Exception) -> None:
         self._failures += 1

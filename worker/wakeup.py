@@ -115,7 +115,8 @@ class Standby:
             return
         if self._taker.has_room:
             self._taker.look()
-        else:
+        else:  # others are to hear it; this worker again when it has room
+            self.ready.clear()
             await redis.execute_command("RPUSH", token, "1")
 
     def _is_wrong(self) -> bool:

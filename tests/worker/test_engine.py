@@ -550,3 +550,23 @@ async def test_error_that_is_no_text_still_fails_the_job(kit: Kit) -> None:
 def test_retry_at_no_time_is_refused(delay: float) -> None:
     with pytest.raises(ValueError, match="delay must be"):
         Retry(delay)
+
+
+async def test_job_that_raises_what_is_no_exception_fails(kit: Kit) -> None:
+    class Panic(BaseException):
+        """As extensions written in other languages raise."""
+
+    @kit.registry.job()
+    async def panics() -> None:
+        raise Panic("out")
+
+    @kit.registry.job()
+    def panics_in_a_thread() -> None:
+        raise Panic("out")
+
+    handles = [await kit.enqueue(panics), await kit.enqueue(panics_in_a_thread)]
+    await kit.drain()
+    for handle in handles:
+        job = await handle.job()
+        assert job.error is not None
+        assert (job.state, job.error.type) == (State.FAILED, "Panic")

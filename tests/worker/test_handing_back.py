@@ -233,3 +233,34 @@ async def test_worker_that_stops_fires_no_schedules(kit: Kit) -> None:
         await asyncio.sleep(2.0)
         assert await queued_ticks() == before
     await kit.client.schedules.drop(kit.queue)
+
+
+async def test_outcome_that_is_on_its_way_when_time_is_up_is_stored(kit: Kit, redis_url: str) -> None:
+    """And not handed back: the job has run. Its answer hangs when the worker has to leave; Redis then answers again."""
+    proxy = CuttingProxy(urlsplit(redis_url).port or 0)
+    runs = 0
+
+    @kit.registry.job()
+    async def quick() -> int:
+        nonlocal runs
+        runs += 1
+        proxy.passes.clear()
+        return runs
+
+    async with proxy.serve(), Client.open(f"redis://127.0.0.1:{proxy.port}/0") as cut:
+        worker = Worker(cut, kit.registry, kit.config(lease=60, grace=0.1))
+        working = asyncio.create_task(worker.async_run())
+        handle = await kit.enqueue(quick)
+
+        async def has_run() -> bool:
+            return runs > 0
+
+        await eventually(has_run)
+        worker.handle_sig(signal.SIGTERM)
+        assert [type(each.outcome) for each in worker.unsettled()] == [Ended]
+        await asyncio.sleep(1)
+        assert [type(each.outcome) for each in worker.unsettled()] == [Ended]
+        proxy.passes.set()
+        await working
+    assert (await handle.job()).state is State.SUCCEEDED
+    assert runs == 1

@@ -140,8 +140,8 @@ class Broker:
         """Settle what has run and claim what is due, in one round trip.
 
         `unheard`: a worker, and the numbers of its claims whose answers it did not get: their jobs are given back.
-        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for. A
-        settlement that Redis cannot store is logged, and counts as not stored.
+        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for, or None
+        where only the claim failed. A settlement that Redis cannot store is logged, and counts as not stored.
         """
         requests = []
         if settlements:
@@ -153,6 +153,10 @@ class Broker:
             requests.append(claim_request(claim))
         with unavailable_when_away():
             answers = await scripts.run_together(self._redis, requests)
+            if isinstance(answers[0], Exception):
+                raise answers[0]
+        if isinstance(answers[-1], Exception):  # what was settled is settled; the next claim tells what is wrong
+            claim = None
         stored = [was_stored(*pair) for pair in zip(settlements, answers[0], strict=True)] if settlements else []
         return stored, None if claim is None else read_claim(claim, answers[-1])
 

@@ -37,6 +37,7 @@ AWAY = (
     errors.ReadOnlyError,
     errors.OutOfMemoryError,
     errors.ClusterDownError,
+    errors.InvalidResponse,
     errors.MasterDownError,
     ConnectionError,
     TimeoutError,

@@ -134,8 +134,7 @@ def command(request: Request) -> Sequence[Argument]:
 async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
     """Run scripts one after the other in a single round trip; each is atomic by itself.
 
-    Raises:
-        redis.exceptions.RedisError: the first error, after those that a server forgot were sent again.
+    Returns per request its answer, or the error that it came to, once those that a server forgot were sent again.
     """
     if len(requests) == 1:
         only = requests[0]
@@ -147,6 +146,4 @@ async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
     for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
         if isinstance(answer, NoScriptError):
             answers[place] = await run(redis, request.script, request.key_names, request.arguments)
-        elif isinstance(answer, Exception):
-            raise answer
     return list(answers)

@@ -26,7 +26,7 @@ local isolating = ARGV[7] == '1'
 local LOST_BY_A_SUSPECT = 2 -- leases in a row
 local taken = 0
 local bytes_taken = 0
-local READ_AT_ONCE = 32 -- payloads, which may be large each
+local READ_AT_ONCE = 8 -- payloads, which may be large each
 local STEPS_A_CLAIM = 2000 -- ids looked at in one queue, most of them to be parked
 local scores, records = {}, {}
 local limiting = redis.call('EXISTS', LIMITS) == 1
@@ -191,6 +191,7 @@ local function is_job(id, queue, payload)
     refuse(id, queue, 'InvalidId', 'an id must be UTF-8')
   elseif not payload and redis.call('EXISTS', RESULT .. id, TRACE .. id) > 0 then
     redis.call('ZREM', queue, id) -- it has ended already
+    own('HDEL', SUSPECTED, id)
   elseif payload and is_foreign(id, payload) then
     refuse(id, queue, 'ReservedId', "an id with '" .. MARK .. "' is for jobs that this system makes")
   elseif payload and #payload > PAYLOAD_BYTES then
@@ -215,15 +216,17 @@ local function take_one(id, queue, tries, payload)
   take(id, queue, past, payload, ends)
 end
 
--- Take what is free among these ids; returns how many are held by plain arq workers and stay where they are. An id
--- that cannot be worked with is put off, so that those behind it have their turn.
+-- Take what is free among these ids, until that is large; returns how many were looked at, and how many of them are held by
+-- plain arq workers and stay where they are. An id that cannot be worked with is put off, so that those behind it have
+-- their turn.
 local function take_free(ids, queue)
-  local held, names, values = 0, {}, nil
+  local looked, held, names, values = 0, 0, {}, nil
   scores, records = {}, {}
   for i, id in ipairs(ids) do
+    if bytes_taken > CLAIM_BYTES then break end
+    looked = i
     local at = 3 * ((i - 1) % READ_AT_ONCE)
     if at == 0 then
-      if bytes_taken > CLAIM_BYTES then break end
       names = {}
       for j = i, math.min(i + READ_AT_ONCE - 1, #ids) do
         names[#names + 1] = LEASE .. ids[j]
@@ -248,7 +251,7 @@ local function take_free(ids, queue)
   if #ended > 0 then sweep() end
   call_with(scores, 2, 'ZADD', queue)
   call_with(records, 4, 'MSET')
-  return held
+  return looked, held
 end
 
 if limiting then
@@ -263,8 +266,9 @@ local function serve(queue)
     local most = math.min(limit - taken, SLICE)
     local ids = own('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, most)
     if #ids == 0 then break end
-    skipped = skipped + take_free(ids, queue)
-    looked = looked + #ids
+    local seen, held = take_free(ids, queue)
+    skipped = skipped + held
+    looked = looked + seen
   end
   local full = taken >= limit or bytes_taken > CLAIM_BYTES or looked > STEPS_A_CLAIM
   if full and #own('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', skipped, 1) > 0 then
@@ -304,11 +308,7 @@ for _, queue in ipairs(KEYS) do served[queue] = true end
 local function take_suspects()
   for _, group in ipairs(next_suspects(suspected_queues(served), limit)) do
     local queue, ids = unpack(group)
-    if bytes_taken <= CLAIM_BYTES then
-      take_free(ids, queue)
-    else
-      for _, id in ipairs(ids) do park_suspect(id, queue, false) end
-    end
+    for i = take_free(ids, queue) + 1, #ids do park_suspect(ids[i], queue, false) end
   end
   for i = FIRST, #claimed, FIELDS do
     local size, alone = suspicion_of(claimed[i])

@@ -20,7 +20,7 @@ for i = 2, #ARGV do
   local token, packed = TOKEN .. worker .. ':' .. ARGV[i], text(CLAIMED .. worker .. ':' .. ARGV[i])
   local readable, ids = pcall(cmsgpack.unpack, packed or '')
   if packed and readable and type(ids) == 'table' then
-    for at = 1, #ids - 1, 2 do give_back(ids[at], ids[at + 1], token) end
+    for at = 1, #ids - 1, 2 do pcall(give_back, ids[at], ids[at + 1], token) end -- what fails starts when its lease ends
   end
 end
 tell()

@@ -7,24 +7,27 @@ local now = now_ms()
 local lease_ms = tonumber(ARGV[1])
 local aborting = redis.call('EXISTS', ABORT) == 1
 local lost, aborted = {}, {}
-for i = 2, #ARGV, 5 do
-  local id, queue, token, progress = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  if text(LEASE .. id) == token then
-    redis.call('PEXPIRE', LEASE .. id, lease_ms)
-    own('ZADD', queue, whole(now + lease_ms), id)
-    if ARGV[i + 4] ~= '' then
-      for _, key in ipairs(cjson.decode(ARGV[i + 4])) do
-        own('ZADD', HOLDERS .. key, 'XX', whole(now + lease_ms), id)
-      end
-    end
-    if progress ~= '' then
-      redis.call('SET', PROGRESS .. id, progress)
-      event('progress', id, queue, '', 0)
-    end
-    if aborting and own('ZSCORE', ABORT, id) then aborted[#aborted + 1] = id end
-  else
+
+local function renew(id, queue, token, progress, held)
+  if text(LEASE .. id) ~= token then
     lost[#lost + 1] = id
+    return
   end
+  redis.call('PEXPIRE', LEASE .. id, lease_ms)
+  if aborting and own('ZSCORE', ABORT, id) then aborted[#aborted + 1] = id end
+  if progress ~= '' then
+    redis.call('SET', PROGRESS .. id, progress)
+    event('progress', id, queue, '', 0)
+  end
+  own('ZADD', queue, whole(now + lease_ms), id)
+  for _, key in ipairs(held ~= '' and cjson.decode(held) or {}) do
+    own('ZADD', HOLDERS .. key, 'XX', whole(now + lease_ms), id)
+  end
+end
+
+for i = 2, #ARGV, 5 do
+  local done, problem = pcall(renew, unpack(ARGV, i, i + 4))
+  if not done then redis.log(redis.LOG_WARNING, 'embarq: a lease was renewed in part: ' .. failure_of(problem)) end
 end
 tell()
 return {lost, aborted}

@@ -51,7 +51,7 @@ local function next_suspects(queues, most)
   most = math.min(most, size)
   for _, queue in ipairs(queues) do
     local waiting, ids = SUSPECTS_IN .. queue, {}
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, size, '+inf', 'LIMIT', 0, most)) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, size > 1 and size or '-inf', '+inf', 'LIMIT', 0, most)) do
       redis.call('ZREM', waiting, id)
       if bounded(redis.pcall('ZSCORE', queue, id), 0, PARKED_SCORE, 0) == PARKED_SCORE then
         ids[#ids + 1] = id
