@@ -33,6 +33,7 @@ EVERY = min(30.0, SECONDS / 20)
 WARM = SECONDS / 5  # of ten minutes, two
 BATCH_SECONDS = 0.1
 CALIBRATED = 10_000
+POOLED = 500
 PILE_SECONDS = 2.0  # of work that may wait
 TTL = 20.0
 SAMPLES = 3  # whose medians are compared
@@ -104,6 +105,14 @@ class Soak:
         while await self.length() + await self.client.xlen(keys.RECORDS) > CALIBRATED / 20:
             await asyncio.sleep(0.05)
         return CALIBRATED / (time.monotonic() - began)
+
+    async def fill_pools(self) -> None:
+        """Let all slots of the worker speak with Redis at once, as they may at any time: its pool is full then."""
+        calls = [soak_jobs.once.call(-n) for n in range(1, POOLED + 1)]
+        handles = await self.client.enqueue_many(calls)
+        self.made += POOLED
+        for handle in handles:
+            await handle.result(PATIENCE)
 
     async def length(self) -> int:
         """Jobs that have not ended."""
@@ -185,6 +194,7 @@ async def soak(redis_url: str, database_url: str, folder: Path) -> list[str]:
             await until(client.workers)
             found = Soak(client, engine, process, random.Random(1))
             rate = await found.drain_rate() / 2
+            await found.fill_pools()
             sys.stdout.write(f"soak: {SECONDS:.0f} s at {rate:,.0f} jobs a second, half of what is drained\n")
             async with asyncio.TaskGroup() as group:
                 group.create_task(found.feed(rate, SECONDS))
