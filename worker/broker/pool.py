@@ -313,3 +313,14 @@ def unavailable_when_away() -> Iterator[None]:
         if not str(error).startswith(AWAY_CODES):
             raise
         raise BrokerUnavailable(f"Redis cannot serve this now: {error}") from error
+
+
+@contextmanager
+def nothing_of_another_type() -> Iterator[None]:
+    """What a stranger put under a key of ours, of another type, counts as nothing: the block is left. The script that
+    next uses the key sets it aside."""
+    try:
+        yield
+    except errors.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise

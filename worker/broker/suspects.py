@@ -6,7 +6,7 @@ from collections.abc import Container
 from redis.asyncio import Redis
 
 from worker.broker import keys
-from worker.broker.pool import unavailable_when_away
+from worker.broker.pool import nothing_of_another_type, unavailable_when_away
 
 MOST_LOOKED_AT = 1000
 STARTS_WITHIN_MS = 3000
@@ -20,8 +20,9 @@ class SuspectQueues:
 
     async def groups(self, queues: Container[str] | None) -> dict[str, int]:
         """How many groups of suspects wait in these queues (None: in all, paused ones never), by their sorted sets."""
-        with unavailable_when_away():
-            found = [key.decode() for key in await self._redis.execute_command("SMEMBERS", keys.SUSPECTS)]
+        with unavailable_when_away(), nothing_of_another_type():
+            members = await self._redis.execute_command("SMEMBERS", keys.SUSPECTS)
+            found = [key.decode(errors="replace") for key in members]
             served = [key for key in found if queues is None or keys.parse_queue_key(key)[0] in queues]
             if not served:
                 return {}
@@ -30,8 +31,9 @@ class SuspectQueues:
                 pipe.zrange(keys.SUSPECTS_IN + key, 0, MOST_LOOKED_AT - 1, withscores=True)
                 pipe.sismember(keys.PAUSED, keys.queue_key(keys.parse_queue_key(key)[0]))
             answers = await pipe.execute()
-        waiting = zip(served, answers[::2], answers[1::2], strict=True)
-        return {key: _groups([int(size) for _, size in parked]) for key, parked, paused in waiting if not paused}
+            waiting = zip(served, answers[::2], answers[1::2], strict=True)
+            return {key: _groups([size for _, size in parked]) for key, parked, paused in waiting if not paused}
+        return {}
 
     async def reserve(self, queue_key: str, group: int) -> bool:
         """Ask to start a worker for a group, by its number in the queue; False when somebody has just started one."""
@@ -40,6 +42,7 @@ class SuspectQueues:
             return bool(await self._redis.execute_command("SET", key, 1, "NX", "PX", STARTS_WITHIN_MS))
 
 
-def _groups(sizes: list[int]) -> int:
+def _groups(sizes: list[float]) -> int:
     """How many groups jobs make, of which so many may run together."""
-    return sum(-(-count // max(1, size)) for size, count in Counter(sizes).items())
+    together = Counter(int(max(1, min(size, keys.SUSPECTS_TOGETHER))) for size in sizes)
+    return sum(-(-count // size) for size, count in together.items())

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.broker import NewJob
-from worker.broker.pool import unavailable_when_away
+from worker.broker.pool import nothing_of_another_type, unavailable_when_away
 from worker.job import from_ms, to_ms
 from worker.schedules import Schedule, ScheduleRecord
 
@@ -67,8 +67,9 @@ class Schedules:
 
     async def count(self) -> int:
         """How many there are."""
-        with unavailable_when_away():
+        with unavailable_when_away(), nothing_of_another_type():
             return int(await self._redis.hlen(keys.SCHEDULES))  # type: ignore[misc]  # redis-py's stub says int or awaitable
+        return 0
 
     async def now(self) -> datetime:
         """The time by Redis' clock."""

@@ -16,6 +16,7 @@ logger = structlog.stdlib.get_logger("embarq.history")
 GROUP = "history"
 ENTRIES = 100
 LARGEST_ENTRY = 64 * 1_048_576
+LONGEST_COUNT = 19  # digits
 BLOCK_MS = 2000
 ANSWER_WITHIN = 10.0  # seconds beyond that wait
 ADOPT_AFTER_MS = 30_000
@@ -48,8 +49,8 @@ async def backlog(redis: Redis) -> Backlog:
     pipe.xlen(keys.RECORDS)
     pipe.get(keys.RECORDS_DROPPED)
     pipe.get(keys.RECORDS_LEFT_OUT)
-    entries, dropped, left_out = await pipe.execute()
-    return Backlog(entries, _number(dropped), _number(left_out))
+    entries, dropped, left_out = await pipe.execute(raise_on_error=False)
+    return Backlog(_number(entries), _number(dropped), _number(left_out))
 
 
 class RecordStream:
@@ -71,7 +72,10 @@ class RecordStream:
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(keys.RECORDING, self._may_take, ex=RECORDED_FOR)
         pipe.get(keys.RECORDS_DROPPED)
-        dropped = _number((await pipe.execute())[1])
+        announced, counted = await pipe.execute(raise_on_error=False)
+        if isinstance(announced, Exception):
+            raise announced
+        dropped = _number(counted)
         if self._dropped is not None and dropped > self._dropped:
             logger.warning("the history was full: jobs are missing in it", jobs=dropped - self._dropped)
         self._dropped = dropped
@@ -107,5 +111,14 @@ class RecordStream:
         await scripts.run(self._redis, scripts.RECORDED, (), arguments)
 
 
-def _number(value: bytes | None) -> int:
-    return int(value) if value and value.isdigit() else 0
+def _number(value: object) -> int:
+    """A count; none where a stranger has put something else, which the next one who counts replaces.
+
+    Raises:
+        RedisError: the server cannot serve it now.
+    """
+    if isinstance(value, Exception) and "WRONGTYPE" not in str(value):
+        raise value
+    if isinstance(value, bytes):
+        return int(value) if value.isdigit() and len(value) < LONGEST_COUNT else 0
+    return value if isinstance(value, int) else 0
