@@ -24,6 +24,7 @@ KEPT = (
     "embarq:ends:",
     "embarq:values:",
 )
+UNHEARD_OF = 0.5  # seconds
 
 
 @dataclass
@@ -58,6 +59,12 @@ def overlaps_of(tries: list[Try], frozen: set[int]) -> list[float]:
     return [min(before.last, after.last) - after.first for before, after in pairs if after.first < before.last]
 
 
+def is_unheard_of(run: Try) -> bool:
+    """Whether its worker was killed so soon after the start that what it said of its claim may not have reached Redis:
+    such a try does not count."""
+    return run.events[-1] in {"start", "alive"} and run.last - run.first < UNHEARD_OF
+
+
 def problems_of(
     job: Job, kind: str, tries: list[Try], told_to_stop: set[int], frozen: set[int], tolerated: float = 0.0
 ) -> list[str]:
@@ -78,7 +85,7 @@ def problems_of(
     if tries and max(numbers) > job.tries:
         found.append(f"has {job.tries} tries, but try {max(numbers)} ran")
     for before, after in pairwise(tries):
-        given_back = before.worker in told_to_stop or before.events[-1] == "outage"
+        given_back = before.worker in told_to_stop or before.events[-1] == "outage" or is_unheard_of(before)
         if after.number <= before.number and not given_back and after.worker not in frozen:
             found.append(f"try {after.number} began after try {before.number}, which was not given back")
         if before.last - after.first > tolerated and before.worker not in frozen:

@@ -157,6 +157,14 @@ class Account:
     reruns: int
     effects: dict[str, list[Try]]
 
+    def rerun(self) -> dict[str, list[str]]:
+        """Jobs that ran more than once: number, worker, span and last event of each run."""
+        return {
+            job_id: [f"{t.number} in {t.worker}, {t.first:.3f} to {t.last:.3f}, {t.events[-1]}" for t in tries]
+            for job_id, tries in self.effects.items()
+            if len(tries) > 1
+        }
+
     def line(self, name: str, stage: Stage, more: Iterable[str] = ()) -> str:
         """The account in a line."""
         longest = f", the longest {max(self.overlaps) * 1000:.0f} ms" if self.overlaps else ""

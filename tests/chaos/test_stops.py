@@ -56,7 +56,7 @@ async def test_sigterm_to_all_processes_at_once(stage: Stage, capsys: pytest.Cap
     with capsys.disabled():
         print(account.line("SIGTERM to all", stage))
     assert account.wrong == {}
-    assert account.reruns == 0
+    assert account.rerun() == {}
 
 
 async def stop_all(stage: Stage, client: Client) -> None:
