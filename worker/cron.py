@@ -29,6 +29,20 @@ ALIASES = {
 }
 
 
+def zone(name: str) -> ZoneInfo:
+    """A time zone by its name, such as `Europe/Berlin`.
+
+    Raises:
+        InvalidSchedule: there is none.
+    """
+    if len(name) > LONGEST_ZONE:
+        raise _invalid("tz", f"is longer than {LONGEST_ZONE} characters")
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise _invalid("tz", f"{name!r} is not a time zone") from None
+
+
 @dataclass(frozen=True)
 class Cron:
     """A cron expression of five fields in a time zone: `Cron("0 3 * * mon-fri", "Europe/Berlin")`.
@@ -43,12 +57,7 @@ class Cron:
     def __post_init__(self) -> None:
         if len(self.expression) > LONGEST_EXPRESSION:
             raise _invalid("cron", f"is longer than {LONGEST_EXPRESSION} characters")
-        if len(self.tz) > LONGEST_ZONE:
-            raise _invalid("tz", f"is longer than {LONGEST_ZONE} characters")
-        try:
-            _ = self._zone
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise _invalid("tz", f"{self.tz!r} is not a time zone") from None
+        _ = self._zone
         if len(self._fields.split()) != 5:
             raise _invalid("cron", f"{self.expression!r} has not five fields")
         try:
@@ -60,7 +69,7 @@ class Cron:
 
     @cached_property
     def _zone(self) -> ZoneInfo:
-        return ZoneInfo(self.tz)
+        return zone(self.tz)
 
     @cached_property
     def _fields(self) -> str:

@@ -189,7 +189,7 @@ class Worker(ArqWorker):
             Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
             Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
-            Duty("abort watch", self.config.poll, AbortWatch(self.client, self.runs.values, self._cancel).run_once),
+            Duty("abort watch", self.config.poll, AbortWatch(self.client, self.runs.values).run_once),
         ]
 
     def room(self, leaving: int) -> int:
@@ -296,17 +296,20 @@ class Worker(ArqWorker):
         self._standby.reconsider()
 
     def _controlled(self, message: str) -> None:
-        """`abort <id>`; `lost <claim> <id>`: another worker has the job by now; `go on`: a script left something."""
+        """`stop <claim> <id>`: the job is cancelled; `lost <claim> <id>`: another worker has it by now; `abort <id>`:
+        what the release before says instead of `stop`; `go on`: a script left something."""
         command, _, rest = message.partition(" ")
-        if command == "abort":
-            self._cancel([rest])
-        elif command == "lost":
-            number, _, job_id = rest.partition(" ")
-            run = self.runs.get(job_id)
-            if run is not None and run.claimed.number == number:
-                self._lose([run])
-        elif command == "go":
+        number, _, job_id = rest.partition(" ")
+        run = self.runs.get(job_id)
+        if command == "go":
             self.client.graphs.unfinished.set()
+        elif command == "abort":
+            self._cancel([rest])
+        elif run is not None and run.claimed.number == number:
+            if command == "stop":
+                run.cancel(Stop.CANCELLED)
+            elif command == "lost":
+                self._lose([run])
 
     def _cancel(self, job_ids: list[str], reason: Stop = Stop.CANCELLED) -> None:
         for job_id in job_ids:

@@ -35,10 +35,19 @@ def _zero_or_a_millisecond(seconds: float) -> float:
     return seconds
 
 
-QueueName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), AfterValidator(_not_reserved)]
+def _not_dots(name: str) -> str:
+    if name in DOTS:
+        raise ValueError("clients of HTTP would take it for a folder")
+    return name
+
+
+DOTS = (".", "..")
+QueueName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), AfterValidator(_not_reserved), AfterValidator(_not_dots)
+]
 # In ids that this system makes itself; those of its callers may not hold it, so that nobody takes one of ours.
 MARK = "~"
-SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$")]
+SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$"), AfterValidator(_not_dots)]
 
 _YEAR = 365 * 86400.0
 LONGEST_NAME = 200

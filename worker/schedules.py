@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from worker import wire
-from worker.cron import Cron, Every, Times
+from worker.cron import Cron, Every, Times, zone
 from worker.errors import ArgumentProblem, InvalidSchedule, NotSerializable
-from worker.options import MOST_PROBLEMS, shortened
+from worker.options import DOTS, MOST_PROBLEMS, shortened
 
 MISSED_AFTER = timedelta(seconds=60)
 MOST_AT_ONCE = 500
@@ -64,6 +64,7 @@ class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         Raises:
             InvalidSchedule: the expression or the zone cannot be read.
         """
+        zone(self.tz)
         return Every(self.every) if self.every is not None else Cron(self.cron or "", self.tz)
 
 
@@ -83,7 +84,7 @@ def make_record(fields: Mapping[str, Any]) -> ScheduleRecord:
         raise InvalidSchedule([ArgumentProblem((), str(error))]) from error
     if (record.cron is None) == (record.every is None):
         raise InvalidSchedule([ArgumentProblem(("cron",), "give either cron or every")])
-    if not _NAME.fullmatch(record.name):
+    if not _NAME.fullmatch(record.name) or record.name in DOTS:
         shown = shortened(record.name, 100)
         raise InvalidSchedule([ArgumentProblem(("name",), f"{shown!r} is not 1 to 100 letters, digits, _ . -")])
     if len(record.job) > LONGEST_JOB_NAME:

@@ -9,6 +9,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.errors import RETRY_AFTER_SECONDS
 from api.json import JsonResponse
 from api.state import shared
 from worker.client import Client
@@ -45,7 +46,8 @@ async def ready(request: Request) -> Response:
     )
     serves = all(finding.state in {OK, NOT_SET} for finding in (redis, database))
     record = {"status": "ok" if serves else "unavailable", "redis": redis.state, "database": database.state}
-    return JsonResponse(record | {"warnings": redis.warnings}, 200 if serves else 503)
+    wait = {} if serves else {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return JsonResponse(record | {"warnings": redis.warnings}, 200 if serves else 503, headers=wait)
 
 
 async def _in_time(server: str, look: Coroutine[Any, Any, _Finding]) -> _Finding:

@@ -13,12 +13,14 @@ from worker.cron import Every
 from worker.errors import (
     DefinitionError,
     InvalidArguments,
+    InvalidOptions,
     InvalidSchedule,
     ScheduleExists,
     ScheduleNotFound,
     UnknownJob,
 )
 from worker.job import to_ms
+from worker.options import check_options
 from worker.scheduler import Scheduler
 from worker.schedules import Missed, firings, jittered, make_record
 
@@ -270,3 +272,19 @@ async def test_declared_schedule_that_nobody_knows_any_more_is_forgotten(kit: Ki
     await Scheduler(kit.client.schedules, Registry()).run_once()
     with pytest.raises(ScheduleNotFound):
         await scheduler(kit).find(name)
+
+
+@pytest.mark.parametrize("tz", ["No/Where", "../../etc/passwd", "x" * 500])
+def test_zone_of_an_interval_is_checked_too(tz: str) -> None:
+    with pytest.raises(InvalidSchedule, match="tz"):
+        make_record({"name": "n", "job": "echo", "every": 60.0, "tz": tz})
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_name_that_clients_take_for_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSchedule, match="name"):
+        make_record({"name": name, "job": "echo", "every": 60.0})
+    with pytest.raises(InvalidOptions, match="folder"):
+        check_options("echo", {"id": name})
+    with pytest.raises(InvalidOptions, match="folder"):
+        check_options("echo", {"queue": name})

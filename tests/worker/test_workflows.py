@@ -452,3 +452,21 @@ async def test_retry_of_a_cancelled_workflow_whose_steps_all_ended_well(kit: Kit
     assert (await handle.workflow()).state is WorkflowState.CANCELLED
     await handle.retry()
     assert await handle.result(timeout=10) == 1
+
+
+async def test_workflow_that_is_cancelled_and_retried_at_once_ends_well(kit: Kit) -> None:
+    """What the workers were told to cancel is the run of then, not the one that the retry started."""
+
+    @kit.registry.job(queue=kit.queue)
+    async def rest(n: int) -> int:
+        await asyncio.sleep(0.2)
+        return n
+
+    async with kit.worker():
+        flow = group(rest.s(n) for n in range(60))
+        for _ in range(2):
+            handle = await kit.client.start(flow, {})
+            await asyncio.sleep(0.1)
+            await handle.cancel()
+            await handle.retry()
+            assert await handle.result(20) == list(range(60))

@@ -33,7 +33,6 @@ local function cancel_job(id, now, life)
     return 'cancelled'
   end
   own('ZADD', ABORT, whole(now), id)
-  local worker = holder and string.match(holder, '^' .. TOKEN .. '([^:]*)')
-  if worker then tell_worker(worker, 'abort ' .. id) end
+  if holder then tell_holder(holder, id) end
   return 'cancelling'
 end

@@ -166,7 +166,7 @@ local function restore(id, queue, holder)
   end
   left = math.max(1, math.min(left, LONGEST_LEASE_MS)) -- in its last millisecond: never due again within this call
   if aborting and own('ZSCORE', ABORT, id) then
-    tell_worker(string.match(holder, '^' .. TOKEN .. '([^:]*)'), 'abort ' .. id)
+    tell_holder(holder, id)
   else
     left = math.min(left, 500)
   end

@@ -186,6 +186,12 @@ local function tell_worker(worker, message)
   redis.call('PEXPIRE', CONTROL .. worker, 60000)
 end
 
+-- Tell who holds a lease that its job is to be stopped: this run of it, and no later one.
+local function tell_holder(holder, id)
+  local worker, claim = string.match(holder, '^' .. TOKEN .. '([^:]*):(%d+)$')
+  if worker then tell_worker(worker, 'stop ' .. claim .. ' ' .. id) end
+end
+
 -- Keep the record of a try that did not end its job, among the newest ones.
 local function remember_try(id, record)
   own('RPUSH', HISTORY .. id, record)
