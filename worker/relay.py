@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import structlog
 from asyncpg import InterfaceError, PostgresError
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from worker.broker.broker import Broker, NewJob
+from worker.batches import MOST_BYTES, Outcome, send_apart
+from worker.broker.broker import Broker, NewJob, Placed
+from worker.errors import CallRefused
 from worker.loops import OUTAGES, Duty, keep_doing_all
 from worker.notices import CHANNEL
 from worker.outbox import outbox_table
@@ -19,11 +22,13 @@ from worker.outbox import outbox_table
 logger = structlog.stdlib.get_logger("embarq.relay")
 
 BATCH = 500
+HANDED_OVER_WITHIN = 20.0  # seconds that rows stay locked at most
 LONGEST_SLEEP = 1.0
 EAR_TRIED_EVERY = 10.0
 EAR_ANSWERS_WITHIN = 5.0
 PATROL_EVERY = 5.0
 PATROL_BATCH = 1000
+NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")  # `sent_at` of what no relay tries again
 
 
 class Relay:
@@ -65,24 +70,31 @@ class Relay:
 
     async def _relay_all(self) -> None:
         self._news.clear()
-        while await self.relay_once() == BATCH:
+        while await self.relay_once():
             pass
         await _is_set_within(self._news, LONGEST_SLEEP)
 
     async def relay_once(self) -> int:
-        """Hand over the oldest rows that no other relay has in hand; how many.
+        """Hand over the oldest rows that no other relay has in hand, some megabytes at most; how many are done with.
+
+        A row that Redis refuses is told apart from the others, and kept without being tried again.
 
         Raises:
-            BrokerUnavailable: Redis did not answer; the rows stay.
+            BrokerUnavailable, TimeoutError: Redis did not answer; the rows stay.
         """
         table = outbox_table
-        oldest = select(table).where(table.c.sent_at.is_(None)).order_by(table.c.written_at).limit(BATCH)
+        size = func.octet_length(table.c.payload)
+        oldest = select(table.c.id, size).where(table.c.sent_at.is_(None)).order_by(table.c.written_at).limit(BATCH)
         async with self._engine.begin() as connection:
-            rows = (await connection.execute(oldest.with_for_update(skip_locked=True))).all()
-            if rows:
-                await self._broker.enqueue([_job(row) for row in rows])
-                await _settle(connection, rows)
-        return len(rows)
+            found = (await connection.execute(oldest.with_for_update(skip_locked=True))).all()
+            ids = [row.id for row in found[: _fitting(size for _, size in found)]]
+            if not ids:
+                return 0
+            whole = select(table).where(table.c.id.in_(ids)).order_by(table.c.written_at)
+            rows = (await connection.execute(whole)).all()
+            async with asyncio.timeout(HANDED_OVER_WITHIN):
+                outcomes = await send_apart(self._broker.enqueue, [_job(row) for row in rows])
+            return await _settle(connection, rows, outcomes)
 
     async def _patrol_all(self) -> None:
         """Look after durable jobs that were handed over, oldest look first."""
@@ -90,23 +102,25 @@ class Relay:
             pass
 
     async def patrol_once(self) -> int:
-        """Forget durable jobs that have ended, hand over anew those that Redis has lost; how many were looked at."""
+        """Forget durable jobs that have ended, have those handed over anew that Redis has lost; how many were looked
+        at."""
         table = outbox_table
         due = table.c.sent_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, PATROL_EVERY)
-        oldest = select(table).where(due).order_by(table.c.sent_at).limit(PATROL_BATCH)
+        oldest = select(table.c.id).where(due).order_by(table.c.sent_at).limit(PATROL_BATCH)
         async with self._engine.begin() as connection:
-            rows = (await connection.execute(oldest.with_for_update(skip_locked=True))).all()
-            if not rows:
+            ids = (await connection.execute(oldest.with_for_update(skip_locked=True))).scalars().all()
+            if not ids:
                 return 0
-            ended, lost = await self._broker.whereabouts([row.id for row in rows])
-            if lost:
-                logger.warning("durable jobs are queued again: redis has lost them", jobs=len(lost))
-                await self._broker.enqueue([_job(row) for row in rows if row.id in lost])
+            ended, lost = await self._broker.whereabouts(ids)
             await connection.execute(delete(table).where(table.c.id.in_(ended)))
-            alive = [row.id for row in rows if row.id not in ended]
+            alive = [job_id for job_id in ids if job_id not in ended and job_id not in lost]
             await connection.execute(update(table).where(table.c.id.in_(alive)).values(sent_at=func.now()))
+            await connection.execute(update(table).where(table.c.id.in_(lost)).values(sent_at=None))
+        if lost:
+            logger.warning("durable jobs are queued again: redis has lost them", jobs=len(lost))
+            self._news.set()
         await self._broker.forget_ended(list(ended))  # only now: the rows are gone
-        return len(rows)
+        return len(ids)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
@@ -120,12 +134,35 @@ def _job(row: Row[Any]) -> NewJob:
     return NewJob(row.id, row.queue, row.nonce, row.payload, row.delay_ms, row.due_ms, row.unique)
 
 
-async def _settle(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
-    """What was handed over is done with, but for durable jobs, which are looked after until they have ended."""
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many of the first payloads go together: one, or as many as stay within the bytes of one call."""
+    return sum(1 for count, total in enumerate(accumulate(sizes)) if total <= MOST_BYTES or count == 0)
+
+
+async def _settle(connection: AsyncConnection, rows: Sequence[Row[Any]], outcomes: Sequence[Outcome]) -> int:
+    """Note what became of rows; how many are done with.
+
+    What was handed over is, but for durable jobs, which are looked after until they have ended. What Redis refused
+    stays on record, where somebody may look at it. What failed otherwise is tried again, after all others.
+    """
     table = outbox_table
-    durable = [row.id for row in rows if row.durable]
-    done = [row.id for row in rows if not row.durable]
+    outcome_of = {row.id: outcome for row, outcome in zip(rows, outcomes, strict=True)}
+    placed = [row for row in rows if isinstance(outcome_of[row.id], Placed)]
+    refused = {job_id: error for job_id, error in outcome_of.items() if isinstance(error, CallRefused)}
+    failed = {i: error for i, error in outcome_of.items() if isinstance(error, Exception) and i not in refused}
+    durable = [row.id for row in placed if row.durable]
+    done = [row.id for row in placed if not row.durable]
+    for job_id, refusal in refused.items():
+        logger.error("a job of the outbox is refused, and not tried again", job_id=job_id, reason=str(refusal))
+    for job_id, failure in failed.items():
+        logger.error("a job of the outbox cannot be queued now", job_id=job_id, reason=str(failure))
     if done:
         await connection.execute(delete(table).where(table.c.id.in_(done)))
-    if durable:
-        await connection.execute(update(table).where(table.c.id.in_(durable)).values(sent_at=func.now()))
+    for ids, changed in (
+        (durable, {"sent_at": func.now()}),
+        (list(refused), {"sent_at": NEVER}),
+        (list(failed), {"written_at": func.now()}),
+    ):
+        if ids:
+            await connection.execute(update(table).where(table.c.id.in_(ids)).values(changed))
+    return len(placed) + len(refused)

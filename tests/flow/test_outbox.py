@@ -14,7 +14,7 @@ from sqlalchemy import table as named
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from tests.flow.outbox_jobs import settle
-from tests.support import Kit, eventually, start_embarq
+from tests.support import Kit, eventually, logged, start_embarq
 from worker import State
 from worker.broker import keys
 from worker.client import Client
@@ -100,6 +100,71 @@ async def test_several_relays_share_the_work(kit: Kit, database: Database) -> No
     rest = await relays[0].relay_once()  # of a batch in which another relay was faster
     assert sum(counts) + rest == 1200
     assert await kit.client.zcard(kit.queue_key) == 1200
+
+
+async def test_large_rows_go_in_several_calls(kit: Kit, database: Database) -> None:
+    """Together they may be more than Redis takes at once, and than a worker has memory for."""
+
+    @kit.registry.job()
+    async def read(text: str) -> None: ...
+
+    async with database.session() as session:
+        for _ in range(5):
+            await read.options(queue=kit.queue).enqueue_in(session, "x" * 1_500_000)
+        await read.options(queue=kit.queue).enqueue_in(session, "x" * 5_000_000)
+    relay = Relay(database.engine, kit.client.broker)
+    assert [await relay.relay_once() for _ in range(5)] == [2, 2, 1, 1, 0]
+    assert await kit.client.zcard(kit.queue_key) == 6
+
+
+async def test_row_that_redis_refuses_is_kept_and_stops_no_other(kit: Kit, database: Database) -> None:
+    async with database.session() as session:
+        ids = [await settle.options(queue=kit.queue).enqueue_in(session, n) for n in range(5)]
+    async with database.engine.begin() as connection:
+        spoilt = outbox_table.update().where(outbox_table.c.id == ids[2])
+        await connection.execute(spoilt.values(nonce="no nonce", written_at=text("now() - interval '1 day'")))
+    relay = Relay(database.engine, kit.client.broker)
+    with logged("embarq.relay") as lines:
+        assert await relay.relay_once() == 5
+    assert [line["job_id"] for line in lines] == [ids[2]]
+    assert await kit.client.zcard(kit.queue_key) == 4
+    assert (await relay.relay_once(), await relay.patrol_once(), await left(database)) == (0, 0, 1)
+    async with database.engine.begin() as connection:  # as docs/reliability.md says
+        mended = "UPDATE embarq_outbox SET sent_at = NULL, nonce = 'mended' WHERE sent_at = 'infinity'"
+        await connection.execute(text(mended))
+    assert (await relay.relay_once(), await left(database)) == (1, 0)
+
+
+async def test_row_that_cannot_be_queued_now_lets_others_pass(kit: Kit, database: Database, redis_url: str) -> None:
+    """It says nothing of the call, as here, where the user of Redis may not write the queue: it is tried again."""
+    barred = f"barred-{kit.queue}"
+    async with database.session() as session:
+        for queue in (barred, kit.queue, kit.queue):
+            await settle.options(queue=queue).enqueue_in(session, 1)
+    ours = ("embarq:*", "arq:job:*", "arq:re*", "arq:in-progress:*", "arq:abort", kit.queue_key)
+    await kit.client.execute_command(
+        "ACL", "SETUSER", kit.queue, "on", ">secret", "+@all", *(f"~{pattern}" for pattern in ours)
+    )
+    async with Client.open(redis_url.replace("://", f"://{kit.queue}:secret@")) as limited:
+        relay = Relay(database.engine, limited.broker)
+        assert await relay.relay_once() == 2
+        assert (await relay.relay_once(), await left(database)) == (0, 1)
+    assert await Relay(database.engine, kit.client.broker).relay_once() == 1
+    assert await kit.client.zcard(keys.queue_key(barred)) == 1
+    await kit.client.execute_command("ACL", "DELUSER", kit.queue)
+
+
+async def test_patrol_has_lost_jobs_handed_over_again(kit: Kit, database: Database) -> None:
+    async with database.session() as session:
+        job_id = await settle.options(queue=kit.queue, durable=True).enqueue_in(session, 1)
+    relay = Relay(database.engine, kit.client.broker)
+    assert await relay.relay_once() == 1
+    await kit.client.delete(keys.JOB + job_id, kit.queue_key)
+    async with database.engine.begin() as connection:
+        await connection.execute(outbox_table.update().values(sent_at=text("now() - interval '1 hour'")))
+    assert (await relay.patrol_once(), await relay.relay_once(), await relay.relay_once()) == (1, 1, 0)
+    assert await queued(kit, 1)
+    assert await left(database) == 1
 
 
 async def test_callbacks_do_not_go_through_the_outbox(kit: Kit, database: Database) -> None:
