@@ -11,8 +11,8 @@ from worker.broker.suspects import SuspectQueues
 from worker.config import WorkerConfig
 from worker.loops import Duty, keep_doing_all
 from worker.service import Service
-from worker.stopping import NOW, STOP, StopPlan
-from worker.supervisor import KILLED_AFTER, TICK, Slot
+from worker.stopping import StopPlan
+from worker.supervisor import TICK, Slot
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
@@ -69,14 +69,7 @@ class IsolatedWorkers:
                 logger.info("isolated worker ended", child=slot.number, code=slot.process.returncode)
                 slot.end()
             elif slot.process is not None and self._plan.is_on:
-                self._stop(slot)
-
-    def _stop(self, slot: Slot) -> None:
-        slot.tell(STOP)
-        if self._plan.has_come(self._plan.hand_back_at):
-            slot.tell(NOW)
-        if self._plan.gone_at is not None and self._plan.has_come(self._plan.gone_at + KILLED_AFTER):
-            slot.kill()
+                slot.stop(self._plan)
 
 
 def _arguments(config: WorkerConfig) -> Sequence[str]:

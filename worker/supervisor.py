@@ -44,8 +44,13 @@ class Slot:
         ear, self.orders = os.pipe()
         os.set_blocking(self.orders, False)
         own = [*command, "--supervisor", str(ear)]
-        self.process = subprocess.Popen(own, start_new_session=True, pass_fds=(ear,))
-        os.close(ear)
+        try:
+            self.process = subprocess.Popen(own, start_new_session=True, pass_fds=(ear,))
+        except BaseException:
+            os.close(self.orders)
+            raise
+        finally:
+            os.close(ear)
         self.started = time.monotonic()
         self.told, self.killed = set(), False
 
@@ -55,6 +60,14 @@ class Slot:
             self.told.add(order)
             with contextlib.suppress(OSError):  # it has just ended
                 os.write(self.orders, order)
+
+    def stop(self, plan: StopPlan) -> None:
+        """Do to the child what the plan of a stop says; called again and again until the child has ended."""
+        self.tell(STOP)
+        if plan.has_come(plan.hand_back_at):
+            self.tell(NOW)
+        if plan.gone_at is not None and plan.has_come(plan.gone_at + KILLED_AFTER):
+            self.kill()
 
     def kill(self) -> None:
         """Kill the child, once."""
@@ -98,18 +111,10 @@ class Supervisor:
         if slot.process is not None and slot.process.poll() is not None:
             self._note_end(slot, slot.process.returncode)
         if self.plan.is_on:
-            self._stop(slot)
+            slot.stop(self.plan)
         elif slot.process is None and time.monotonic() >= slot.start_at:
             slot.start(self.command)
             logger.info("child started", child=slot.number, pid=slot.process.pid if slot.process else None)
-
-    def _stop(self, slot: Slot) -> None:
-        slot.tell(STOP)
-        if self.plan.has_come(self.plan.hand_back_at):
-            slot.tell(NOW)
-        gone_at = self.plan.gone_at
-        if gone_at is not None and self.plan.has_come(gone_at + KILLED_AFTER):
-            slot.kill()
 
     def _note_end(self, slot: Slot, code: int) -> None:
         lived = time.monotonic() - slot.started
