@@ -25,16 +25,25 @@ class ProgressWriter:
         self._written: dict[str, Progress] = {}
 
     async def write(self) -> None:
-        """Write what is new."""
-        runs, renewals = [], []
+        """Write what is new. What could not be written is new the next time.
+
+        Raises:
+            BrokerUnavailable: Redis cannot serve it.
+        """
+        news: list[tuple[Run, Progress]] = []
         for run in self._runs.values():
             latest = run.context.last_progress
             if latest is not None and latest is not self._written.get(run.claimed.id):
-                self._written[run.claimed.id] = latest
-                runs.append(run)
-                renewals.append(Renewal(run.claimed, _as_json(latest), run.held_limits))
-        if renewals:
-            self._renewed(runs, await self._broker.renew(self._lease_ms, renewals))
+                news.append((run, latest))
+        if news:
+            renewals = [Renewal(run.claimed, _as_json(latest), run.held_limits) for run, latest in news]
+            renewed = await self._broker.renew(self._lease_ms, renewals)
+            self._written |= {run.claimed.id: latest for run, latest in news if self._holds(run)}
+            self._renewed([run for run, _ in news], renewed)
+
+    def _holds(self, run: Run) -> bool:
+        """Whether a job has not ended here meanwhile."""
+        return self._runs.get(run.claimed.id) is run
 
     def forget(self, job_id: str) -> None:
         """The job has ended here."""
