@@ -126,19 +126,27 @@ class Client(ArqCalls):
         Raises:
             InvalidOptions: a call has callbacks; these take a workflow.
             InvalidArguments: a call takes more bytes than `max_arguments`; what came before its thousand is queued.
-            BrokerUnavailable: Redis did not answer; what came before that thousand is queued, of it all or nothing.
+            BrokerUnavailable: Redis did not answer; what came before that thousand is queued, of it any part, and
+                nothing behind. So it is where the caller is cancelled.
             Exception: Redis refused a call; the first such one is named in a note. All others of its thousand are
-                queued, and what came before, but nothing behind.
+                queued, and what came before, but nothing behind. What `calls` raises itself is passed on, once what
+                came before that thousand is queued.
         """
         handles: list[JobHandle[R]] = []
         sent: asyncio.Task[list[JobHandle[R]]] | None = None
-        for jobs in _bulks(calls, self.max_arguments):
-            if sent is not None:  # one thousand is packed while the one before is on its way
+        try:
+            for jobs in _bulks(calls, self.max_arguments):
+                if sent is not None:  # one thousand is packed while the one before is on its way
+                    handles += await sent
+                sent = asyncio.create_task(self._enqueue_together(jobs))
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if sent is not None:
+                sent.cancel()
+            raise
+        finally:  # also where the next thousand could not be packed
+            if sent is not None:
                 handles += await sent
-            sent = asyncio.create_task(self._enqueue_together(jobs))
-            await asyncio.sleep(0)
-        if sent is not None:
-            handles += await sent
         return handles
 
     async def _enqueue_together(self, jobs: Sequence[NewJob]) -> list[JobHandle[R]]:

@@ -1,7 +1,7 @@
 """Calls that are sent together: one that is refused touches no other, and none waits for ever."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from redis.exceptions import ResponseError
@@ -10,6 +10,7 @@ from tests.support import Kit
 from worker import State, batches
 from worker.batches import Batches
 from worker.broker.broker import NewJob, Placed
+from worker.calls import Call
 from worker.errors import BrokerUnavailable, Overloaded
 
 
@@ -111,3 +112,31 @@ async def test_many_calls_with_a_bad_one(kit: Kit, monkeypatch: pytest.MonkeyPat
     for name in ids:
         if not name.endswith("-bad"):
             assert (await kit.client.find(name)).state is State.QUEUED
+
+
+async def test_what_came_before_calls_that_cannot_be_made_is_queued(kit: Kit) -> None:
+    @kit.registry.job(queue=kit.queue)
+    async def work(n: int) -> None: ...
+
+    def calls() -> Iterator[Call[None]]:
+        yield from (work.call(n) for n in range(1000))
+        raise LookupError("the file ends here")
+
+    with pytest.raises(LookupError):
+        await kit.client.enqueue_many(calls())
+    assert await kit.client.zcard(kit.queue_key) == 1000
+
+
+async def test_many_calls_of_a_cancelled_caller_leave_nothing_behind(kit: Kit) -> None:
+    @kit.registry.job(queue=kit.queue)
+    async def work(n: int) -> None: ...
+
+    def calls() -> Iterator[Call[None]]:
+        yield work.call(1)
+        cancelled.cancel()
+
+    before = asyncio.all_tasks()
+    cancelled = asyncio.create_task(kit.client.enqueue_many(calls()))
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert asyncio.all_tasks() == before
