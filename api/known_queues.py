@@ -29,7 +29,7 @@ class KnownQueues:
         self._is_open = is_open
         self._served: frozenset[str] = frozenset()
         self._heard_at = -HEARD_FOR
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[frozenset[str]] | None = None
 
     async def unknown(self, names: Iterable[str]) -> frozenset[str]:
         """Those of the names that nobody knows. Workers are asked only where a name is not declared.
@@ -58,12 +58,24 @@ class KnownQueues:
         return any(record.queue == name for record in await self._client.queues())
 
     async def _heard(self) -> frozenset[str]:
-        async with self._asking:
-            if time.monotonic() - self._heard_at >= HEARD_FOR:
-                workers = await self._client.workers()
-                self._served = frozenset(queue for worker in workers for queue in worker.queues)
-                self._heard_at = time.monotonic()
+        """All who ask at once share one look, and its failure."""
+        if time.monotonic() - self._heard_at < HEARD_FOR:
             return self._served
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(), name="known queues")
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> frozenset[str]:
+        workers = await self._client.workers()
+        self._served = frozenset(queue for worker in workers for queue in worker.queues)
+        self._heard_at = time.monotonic()
+        return self._served
+
+    def _asked(self, asking: "asyncio.Task[frozenset[str]]") -> None:
+        self._asking = None
+        if not asking.cancelled():
+            asking.exception()  # those who waited were told of it; all may be gone
 
 
 def refused(job: str, queue: str) -> InvalidOptions:
