@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     poll: float = Field(0.5, ge=0.05, le=60)
     grace: float = Field(25.0, ge=0, le=3600)
     cancel_grace: float = Field(5.0, ge=0.1, le=3600)
-    leases_lost_limit: int = Field(3, ge=1)
+    leases_lost_limit: int = Field(3, ge=3)  # a job is alone at its third loss, at the earliest
     processes: int = Field(1, ge=1, le=256)
     recycle_jobs: int | None = Field(None, ge=1)
     recycle_megabytes: int | None = Field(None, ge=16)

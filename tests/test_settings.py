@@ -27,6 +27,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("EMBARQ_ENV", "staging", "'development' or 'production'"),
         ("REDIS_URL", "http://example.test", "pattern"),
         ("EMBARQ_CONCURRENCY", "0", "greater than or equal to 1"),
+        ("EMBARQ_LEASES_LOST_LIMIT", "2", "greater than or equal to 3"),
     ],
 )
 def test_wrong_value_names_the_variable_and_what_is_allowed(
