@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ logger = structlog.stdlib.get_logger("embarq.processes")
 
 KILLED_WITHIN = 3.0
 LOOK_AGAIN = 0.01
+LOOK_AT_POOL = 1.0
 POOLS_TRIED = 3
 STARTED_WITHIN = 30.0  # seconds for a process to start, which is none of the job's time
 
@@ -125,9 +127,10 @@ class Processes:
         not begun in it goes to a new one."""
         for _ in range(POOLS_TRIED):
             with _signals_held_back():  # a new pool starts children
-                future = self._open_pool().schedule(run_order, args=(order,))
+                pool = self._open_pool()
+                future = pool.schedule(run_order, args=(order,))
             try:
-                verdict: Verdict = await asyncio.wrap_future(future)
+                verdict = await _answer(pool, asyncio.wrap_future(future))
             except BrokenProcessPool:
                 if child.pid is not None:
                     with contextlib.suppress(ProcessLookupError):
@@ -184,6 +187,21 @@ class Processes:
             self._folder.cleanup()
 
 
+async def _answer(pool: pebble.ProcessPool, answer: asyncio.Future[Verdict]) -> Verdict:
+    """What a child answers. A pool that breaks does not tell all who wait for it.
+
+    Raises:
+        BrokenProcessPool: the pool has broken.
+    """
+    try:
+        while not (await asyncio.wait({answer}, timeout=LOOK_AT_POOL))[0]:
+            if not pool.active:
+                raise BrokenProcessPool("the pool has ended")
+        return answer.result()
+    finally:
+        answer.cancel()
+
+
 def _end(pool: pebble.ProcessPool) -> None:
     pool.stop()
     pool.join()
@@ -206,7 +224,9 @@ class _Spawn(SpawnContext):
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
     """Processes and threads that are started in the block are born with the worker's signals blocked: a child would
-    die of one that comes before it can say what to do with them, and the pool would break."""
+    die of one that comes before it can say what to do with them, and the pool would break. Python's own helper for
+    processes is started first, since its start ends with these signals let through."""
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WORKERS_SIGNALS)
     try:
         yield
