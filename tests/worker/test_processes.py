@@ -1,6 +1,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -171,3 +173,17 @@ def test_process_jobs_must_be_plain_functions_of_a_module() -> None:
         @registry.job(process=True)
         async def coroutine() -> None:
             await asyncio.sleep(0)
+
+
+def test_signals_are_held_back_also_where_pythons_helper_for_processes_starts() -> None:
+    # A process of its own: the helper starts with the first child, and its start lets the signals through.
+    code = """
+import multiprocessing, signal
+from multiprocessing import resource_tracker
+from worker.processes import _signals_held_back
+with _signals_held_back():
+    resource_tracker.ensure_running()  # as the first child does
+    assert {signal.SIGTERM, signal.SIGINT} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
