@@ -10,7 +10,8 @@ from jobs.lookups import Id
 from jobs.messaging import PhoneNumber
 from worker.history.reader import MOST, Query
 from worker.job import Job, JobError, Progress, State, Try
-from worker.options import LONGEST_NAME, Moment, problems
+from worker.options import Moment, problems
+from worker.wire import LONGEST_NAME
 
 BASE = "/api/v1"
 

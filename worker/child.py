@@ -17,12 +17,12 @@ from worker.context import Context, Stopping, enter_context
 from worker.errors import NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
 from worker.job import Progress
 from worker.parent import die_with_parent
+from worker.stopping import STOPS
 from worker.texts import LONGEST_MESSAGE, LONGEST_TRACEBACK, head, tail
 
 LARGEST_DATAGRAM = 100_000
 LOOK_AGAIN = 0.01
 GO = b"go"
-WORKERS_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ def start_child() -> None:
     """Die with the worker, and leave its signals to it. By a handler: what is ignored is ignored, too, by programs that
     a job starts."""
     die_with_parent()
-    for signum in WORKERS_SIGNALS:
+    for signum in STOPS:
         signal.signal(signum, lambda *_: None)
         signal.siginterrupt(signum, False)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKERS_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 class _Mail:

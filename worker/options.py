@@ -16,9 +16,11 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from worker.broker.keys import MARK
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.job import Priority
 from worker.signature import Signature
+from worker.wire import LONGEST_NAME
 
 FORBID = ConfigDict(extra="forbid")
 
@@ -45,12 +47,9 @@ DOTS = (".", "..")
 QueueName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), AfterValidator(_not_reserved), AfterValidator(_not_dots)
 ]
-# In ids that this system makes itself; those of its callers may not hold it, so that nobody takes one of ours.
-MARK = "~"
 SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$"), AfterValidator(_not_dots)]
 
 _YEAR = 365 * 86400.0
-LONGEST_NAME = 200
 SHORTEST = 0.001  # seconds: Redis counts whole milliseconds, and refuses a life of none
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 MOST_PROBLEMS = 20

@@ -32,7 +32,7 @@ import pebble
 import structlog
 
 from worker import wire
-from worker.child import GO, LARGEST_DATAGRAM, WORKERS_SIGNALS, Order, Verdict, run_order, start_child
+from worker.child import GO, LARGEST_DATAGRAM, Order, Verdict, run_order, start_child
 from worker.errors import (
     ErrorInProcess,
     ProcessDied,
@@ -42,6 +42,7 @@ from worker.errors import (
     SoftTimeLimitExceeded,
 )
 from worker.run import Run
+from worker.stopping import STOPS
 from worker.threads import JobThread
 
 logger = structlog.stdlib.get_logger("embarq.processes")
@@ -227,7 +228,7 @@ def _signals_held_back() -> Iterator[None]:
     die of one that comes before it can say what to do with them, and the pool would break. Python's own helper for
     processes is started first, since its start ends with these signals let through."""
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, WORKERS_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from worker.context import Context
 from worker.cron import Every
 from worker.definitions import JobDefinition, JobOptions, Producer
 from worker.errors import DefinitionError, EmbarqError, UnknownJob
-from worker.options import LONGEST_NAME, EnqueueOptions, check_options
+from worker.options import EnqueueOptions, check_options
 from worker.resources import Provider, is_per_try, provided_type
 from worker.schedules import ScheduleRecord, make_record
 
@@ -82,8 +82,10 @@ class Registry:
         checked = {k: v for k, v in declared.items() if k not in NOT_OF_A_CALL}
         check_options(declared.get("name", "@job"), checked)
         for name in (declared.get("name", "@job"), *declared.get("aliases", ())):
-            if not 0 < len(name) <= LONGEST_NAME:
-                raise DefinitionError(f"a job's name has 1 to {LONGEST_NAME} characters: {name[:LONGEST_NAME]!r}")
+            if not 0 < len(name) <= wire.LONGEST_NAME:
+                raise DefinitionError(
+                    f"a job's name has 1 to {wire.LONGEST_NAME} characters: {name[: wire.LONGEST_NAME]!r}"
+                )
         return JobDecorator(self, declared)
 
     def schedule(self, when: str | Every, **declared: Unpack[ScheduleOptions]) -> Callable[[D], D]:

@@ -11,7 +11,7 @@ from worker.job import Progress
 T = TypeVar("T")
 
 FOREVER_MS = -1  # a result's life that never ends
-END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say
+END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say: the end of the year 9999
 LONGEST_NAME = 200
 LARGEST = 16 * 1024 * 1024  # bytes of a call, and of a result, where nothing else is set
 

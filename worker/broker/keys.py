@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from worker import wire
 from worker.job import Priority
 
 QUEUE = "arq:queue"
@@ -61,7 +62,7 @@ WORKER = "embarq:worker:"
 WORKERS = "embarq:workers"
 TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secret
 
-MARK = "~"  # in ids that our own code makes, and nobody else may
+MARK = "~"  # in ids that our own code makes; those of its callers may not hold it, so that nobody takes one of ours
 REFUSED = "EMBARQ"  # how the answer of a script begins that was given something wrong, and wrote nothing
 
 EVENTS_KEPT = 5_000  # entries, each with events of one script
@@ -88,7 +89,7 @@ LIMITS_A_JOB = 20
 CLAIM_BYTES = 8 * 1_048_576  # of payloads after which a claim takes no more
 PAYLOAD_BYTES = 64 * 1_048_576
 MOST_TRIES = 1_000_000
-MOST_MS = 253_402_300_799_000  # the end of the year 9999
+MOST_MS = wire.END_OF_TIME_MS  # the end of the year 9999
 LONGEST_LEASE_MS = 3_600_000
 QUEUES_ASKED = 64  # queues that one claim is given by name
 
