@@ -1,12 +1,13 @@
 """What a worker owes to Redis when it ends: outcomes that were not stored yet, and jobs that have not ended."""
 
 import asyncio
-import contextlib
+from collections.abc import Sequence
 
 import structlog
+from redis.exceptions import ResponseError
 
 from worker.broker.broker import Broker
-from worker.broker.exchange import PutBack, Settlement
+from worker.broker.exchange import PutBack, Settlement, urgent_first
 from worker.errors import BrokerUnavailable
 from worker.outcomes import Outcome, Outcomes
 from worker.pump import Pump
@@ -50,9 +51,7 @@ class HandingBack:
         unsettled = self.unsettled()
         if unsettled:
             logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
-            with contextlib.suppress(BrokerUnavailable, TimeoutError):
-                async with asyncio.timeout(STORED_WITHIN):
-                    await broker.exchange(unsettled, None)
+            await _store(broker, unsettled)
         self._abandoned |= {run for run in self._runs.values() if run.task is not None and not run.task.done()}
         self._runs.clear()
 
@@ -66,3 +65,16 @@ class HandingBack:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=TASKS_END_WITHIN)
+
+
+async def _store(broker: Broker, settlements: Sequence[Settlement]) -> None:
+    """Store what can be in a second, what is most urgent first: all else waits for the end of its lease."""
+    try:
+        async with asyncio.timeout(STORED_WITHIN):
+            for call in urgent_first(settlements):
+                try:
+                    await broker.exchange(call, None)
+                except ResponseError as error:
+                    logger.error("jobs could not be handed back: their leases will end", reason=str(error))
+    except (BrokerUnavailable, TimeoutError) as error:
+        logger.error("not all jobs could be handed back: their leases will end", reason=str(error))

@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import CuttingProxy, Kit, eventually
+from tests.support import CuttingProxy, Kit, eventually, logged
 from worker import Client, ConcurrencyLimit, State, Worker, every
 from worker.broker import keys
 from worker.broker.events import latest
-from worker.broker.exchange import Ended
+from worker.broker.exchange import Claimed, ClaimRequest, Ended, PutBack, Settlement, urgent_first
+from worker.broker.lease import LeaseKeeper
+from worker.broker.pool import thread_client
+from worker.errors import BrokerUnavailable
 
 
 async def is_back(kit: Kit, job_id: str) -> bool:
@@ -264,3 +267,113 @@ async def test_outcome_that_is_on_its_way_when_time_is_up_is_stored(kit: Kit, re
         await working
     assert (await handle.job()).state is State.SUCCEEDED
     assert runs == 1
+
+
+class SlowProxy(CuttingProxy):
+    """Lets two megabytes a second pass."""
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        way: int,
+        limit: int | None,
+        *,
+        count: bool,
+    ) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(len(data) / 2_000_000)
+
+
+async def test_large_result_does_not_keep_other_jobs_from_being_handed_back(kit: Kit, redis_url: str) -> None:
+    go, inside = threading.Event(), threading.Event()
+
+    @kit.registry.job()
+    async def large() -> str:
+        return "x" * 12_000_000
+
+    @kit.registry.job()
+    def deaf() -> None:
+        inside.set()
+        go.wait(30)
+
+    handle = await kit.enqueue(deaf)
+    async with (
+        SlowProxy(urlsplit(redis_url).port or 0).serve() as proxy,
+        Client.open(f"redis://127.0.0.1:{proxy.port}") as behind,
+    ):
+        worker = Worker(behind, kit.registry, kit.config(lease=60))
+        working = asyncio.create_task(worker.async_run())
+        await asyncio.to_thread(inside.wait, 10)
+        await kit.enqueue(large)
+
+        async def under_way() -> bool:
+            return any(each.size > 1_000_000 for each in worker._pump.unsettled())
+
+        await eventually(under_way)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert await is_back(kit, handle.id)
+    go.set()
+
+
+async def test_process_that_ends_itself_hands_back_before_it_stores_a_large_result(kit: Kit, redis_url: str) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    handles = [await kit.enqueue(work) for _ in range(2)]
+    _, claim = await kit.client.broker.exchange([], ClaimRequest("w", 1, [kit.queue_key], 2, 60_000))
+    assert claim is not None
+    ended, runs = claim.jobs
+    owed = [
+        Settlement(ended, Ended(State.SUCCEEDED, b"x" * 12_000_000, 60_000)),
+        Settlement(runs, PutBack(0, released=True)),
+    ]
+    async with SlowProxy(urlsplit(redis_url).port or 0).serve() as proxy:
+        keeper = LeaseKeeper(thread_client(f"redis://127.0.0.1:{proxy.port}", timeout=0.2))
+        with pytest.raises(BrokerUnavailable):
+            await asyncio.to_thread(keeper.settle, owed)
+        keeper.close()
+    assert await is_back(kit, runs.id)
+    assert not await is_back(kit, ended.id)
+    assert {runs.id, ended.id} == {handle.id for handle in handles}
+
+
+async def test_worker_that_redis_refuses_ends_as_any_other(kit: Kit, redis_url: str) -> None:
+    """Its rights are taken from it while a job runs that does not end."""
+    go, inside = threading.Event(), threading.Event()
+
+    @kit.registry.job()
+    def deaf() -> None:
+        inside.set()
+        go.wait(30)
+
+    await kit.client.execute_command("ACL", "SETUSER", kit.queue, "on", ">secret", "+@all", "~*", "&*")
+    async with Client.open(redis_url.replace("://", f"://{kit.queue}:secret@")) as limited:
+        await kit.enqueue(deaf)
+        working = asyncio.create_task(Worker(limited, kit.registry, kit.config(lease=60)).async_run())
+        await asyncio.to_thread(inside.wait, 10)
+        await kit.client.execute_command("ACL", "SETUSER", kit.queue, "-evalsha", "-eval")
+        with logged("embarq.worker") as lines:
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await working
+    assert [line for line in lines if line["event"].startswith("jobs could not be handed back")]
+    await kit.client.execute_command("ACL", "DELUSER", kit.queue)
+    go.set()
+
+
+def test_what_is_urgent_goes_first() -> None:
+    def settlement(size: int | None) -> Settlement:
+        claimed = Claimed("a", "q", "t", b"", 1, 0, aborted=False, claimed_ms=0)
+        return Settlement(
+            claimed, PutBack(0, released=True) if size is None else Ended(State.FAILED, b"x" * size, 1, value=b"")
+        )
+
+    owed = [settlement(size) for size in (3_000_000, 400_000, None, 2_000_000, 600_000, 10, None, 500_000)]
+    calls = [[each.size for each in call] for call in urgent_first(owed)]
+    assert calls == [[0, 0], [10, 400_000, 500_000], [600_000], [2_000_000], [3_000_000]]
+    assert list(urgent_first([])) == []

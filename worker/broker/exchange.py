@@ -1,6 +1,6 @@
 """What goes to the scripts that claim and settle, and what comes back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ logger = structlog.stdlib.get_logger("embarq.broker")
 HELD_IDS_STEPPED_OVER = 1000
 FIELDS_PER_CLAIM = 7
 UNTIL_FOREVER = -1
+URGENT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,28 @@ class Settlement:
     @property
     def size(self) -> int:
         """Bytes, about, that it takes to send it."""
-        return len(self.outcome.result) if isinstance(self.outcome, Ended) else len(self.outcome.record)
+        outcome = self.outcome
+        if isinstance(outcome, PutBack):
+            return len(outcome.record)
+        return len(outcome.result) + len(outcome.value) + len(outcome.trace)
+
+
+def urgent_first(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
+    """Settlements in the calls that store as many as can be in little time: jobs that wait again first, then outcomes,
+    the small ones before the large ones, a megabyte at most in a call that has more than one."""
+    back = [each for each in settlements if isinstance(each.outcome, PutBack)]
+    ended = [each for each in settlements if isinstance(each.outcome, Ended)]
+    for kind in (back, ended):
+        call: list[Settlement] = []
+        size = 0
+        for settlement in sorted(kind, key=lambda each: each.size):
+            if call and size + settlement.size > URGENT_BYTES:
+                yield call
+                call, size = [], 0
+            call.append(settlement)
+            size += settlement.size
+        if call:
+            yield call
 
 
 def was_stored(settlement: Settlement, answer: int | bytes) -> bool:

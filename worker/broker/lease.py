@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from worker.broker import scripts
 from worker.broker.broker import Renewal, Renewed, read_renewed, renewal_arguments
-from worker.broker.exchange import Settlement, finish_request
+from worker.broker.exchange import Settlement, finish_request, urgent_first
 from worker.broker.pool import unavailable_when_away
 
 
@@ -27,13 +27,20 @@ class LeaseKeeper:
         return read_renewed(self._run(scripts.RENEW, renewal_arguments(lease_ms, renewals)))
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Store what became of jobs, as `Broker.exchange` does.
+        """Store what became of jobs, as `Broker.exchange` does: what is most urgent first, all that is possible.
 
         Raises:
-            BrokerUnavailable: Redis cannot serve it.
+            BrokerUnavailable: Redis cannot serve it, and did not get the rest.
+            ResponseError: Redis refused some of it, of which this is the last; the rest is stored.
         """
-        if settlements:
-            self._run(scripts.FINISH, finish_request(settlements).arguments)
+        refused: ResponseError | None = None
+        for call in urgent_first(settlements):
+            try:
+                self._run(scripts.FINISH, finish_request(call).arguments)
+            except ResponseError as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     def connect(self) -> None:
         """Have a connection ready.
