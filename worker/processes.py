@@ -43,7 +43,6 @@ from worker.errors import (
 )
 from worker.run import Run
 from worker.stopping import STOPS
-from worker.threads import JobThread
 
 logger = structlog.stdlib.get_logger("embarq.processes")
 
@@ -51,6 +50,7 @@ KILLED_WITHIN = 3.0
 LOOK_AGAIN = 0.01
 LOOK_AT_POOL = 1.0
 POOLS_TRIED = 3
+ENDS_WITHIN = 0.5  # seconds for all processes to end; it takes a tenth of one or two
 STARTED_WITHIN = 30.0  # seconds for a process to start, which is none of the job's time
 
 
@@ -176,10 +176,17 @@ class Processes:
                 child.inside.run(_heard, child, letter)
 
     async def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what still runs; what has not ended half a second later, as where a disk hangs, is left behind."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            await JobThread("process pool ends", partial(_end, pool), lambda: None).run()
+            ended = asyncio.Event()
+            tell = partial(asyncio.get_running_loop().call_soon_threadsafe, ended.set)
+            threading.Thread(target=_end, args=(pool, tell), name="process pool ends", daemon=True).start()
+            try:
+                async with asyncio.timeout(ENDS_WITHIN):
+                    await ended.wait()
+            except TimeoutError:
+                logger.error("the processes for jobs do not end, and are left behind")
         if self._mailbox is not None:
             asyncio.get_running_loop().remove_reader(self._mailbox)
             self._mailbox.close()
@@ -203,9 +210,12 @@ async def _answer(pool: pebble.ProcessPool, answer: asyncio.Future[Verdict]) -> 
         answer.cancel()
 
 
-def _end(pool: pebble.ProcessPool) -> None:
+def _end(pool: pebble.ProcessPool, tell: Callable[[], object] = lambda: None) -> None:
+    """Kill a pool's processes and wait for their end."""
     pool.stop()
     pool.join()
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        tell()
 
 
 class _KilledProcess(SpawnProcess):

@@ -3,9 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import pebble
 import psutil
 import pytest
 
@@ -13,6 +15,7 @@ from tests.support import Kit, eventually, logged
 from tests.worker import process_jobs
 from worker import Client, Progress, Registry, State
 from worker.errors import DefinitionError
+from worker.processes import Processes
 
 
 @pytest.fixture
@@ -187,3 +190,21 @@ with _signals_held_back():
 assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+async def test_processes_that_do_not_end_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one waits for a disk that hangs, which nothing can kill; here the pool is what waits."""
+    go = threading.Event()
+    join = pebble.ProcessPool.join
+
+    def hang(pool: pebble.ProcessPool) -> None:
+        go.wait(30)
+        join(pool)
+
+    monkeypatch.setattr(pebble.ProcessPool, "join", hang)
+    processes = Processes(1, 1000)
+    processes._open_pool()
+    began = time.monotonic()
+    await processes.close()
+    assert time.monotonic() - began < 2.0
+    go.set()
