@@ -9,7 +9,7 @@ ONE_REQUEST = 2.0
 HAND_BACK_WITHIN = 2.5
 GONE_WITHIN = 3.0
 
-STOPS = (signal.SIGTERM, signal.SIGINT)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one comes when a terminal closes
 
 # What a supervisor tells its children.
 STOP = b"stop\n"

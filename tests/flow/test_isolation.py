@@ -18,7 +18,7 @@ INNOCENTS = 40
 SECONDS = float(os.environ.get("CHAOS_INNOCENT_SECONDS", "3"))
 LEASE = float(os.environ.get("CHAOS_INNOCENT_LEASE", "2.5"))
 WITHIN = float(os.environ.get("CHAOS_INNOCENT_WITHIN", "150"))
-PICKED_UP_WITHIN = 1.5
+PICKED_UP_WITHIN = 2.5  # less than a round of those that run apart
 
 Start = Callable[..., psutil.Process]
 
