@@ -22,8 +22,9 @@ async def test_all_who_ask_while_redis_hangs_are_told_at_once(kit: Kit, redis_ur
         proxy.passes.clear()
         began = time.monotonic()
         answers = await asyncio.gather(*(known.unknown([kit.queue]) for _ in range(10)), return_exceptions=True)
-        assert {type(answer) for answer in answers} == {BrokerUnavailable}
-        assert time.monotonic() - began < 2.0
+        took = time.monotonic() - began
         proxy.passes.set()
+        assert {type(answer) for answer in answers} == {BrokerUnavailable}
+        assert took < 2.0
         async with kit.worker():
             assert await known.unknown([kit.queue, "nobody's"]) == {"nobody's"}
