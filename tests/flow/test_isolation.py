@@ -80,7 +80,7 @@ async def test_innocents_beside_a_killer_succeed_and_nobody_else_waits(kit: Kit,
         assert (job.state, job.tries) == (State.SUCCEEDED, 1)
         assert (job.started_at - job.enqueued_at).total_seconds() < PICKED_UP_WITHIN
     print(f"{INNOCENTS} of {SECONDS} s beside a killer: all done after {time.monotonic() - began:.0f} s")
-    assert await kit.client.exists(keys.SUSPECTS_IN + kit.queue_key, keys.QUEUE) == 0
+    assert await kit.client.exists(keys.SUSPECTS_IN + kit.queue_key) == 0
 
 
 async def test_isolated_workers_end_with_their_worker(kit: Kit, start: Start) -> None:

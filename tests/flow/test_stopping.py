@@ -260,10 +260,14 @@ async def test_recycled_child_that_a_thread_holds_is_replaced(kit: Kit, start: S
     (note,) = await kit.client.execute_command("LRANGE", f"notes:{kit.queue}", 0, -1)
     held = int(note.split()[1])
 
-    async def replaced() -> bool:
+    async def gone() -> bool:
         await kit.client.enqueue_job("hold", f"notes:{kit.queue}", 0.05, _queue_name=kit.queue_key)
-        pids = {record.pid for record in await kit.client.workers() if kit.queue in record.queues}
-        return held not in pids and len(pids) == 2 and not psutil.pid_exists(held)
+        return not psutil.pid_exists(held)
 
+    async def replaced() -> bool:
+        pids = {record.pid for record in await kit.client.workers() if kit.queue in record.queues}
+        return held not in pids and len(pids) == 2
+
+    await eventually(gone, 30)
     await eventually(replaced, 30)
     assert (await kit.client.find(job_id)).tries <= 1
