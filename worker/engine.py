@@ -136,9 +136,6 @@ class Worker(ArqWorker):
                 background += [group.create_task(each.run(), name=type(each).__name__) for each in self._companions]
                 guardian = self._guardian()
                 guardian.start()
-                with contextlib.suppress(BrokerUnavailable):
-                    await self._heartbeat()
-                    await self._look_at_server()
                 try:
                     await self._pump_until_done()
                 finally:
@@ -153,17 +150,24 @@ class Worker(ArqWorker):
             logger.warning("redis may lose jobs", reason=warning)
 
     async def _pump_until_done(self) -> None:
-        """Pump until the end, or hand back what runs where something else ends this worker."""
-        pumping = asyncio.create_task(self._pump.run(), name="pump")
+        """Pump until the end, or hand back what runs where something else ends this worker: jobs may run already before
+        the pump does, by a claim that stands."""
+        pumping: asyncio.Task[None] | None = None
         try:
+            with contextlib.suppress(BrokerUnavailable):
+                await self._heartbeat()
+                await self._look_at_server()
+            pumping = asyncio.create_task(self._pump.run(), name="pump")
             await asyncio.shield(pumping)
         except BaseException:  # it is cancelled, or something beside the pump failed, or the pump itself
             self.plan.hurry()
             self.follow_plan()
-            await asyncio.wait([pumping])
+            if pumping is not None:
+                await asyncio.wait([pumping])
             raise
         finally:
-            pumping.cancel()
+            if pumping is not None:
+                pumping.cancel()
             await self._handing_back.let_go(self.client.broker)
 
     def unsettled(self) -> list[Settlement]:

@@ -20,6 +20,7 @@ from worker.service import Service
 logger = structlog.stdlib.get_logger("embarq.worker")
 
 LONGEST_BACKOFF = 2.0
+CONFIRM_AGAIN_AFTER = 0.1
 MOST_BYTES = 4 * 1024 * 1024  # of outcomes in one round trip, where there is more than one
 
 
@@ -234,8 +235,15 @@ class Pump:
         self._slots.begin(claim, leased_until)
 
     async def _confirm(self, number: int) -> None:
-        with contextlib.suppress(BrokerUnavailable, ResponseError):  # then the try may not count, which harms nobody
-            await self._broker.heard(self._slots.id, number)
+        """Say so, also where Redis is away for a moment; where it never hears of it, the try may not count."""
+        until = time.monotonic() + self._config.lease
+        while time.monotonic() < until:
+            try:
+                await self._broker.heard(self._slots.id, number)
+            except (BrokerUnavailable, ResponseError):
+                await asyncio.sleep(CONFIRM_AGAIN_AFTER)
+            else:
+                return
 
     def _refused(self, settlements: list[Settlement], error: Exception) -> bool:
         """Redis lives and refuses. Outcomes are sent one by one then, so that only the one at fault is left out: its

@@ -16,7 +16,7 @@ KEPT = (
     "embarq:wake:",
     "embarq:worker",
     "embarq:control:",
-    "embarq:claimed:",  # for two leases
+    "embarq:claimed:",  # of workers that were killed, for a day
     "embarq:workflow:",
     "embarq:nodes:",
     "embarq:calls:",
@@ -24,7 +24,7 @@ KEPT = (
     "embarq:ends:",
     "embarq:values:",
 )
-UNHEARD_OF = 0.5  # seconds
+UNHEARD_OF = 2.5  # seconds: Redis may be restarting just then
 
 
 @dataclass
