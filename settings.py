@@ -1,114 +1,17 @@
-"""Typed settings, read once from the environment at the roots (`api.app`, `worker.cli`)."""
+"""This service's typed settings: the engine's and the learning platform's, read once at the roots."""
 
-import os
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field
 
+from worker import settings as engine
 
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Seconds = Annotated[float, Field(gt=0)]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
-def _pairs(value: object) -> object:
-    """`jobs.emails.*=emails,jobs.reports.*=batch` as pairs."""
-    if not isinstance(value, str):
-        return value
-    return tuple(tuple(part.strip() for part in pair.split("=")) for pair in value.split(",") if pair.strip())
+class Settings(engine.Settings):
+    """The platform's settings beside the engine's: addresses of outside services, mail, files, sample data."""
 
-
-Routes = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)]
-
-
-class Environment(StrEnum):
-    """Where the process runs: stand-ins for outside services exist in development only."""
-
-    DEVELOPMENT = "development"
-    PRODUCTION = "production"
-
-
-class LogFormat(StrEnum):
-    """How log lines look: for people, or one JSON object a line."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
-class LogLevel(StrEnum):
-    """The lowest level that is logged."""
-
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-
-
-class SettingsError(Exception):
-    """A variable of the environment has a value that is not allowed; the message names it."""
-
-
-class Settings(BaseSettings):
-    """Every setting, with its default. Heroku's names stay as they are, all others start with `EMBARQ_`.
-
-    Times are seconds, sizes are bytes.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="EMBARQ_", frozen=True, extra="ignore", env_ignore_empty=True)
-
-    redis_url: str | None = Field(
-        None,
-        validation_alias="REDIS_URL",
-        pattern=r"^(redis|rediss|unix)://",
-        description="redis://host:port/db",
-    )
-    database_url: str | None = Field(None, validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+asyncpg)?://")
-    port: int = Field(8000, validation_alias="PORT", ge=1, le=65535)
-    web_concurrency: int = Field(1, validation_alias="WEB_CONCURRENCY", ge=1, le=64)
-
-    env: Environment = Environment.DEVELOPMENT
-    host: str = "127.0.0.1"
-    data_dir: Path = Path(".embarq")
-    jobs: Names = ("jobs",)
-    redis_tls_verify: bool = Field(default_factory=lambda: "DYNO" not in os.environ)
-
-    concurrency: int = Field(100, ge=1, le=10_000)
-    queues: Names = ("default",)
-    routes: Routes = ()
-    lease: float = Field(15.0, ge=0.5, le=3600)
-    poll: float = Field(0.5, ge=0.05, le=60)
-    grace: float = Field(25.0, ge=0, le=3600)
-    cancel_grace: float = Field(5.0, ge=0.1, le=3600)
-    leases_lost_limit: int = Field(3, ge=3)  # a job is alone at its third loss, at the earliest
-    processes: int = Field(1, ge=1, le=256)
-    recycle_jobs: int | None = Field(None, ge=1)
-    recycle_megabytes: int | None = Field(None, ge=16)
-    unknown_job_deadline: float = Field(600.0, ge=0)
-
-    max_tries: int = Field(5, ge=1)
-    soft_timeout: Seconds = 600.0
-    timeout: Seconds = 900.0
-    result_ttl: float = Field(3600.0, ge=0)
-
-    event_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
-    history_days: float = Field(30.0, gt=0, le=3650)
-    history_stream_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
-    outage_patience: float = Field(600.0, ge=0)
-    database_pool: int = Field(10, ge=1, le=1000)
-
-    max_body: int = Field(1024 * 1024, ge=1024)
-    bodies_in_flight: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
-    open_queues: bool = False
-    loop_blocked: float = Field(1.0, ge=0.05, le=60)
-    max_arguments: int = Field(16 * 1024 * 1024, ge=1024, le=60 * 1024 * 1024)
-    max_result: int = Field(16 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     sms_url: HttpUrl | None = None
     payment_url: HttpUrl | None = None
     crm_url: HttpUrl | None = None
@@ -118,14 +21,6 @@ class Settings(BaseSettings):
     mail_from: str = "Learning platform <learning@example.com>"
     seed: bool = False
     secret: str | None = Field(None, min_length=16)
-
-    log_level: LogLevel = LogLevel.INFO
-    log_format: LogFormat = LogFormat.CONSOLE
-
-    @property
-    def development(self) -> bool:
-        """Whether stand-ins for outside services are served."""
-        return self.env is Environment.DEVELOPMENT
 
     @property
     def sms_endpoint(self) -> str:
@@ -149,15 +44,4 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a value is not allowed; the message has a line per variable.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        lines = [
-            f"{_variable(str(problem['loc'][0]))}={problem['input']!r}: {problem['msg']}" for problem in error.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from error
-
-
-def _variable(location: str) -> str:
-    """The environment's name for a field, from pydantic's name of the place of an error."""
-    return location if location.isupper() else f"EMBARQ_{location.upper()}"
+    return Settings.load()

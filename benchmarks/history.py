@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.growth import fill, left, worker
 from worker import Client, State
 from worker.broker import keys
-from worker.cli.migrate import migrate
 from worker.database import make_engine
+from worker.database.migrate import migrate
 from worker.embedded import private_postgres, private_redis
 from worker.history.reader import History, Query, statement
 

@@ -24,8 +24,8 @@ from benchmarks import soak_jobs
 from benchmarks.growth import worker
 from worker import Client, chord, registry
 from worker.broker import keys
-from worker.cli.migrate import migrate
 from worker.database import make_engine
+from worker.database.migrate import migrate
 from worker.embedded import private_postgres, private_redis
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support import Kit
+from tests.support import MIGRATIONS, Kit
 from worker import Client, Registry
-from worker.cli.migrate import migrate
 from worker.database import make_engine
+from worker.database.migrate import migrate
 from worker.embedded import EmbeddedError, private_postgres, private_redis, redis_program, wheel_redis_program
 from worker.observability.logs import configure_logs
 
@@ -78,7 +78,7 @@ async def fresh_database(database_url: str) -> AsyncIterator[AsyncEngine]:
 async def migrated(fresh_database: AsyncEngine) -> AsyncEngine:
     """A database with all our tables."""
     url = str(fresh_database.url)
-    await asyncio.to_thread(migrate, url)
+    await asyncio.to_thread(migrate, url, MIGRATIONS)
     return fresh_database
 
 

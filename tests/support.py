@@ -21,6 +21,7 @@ from worker.options import check_options
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
+MIGRATIONS = (ROOT / "migrations",)
 
 
 @dataclass(frozen=True)

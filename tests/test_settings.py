@@ -1,6 +1,7 @@
 import pytest
 
-from settings import Settings, SettingsError, load_settings
+from settings import Settings, load_settings
+from worker.settings import SettingsError
 
 
 def test_heroku_names_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

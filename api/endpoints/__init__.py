@@ -1,1 +1,1 @@
-"""A module per resource of the API."""
+"""The platform's own endpoints, and the stand-ins of development."""

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.json import JsonResponse, read_object
-from api.middleware import after_response
 from api.schemas import ContactBody
-from api.state import shared
+from api.state import platform
 from jobs.providers import SmsProvider
+from worker.http.json import JsonResponse, read_object
+from worker.http.middleware import after_response
 
 
 async def contact(request: Request) -> Response:
@@ -18,7 +18,7 @@ async def contact(request: Request) -> Response:
     Neither is retried, and both are lost if the process dies: fit for courtesy, not for orders.
     """
     body = ContactBody.read(await read_object(request))
-    here = shared(request)
+    here = platform(request)
     tasks = after_response(request)
     tasks.add_task(here.contacts.add, {"received_at": datetime.now(UTC).isoformat(), **body.model_dump()})
     tasks.add_task(_thank, here.sms, body.number, body.name)

@@ -5,10 +5,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from api.errors import InvalidBody, LinkExpired
-from api.json import JsonResponse, read_object
-from api.schemas import CompletionBody, EnrolmentBody, OrderBody, RegistrationBody, ResetBody, links
-from api.state import shared
+from api.errors import LinkExpired
+from api.schemas import CompletionBody, EnrolmentBody, OrderBody, RegistrationBody, ResetBody
+from api.state import platform
 from jobs.certificates import revoke_certificate
 from jobs.exports import export_students_csv
 from jobs.lookups import get
@@ -20,6 +19,10 @@ from jobs.reports import generate_student_report
 from jobs.services import commerce, learning, people
 from worker.definitions import JobDefinition
 from worker.errors import ArgumentProblem
+from worker.http.errors import InvalidBody
+from worker.http.json import JsonResponse, read_object
+from worker.http.schemas import links
+from worker.http.state import shared
 from worker.options import EnqueueOptions
 
 LONGEST_TIME = 12  # digits
@@ -110,12 +113,12 @@ async def revoke(request: Request) -> Response:
 
 async def download(request: Request) -> Response:
     """`GET /files/{id}`: the file, to whoever has a link that has not expired; 403 otherwise."""
-    here, file_id = shared(request), request.path_params["id"]
+    store, file_id = platform(request).store, request.path_params["id"]
     until, signature = request.query_params.get("until", ""), request.query_params.get("signature", "")
     if not until.isdecimal() or len(until) > LONGEST_TIME:
         raise InvalidBody([ArgumentProblem(("until",), "is a Unix time")])
-    if not here.store.allows(file_id, int(until), signature):
+    if not store.allows(file_id, int(until), signature):
         raise LinkExpired("the link has expired, or is not one of ours")
-    async with here.database.session() as session:
+    async with shared(request).database.session() as session:
         file = await get(session, StoredFile, file_id)
-    return FileResponse(here.store.path(file.place), filename=file.name, media_type=file.content_type)
+    return FileResponse(store.path(file.place), filename=file.name, media_type=file.content_type)

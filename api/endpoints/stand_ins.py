@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import InvalidBody
-from api.json import JsonResponse, read_object
 from api.schemas import MessageBody
-from api.state import shared
+from api.state import platform
 from worker.errors import ArgumentProblem
+from worker.http.errors import InvalidBody
+from worker.http.json import JsonResponse, read_object
 
 LISTED = 1000
 SERVICES = ("sms", "payment", "crm", "warehouse")
@@ -24,7 +24,7 @@ async def take_request(request: Request) -> Response:
 
     A payment is answered with its charge's id, the same for the same key.
     """
-    name, here = _service(request, *SERVICES), shared(request)
+    name, here = _service(request, *SERVICES), platform(request)
     body = dict(await read_object(request))
     if here.troubles.get(name):
         return JsonResponse({"status": "in trouble"}, here.troubles[name].pop(0))
@@ -40,7 +40,7 @@ async def take_request(request: Request) -> Response:
 
 async def list_requests(request: Request) -> Response:
     """`GET /stand-ins/{service}`: how many requests came, and the newest thousand; of `mail`, the e-mails."""
-    count, messages = await shared(request).boxes[_service(request, *SERVICES, "mail")].newest(LISTED)
+    count, messages = await platform(request).boxes[_service(request, *SERVICES, "mail")].newest(LISTED)
     return JsonResponse({"count": count, "messages": messages})
 
 
@@ -49,7 +49,7 @@ async def make_trouble(request: Request) -> Response:
     statuses = (await read_object(request)).get("statuses")
     if not isinstance(statuses, list) or not all(isinstance(each, int) and 400 <= each < 600 for each in statuses):
         raise InvalidBody([ArgumentProblem(("statuses",), "is a list of numbers from 400 to 599")])
-    shared(request).troubles[_service(request, *SERVICES)] = list(statuses)
+    platform(request).troubles[_service(request, *SERVICES)] = list(statuses)
     return JsonResponse({"statuses": statuses})
 
 

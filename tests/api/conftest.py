@@ -7,9 +7,9 @@ import pytest
 
 from api.app import create_app
 from settings import Settings
-from tests.support import Kit
+from tests.support import MIGRATIONS, Kit
 from worker import Client, registry
-from worker.cli.migrate import migrate
+from worker.database.migrate import migrate
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
 @pytest.fixture(scope="session")
 def tables(database_url: str) -> str:
     """The URL of a database with all our tables."""
-    migrate(database_url)
+    migrate(database_url, MIGRATIONS)
     return database_url
 
 

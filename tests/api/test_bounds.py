@@ -204,7 +204,7 @@ async def test_a_queue_that_nobody_knows_is_422_and_makes_no_key(
 async def test_a_queue_of_a_live_worker_is_taken(
     closed: httpx.AsyncClient, jobs: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.known_queues.HEARD_FOR", 0.05)
+    monkeypatch.setattr("worker.http.known_queues.HEARD_FOR", 0.05)
     async with jobs.worker():
 
         async def taken() -> httpx.Response | None:
@@ -331,7 +331,7 @@ async def test_schedules_come_in_parts(http: httpx.AsyncClient, client: Client, 
 async def test_there_are_ten_thousand_schedules_at_most(
     http: httpx.AsyncClient, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.endpoints.schedules.MOST_SCHEDULES", 0)
+    monkeypatch.setattr("worker.http.endpoints.schedules.MOST_SCHEDULES", 0)
     answer = await http.post(
         "/api/v1/schedules", json={"name": queue, "job": "echo", "cron": "0 3 * * *", "args": {"value": 1}}
     )

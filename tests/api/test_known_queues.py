@@ -4,10 +4,10 @@ import asyncio
 import time
 from urllib.parse import urlsplit
 
-from api.known_queues import KnownQueues
 from tests.support import CuttingProxy, Kit
 from worker import Client
 from worker.errors import BrokerUnavailable
+from worker.http.known_queues import KnownQueues
 
 
 async def test_all_who_ask_while_redis_hangs_are_told_at_once(kit: Kit, redis_url: str) -> None:

@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from api.app import create_app
-from api.budget import Budget
 from settings import Settings
 from tests.api.conftest import serving
 from tests.support import eventually, logged
+from worker.http.budget import Budget
 from worker.loop_watch import LoopWatch, watching
 
 DRIVERS = re.compile(
@@ -257,8 +257,8 @@ async def test_a_body_with_two_lengths_is_400_and_nothing_behind_it_is_served(
 async def test_a_slow_body_is_408(
     settings_for: Callable[..., Settings], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.bodies.LONGEST_PAUSE", 0.3)
-    monkeypatch.setattr("api.bodies.LONGEST_WHOLE", 0.6)
+    monkeypatch.setattr("worker.http.bodies.LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr("worker.http.bodies.LONGEST_WHOLE", 0.6)
     async with connection(settings_for(REDIS_URL=redis_url)) as (reader, writer):
         writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(BODY))
         status, headers, _ = await answer_of(reader)

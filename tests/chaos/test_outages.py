@@ -20,8 +20,8 @@ from tests.chaos.stage import Stage
 from tests.chaos.test_network import live
 from tests.support import eventually
 from worker import Client
-from worker.cli.migrate import migrate
 from worker.database import make_engine
+from worker.database.migrate import migrate
 from worker.embedded import private_postgres, private_redis
 
 SCALE = int(os.environ.get("CHAOS_SCALE", "1"))

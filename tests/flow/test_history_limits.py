@@ -20,9 +20,9 @@ from worker import Client, Registry
 from worker.broker import keys, scripts
 from worker.broker.pool import blocking_connection
 from worker.cli.doctor import examine
-from worker.cli.migrate import migrate
 from worker.connections import Patience
 from worker.database import make_engine
+from worker.database.migrate import migrate
 from worker.embedded import private_redis
 from worker.history.reader import History
 from worker.history.stream import GROUP, backlog

@@ -13,9 +13,9 @@ from tests.flow.outbox_jobs import settle
 from tests.postgres import SilentProxy, own_postgres
 from tests.support import Kit, eventually, logged
 from worker import relay as relay_module
-from worker.cli.migrate import migrate
 from worker.connections import Patience
 from worker.database import Database, make_engine
+from worker.database.migrate import migrate
 from worker.notices import CHANNEL
 from worker.relay import Relay
 

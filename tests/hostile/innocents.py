@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 from pydantic import JsonValue
 
-from api.schemas import BASE
 from jobs.examples import echo
 from worker import Client, ConcurrencyLimit, RateLimit, Registry, State, chain, group, job
+from worker.http.schemas import BASE
 from worker.workflow_records import WorkflowState
 
 QUEUE = "innocent"

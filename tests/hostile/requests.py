@@ -7,9 +7,9 @@ from urllib.parse import quote, urlencode
 
 from starlette.routing import BaseRoute, Mount, Route
 
-from api.schemas import BASE
 from tests.hostile.innocents import QUEUE
 from tests.hostile.values import Nasty, as_bytes, encode
+from worker.http.schemas import BASE
 from worker.options import EnqueueOptions
 
 HOSTILE_QUEUE = "hostile"

@@ -22,8 +22,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.app import _routes
-from settings import LogLevel, Settings
+from api.app import create_app
+from settings import Settings
 from tests.api.conftest import serving
 from tests.hostile.damage import WORKER, WRONG_QUEUE, Argument, Damage, DamageCase
 from tests.hostile.innocents import QUEUE, Acknowledged, Innocents, small_registry
@@ -38,6 +38,7 @@ from worker.history.writer import HistoryWriter
 from worker.loops import Companion
 from worker.observability.logs import configure_logs
 from worker.relay import Relay
+from worker.settings import LogLevel
 
 SEED = int(os.environ.get("HOSTILE_SEED", random.randrange(10**6)))
 CASES = int(os.environ.get("HOSTILE_CASES", "2000"))
@@ -238,7 +239,7 @@ async def arena(tmp_path: Path, migrated: AsyncEngine) -> AsyncIterator[Arena]:
                 )
             }
             innocents = Innocents(client, http, [])
-            yield Arena(client, http, workers, innocents, seen, Requests(_routes(settings)), migrated)
+            yield Arena(client, http, workers, innocents, seen, Requests(create_app(settings).routes), migrated)
     configure_logs("INFO", as_json=False)
 
 

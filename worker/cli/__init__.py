@@ -2,9 +2,9 @@
 
 import sys
 
-from settings import SettingsError
 from worker.cli.commands import app
 from worker.errors import EmbarqError
+from worker.settings import SettingsError
 
 USAGE_ERROR = 2
 FAILURE = 1

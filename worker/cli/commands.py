@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import typer
 
-from settings import Settings
 from worker.broker.lease import LeaseKeeper
 from worker.broker.suspects import SuspectQueues
 from worker.cli import operate, show
@@ -31,8 +30,10 @@ from worker.job import Job, State
 from worker.loops import Companion
 from worker.memory import keep_heap
 from worker.options import check_client_options
+from worker.project import find_project
 from worker.registry import registry
 from worker.scheduler import Scheduler
+from worker.settings import Settings
 from worker.stopping import StopPlan
 from worker.supervisor import supervise
 from worker.waiting import Reason
@@ -65,7 +66,7 @@ def api_command(
 
     settings = start()
     uvicorn.run(
-        "api.app:create_app",
+        find_project().app,
         factory=True,
         host=host or settings.host,
         port=port or settings.port,
@@ -253,11 +254,11 @@ def migrate_command(
     back_to: Annotated[str | None, typer.Option(help="Undo all after this revision; `base` undoes all.")] = None,
 ) -> None:
     """Bring the database's tables up to date, one process at a time."""
-    from worker.cli.migrate import migrate  # noqa: PLC0415
+    from worker.database.migrate import migrate  # noqa: PLC0415
 
     settings = start()
     with postgres_for(settings.data_dir, settings.database_url) as url:
-        migrate(url, back_to=back_to)
+        migrate(url, find_project().migration_folders(), back_to=back_to)
 
 
 @app.command("doctor")

@@ -6,9 +6,10 @@ import sys
 
 import honcho.manager
 
-from settings import Settings
-from worker.cli.migrate import migrate
+from worker.database.migrate import migrate
 from worker.embedded import postgres_for, redis_for
+from worker.project import find_project
+from worker.settings import Settings
 
 # A worker may use all of its grace period to end its jobs.
 SPARE_SECONDS = 10
@@ -20,7 +21,7 @@ def run_all(settings: Settings) -> int:
         redis_for(settings.data_dir, settings.redis_url) as redis_url,
         postgres_for(settings.data_dir, settings.database_url) as database_url,
     ):
-        migrate(database_url)
+        migrate(database_url, find_project().migration_folders())
         environment = {
             **os.environ,
             "REDIS_URL": redis_url,

@@ -1,6 +1,5 @@
 """Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
 
-from settings import Settings
 from worker.broker.pool import unavailable_when_away
 from worker.cli.check import Check
 from worker.cli.run import client_for
@@ -10,6 +9,7 @@ from worker.database import DatabaseUnavailable, make_engine, ping
 from worker.errors import BrokerUnavailable
 from worker.history.stream import Backlog, backlog
 from worker.registry import registry
+from worker.settings import Settings
 
 MANY_ENTRIES = 1000
 

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from settings import Environment, LogFormat, Settings, load_settings
 from worker.client import Client
 from worker.discovery import discover
 from worker.embedded import redis_for
 from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
+from worker.project import find_project
 from worker.registry import registry
+from worker.settings import Environment, LogFormat, Settings
 
 if sys.platform == "win32":
     from asyncio import run as run_loop
@@ -23,8 +24,8 @@ T = TypeVar("T")
 
 
 def start() -> Settings:
-    """Read settings and set up logs."""
-    settings = load_settings()
+    """Find the project in the current folder, read its settings and set up logs."""
+    settings = find_project().load_settings()
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     if settings.env is Environment.PRODUCTION and settings.redis_url is None:
         raise EmbarqError("REDIS_URL is not set; a private Redis is for development only")

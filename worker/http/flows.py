@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from api.errors import BodyTooLarge, InvalidBody
-from api.json import InvalidJson
-from api.parts import NOTHING, is_list, members
-from api.turns import Turns
 from worker.errors import ArgumentProblem
+from worker.http.errors import BodyTooLarge, InvalidBody
+from worker.http.json import InvalidJson
+from worker.http.parts import NOTHING, is_list, members
+from worker.http.turns import Turns
 from worker.options import CALLBACKS, EnqueueOptions, check_client_options
 from worker.registry import Registry
 from worker.signature import Signature

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
-down_revision = "0003"
+down_revision = "0002"
 
 NEWEST = (sa.text("finished_at DESC"), sa.text("id DESC"))
 

@@ -7,7 +7,7 @@ import structlog
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import problem
+from worker.http.errors import problem
 
 logger = structlog.stdlib.get_logger("embarq.api")
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import BodyTooLarge, BodyTooSlow, TooManyBodies, problem
-from api.json import JsonResponse
+from worker.http.errors import BodyTooLarge, BodyTooSlow, TooManyBodies, problem
+from worker.http.json import JsonResponse
 
 LONGEST_PAUSE = 10.0  # seconds without a byte
 LONGEST_WHOLE = 30.0  # seconds for all of a body

@@ -6,10 +6,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import fitting
-from api.errors import UnknownQueue
-from api.json import JsonResponse
-from api.state import shared
+from worker.http.answers import fitting
+from worker.http.errors import UnknownQueue
+from worker.http.json import JsonResponse
+from worker.http.state import shared
 from worker.options import check_options
 
 

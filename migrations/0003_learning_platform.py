@@ -5,7 +5,8 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0003"
-down_revision = "0002"
+down_revision = None
+branch_labels = ("platform",)
 
 
 # Those that others refer to last.

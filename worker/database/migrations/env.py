@@ -1,23 +1,23 @@
-"""Runs migrations over asyncpg, one process at a time; called by `embarq migrate` with the database's URL."""
+"""Runs migrations over asyncpg, one process at a time; called by `worker.database.migrate` with the database's URL."""
 
 import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, text
 
-import jobs.models  # noqa: F401  # these three declare tables
-import worker.history.tables
-import worker.ledger
-import worker.outbox  # noqa: F401
-from worker.database import make_engine, metadata
+from worker.database import make_engine
+from worker.database.branches import split_branches
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database
+VERSIONS = "embarq_version"
 
 
 def migrate(connection: Connection) -> None:
     """Hold the lock until the transaction ends, and run what is missing."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    context.configure(connection=connection, target_metadata=metadata, version_table="embarq_version")
+    known = {revision.revision for revision in context.script.walk_revisions()}
+    split_branches(connection, known)
+    context.configure(connection=connection, version_table=VERSIONS)
     context.run_migrations()
 
 

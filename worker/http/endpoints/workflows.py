@@ -6,14 +6,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import fitting
-from api.endpoints.jobs import POLL_AGAIN_SECONDS, wait_of
-from api.errors import InvalidBody
-from api.flows import FlowReader, queues_in, queues_of, read_callbacks
-from api.json import JsonResponse
-from api.schemas import BASE, error_record
-from api.state import shared
 from worker.errors import ArgumentProblem
+from worker.http.answers import fitting
+from worker.http.endpoints.jobs import POLL_AGAIN_SECONDS, wait_of
+from worker.http.errors import InvalidBody
+from worker.http.flows import FlowReader, queues_in, queues_of, read_callbacks
+from worker.http.json import JsonResponse
+from worker.http.schemas import BASE, error_record
+from worker.http.state import shared
 from worker.workflow_records import Step, Workflow
 from worker.workflows import check_client_workflow_options
 

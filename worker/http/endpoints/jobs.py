@@ -7,16 +7,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import fitting
-from api.budget import LONGEST_WAIT
-from api.errors import IdempotencyConflict, InvalidBody
-from api.flows import queues_in, read_options
-from api.json import JsonResponse, read_object
-from api.schemas import HistoryQuery, NewJobBody, error_record, job_record, links, progress_record
-from api.state import Shared, shared
 from worker.calls import Call
 from worker.errors import ArgumentProblem, JobNotFound
 from worker.history.reader import History, cursor_of
+from worker.http.answers import fitting
+from worker.http.budget import LONGEST_WAIT
+from worker.http.errors import IdempotencyConflict, InvalidBody
+from worker.http.flows import queues_in, read_options
+from worker.http.json import JsonResponse, read_object
+from worker.http.schemas import HistoryQuery, NewJobBody, error_record, job_record, links, progress_record
+from worker.http.state import Shared, shared
 from worker.job import Job
 
 POLL_AGAIN_SECONDS = 1

@@ -5,12 +5,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import fitting
-from api.flows import queues_in
-from api.json import JsonResponse, read_object
-from api.schemas import BASE, links
-from api.state import shared
 from worker.errors import ArgumentProblem, InvalidSchedule
+from worker.http.answers import fitting
+from worker.http.flows import queues_in
+from worker.http.json import JsonResponse, read_object
+from worker.http.schemas import BASE, links
+from worker.http.state import shared
 from worker.options import check_client_options
 from worker.scheduler import Scheduler
 from worker.schedules import Schedule, make_record

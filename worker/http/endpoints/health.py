@@ -9,12 +9,12 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import RETRY_AFTER_SECONDS
-from api.json import JsonResponse
-from api.state import shared
 from worker.client import Client
 from worker.database import Database, DatabaseUnavailable, ping
 from worker.errors import BrokerUnavailable
+from worker.http.errors import RETRY_AFTER_SECONDS
+from worker.http.json import JsonResponse
+from worker.http.state import shared
 
 logger = structlog.stdlib.get_logger("embarq.api")
 

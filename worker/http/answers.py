@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from api.turns import Turns
 from worker import wire
+from worker.http.turns import Turns
 
 LARGEST_ANSWER = 8 * 1024 * 1024
 LARGEST_PAGE = LARGEST_ANSWER - 64 * 1024  # of the records in it

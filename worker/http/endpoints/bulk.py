@@ -8,18 +8,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.answers import LARGEST_ANSWER
-from api.errors import BodyTooLarge, InvalidBody, detail_of, problem_records, status_of
-from api.json import InvalidJson, JsonResponse
-from api.known_queues import refused
-from api.parts import members
-from api.schemas import NewJobBody, links
-from api.state import Shared, shared
-from api.turns import Turns
 from worker import wire
 from worker.calls import Call
 from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
 from worker.handle import JobHandle
+from worker.http.answers import LARGEST_ANSWER
+from worker.http.errors import BodyTooLarge, InvalidBody, detail_of, problem_records, status_of
+from worker.http.json import InvalidJson, JsonResponse
+from worker.http.known_queues import refused
+from worker.http.parts import members
+from worker.http.schemas import NewJobBody, links
+from worker.http.state import Shared, shared
+from worker.http.turns import Turns
 from worker.options import CALLBACKS, MOST_PROBLEMS, check_client_options
 
 MOST_JOBS = 10_000

@@ -1,0 +1,21 @@
+"""Postgres: the pool and its sessions, and the engine's migrations."""
+
+from worker.database.database import (
+    Database,
+    DatabaseNotSet,
+    DatabaseUnavailable,
+    make_engine,
+    metadata,
+    ping,
+    unavailable_when_away,
+)
+
+__all__ = [
+    "Database",
+    "DatabaseNotSet",
+    "DatabaseUnavailable",
+    "make_engine",
+    "metadata",
+    "ping",
+    "unavailable_when_away",
+]

@@ -1,0 +1,31 @@
+"""The way up for databases from before the engine's revisions had a branch of their own.
+
+They hold one line of revisions: 0001, 0002, 0003 (the learning platform's tables), 0004. Now 0003 begins the platform's
+branch, and 0004 follows 0002. Such a database names only its newest revision, which now speaks for one branch.
+"""
+
+from collections.abc import Set
+
+from sqlalchemy import Connection, text
+
+# Tables of the one line by the revision that made them; of 0003, one that was there from the first.
+ENGINE, PLATFORM = "embarq_outbox", "lessons"
+
+
+def split_branches(connection: Connection, known: Set[str]) -> None:
+    """Name the newest revision of both branches; does nothing the second time. `known`: revisions that are at hand."""
+    if not _exists(connection, "embarq_version"):
+        return
+    seen = set(connection.execute(text("SELECT version_num FROM embarq_version")).scalars())
+    if seen == {"0003"} and _exists(connection, ENGINE):
+        _add(connection, "0002")
+    if seen == {"0004"} and "0003" in known and _exists(connection, PLATFORM):
+        _add(connection, "0003")
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    return bool(connection.execute(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table}).scalar_one())
+
+
+def _add(connection: Connection, revision: str) -> None:
+    connection.execute(text("INSERT INTO embarq_version (version_num) VALUES (:revision)"), {"revision": revision})
