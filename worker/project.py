@@ -5,6 +5,7 @@
     app = "myapp.web:create_app"          # what `embarq api` serves; the engine's HTTP API alone by default
     settings = "myapp.settings:Settings"  # a class that extends `worker.settings.Settings`
     migrations = ["migrations"]           # folders with alembic revisions beside the engine's
+    development = { MYAPP_SAMPLES = "1" } # what `embarq dev` adds to the environment
 
 None of it is needed: an empty folder with a module of jobs is a project.
 """
@@ -38,6 +39,7 @@ class Project(BaseModel):
     app: str = "worker.http.app:create_app"
     settings: str = "worker.settings:Settings"
     migrations: tuple[Path, ...] = ()
+    development: dict[str, str] = {}
 
     def load_settings(self) -> Settings:
         """Read the environment with the project's class.

@@ -21,13 +21,14 @@ def run_all(settings: Settings) -> int:
         redis_for(settings.data_dir, settings.redis_url) as redis_url,
         postgres_for(settings.data_dir, settings.database_url) as database_url,
     ):
-        migrate(database_url, find_project().migration_folders())
+        project = find_project()
+        migrate(database_url, project.migration_folders())
         environment = {
             **os.environ,
             "REDIS_URL": redis_url,
             "DATABASE_URL": database_url,
             "PYTHONUNBUFFERED": "1",
-            "EMBARQ_SEED": "true",
+            **project.development,
         }
         honcho.manager.KILL_WAIT = settings.grace + SPARE_SECONDS
         manager = honcho.manager.Manager()
