@@ -1,61 +1,33 @@
-"""Embarq's engine: background jobs as native coroutines over arq's Redis queue."""
+"""Embarq's engine: background jobs as native coroutines over arq's Redis queue. Its names are those of `worker.public`.
 
-from worker.calls import Call
-from worker.client import Client
-from worker.config import WorkerConfig
-from worker.context import Context, current_context
-from worker.cron import every
-from worker.definitions import BoundJob, JobDefinition
-from worker.discovery import discover
-from worker.engine import Worker
-from worker.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
-from worker.handle import JobHandle, WorkflowHandle
-from worker.job import Job, JobError, Priority, Progress, State, Try
-from worker.limits import ConcurrencyLimit, RateLimit
-from worker.registry import Registry, job, registry, resource, schedule
-from worker.resources import injected
-from worker.retries import RetryPolicy
-from worker.signature import Signature
-from worker.workflow_records import Workflow, WorkflowState
-from worker.workflows import chain, chord, group
+They are loaded when the first of them is asked for: `embarq --help` is a module of this package too, and needs none.
+"""
 
-__all__ = [
-    "BoundJob",
-    "Call",
-    "Client",
-    "ConcurrencyLimit",
-    "Context",
-    "EmbarqError",
-    "Job",
-    "JobDefinition",
-    "JobError",
-    "JobHandle",
-    "Permanent",
-    "Priority",
-    "Progress",
-    "RateLimit",
-    "Registry",
-    "ResourceUnavailable",
-    "Retry",
-    "RetryPolicy",
-    "Signature",
-    "SoftTimeLimitExceeded",
-    "State",
-    "Try",
-    "Worker",
-    "WorkerConfig",
-    "Workflow",
-    "WorkflowHandle",
-    "WorkflowState",
-    "chain",
-    "chord",
-    "current_context",
-    "discover",
-    "every",
-    "group",
-    "injected",
-    "job",
-    "registry",
-    "resource",
-    "schedule",
-]
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+_NAMES_NOT_MODULES = ("job", "registry")  # which are submodules too
+
+if TYPE_CHECKING:
+    from worker.public import *  # noqa: F403
+    from worker.public import __all__ as __all__
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _NAMES_NOT_MODULES and find_spec(f"{__name__}.{name}") is not None:
+            raise AttributeError(name)  # `from worker import wire` looks here first, and then for the submodule
+        return getattr(import_module("worker.public"), name)
+
+
+class _Engine(ModuleType):
+    """An imported submodule becomes an attribute of its package, where it would hide a name of ours."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _NAMES_NOT_MODULES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Engine

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -56,17 +56,23 @@ def _literal(value: str | int) -> str:
 
 
 _COMMENT = re.compile(r"^\s*--.*\n| -- .*$", re.MULTILINE)
+_WORD = re.compile(r"\w+")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*\n(?:.*\n)*?end\n", re.MULTILINE)
 
 
 def _without_unused(source: str) -> str:
     """The source without the functions that nothing in it calls: Redis builds all of them anew at every run."""
-    while True:
-        unused = [each for each in _FUNCTION.finditer(source) if len(re.findall(rf"\b{each[1]}\b", source)) == 1]
-        if not unused:
-            return source
-        for each in reversed(unused):
-            source = source[: each.start()] + source[each.end() :]
+    left = Counter(_WORD.findall(source))
+    functions = list(_FUNCTION.finditer(source))
+    unused: list[re.Match[str]] = []
+    while found := [each for each in functions if left[each[1]] == 1]:
+        unused += found
+        functions = [each for each in functions if each not in found]
+        for each in found:
+            left.subtract(_WORD.findall(each[0]))
+    for each in sorted(unused, key=re.Match.start, reverse=True):
+        source = source[: each.start()] + source[each.end() :]
+    return source
 
 
 def _read(name: str) -> Script:

@@ -1,0 +1,61 @@
+"""What `from worker import ...` gives: the engine's public names."""
+
+from worker.calls import Call
+from worker.client import Client
+from worker.config import WorkerConfig
+from worker.context import Context, current_context
+from worker.cron import every
+from worker.definitions import BoundJob, JobDefinition
+from worker.discovery import discover
+from worker.engine import Worker
+from worker.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
+from worker.handle import JobHandle, WorkflowHandle
+from worker.job import Job, JobError, Priority, Progress, State, Try
+from worker.limits import ConcurrencyLimit, RateLimit
+from worker.registry import Registry, job, registry, resource, schedule
+from worker.resources import injected
+from worker.retries import RetryPolicy
+from worker.signature import Signature
+from worker.workflow_records import Workflow, WorkflowState
+from worker.workflows import chain, chord, group
+
+__all__ = [
+    "BoundJob",
+    "Call",
+    "Client",
+    "ConcurrencyLimit",
+    "Context",
+    "EmbarqError",
+    "Job",
+    "JobDefinition",
+    "JobError",
+    "JobHandle",
+    "Permanent",
+    "Priority",
+    "Progress",
+    "RateLimit",
+    "Registry",
+    "ResourceUnavailable",
+    "Retry",
+    "RetryPolicy",
+    "Signature",
+    "SoftTimeLimitExceeded",
+    "State",
+    "Try",
+    "Worker",
+    "WorkerConfig",
+    "Workflow",
+    "WorkflowHandle",
+    "WorkflowState",
+    "chain",
+    "chord",
+    "current_context",
+    "discover",
+    "every",
+    "group",
+    "injected",
+    "job",
+    "registry",
+    "resource",
+    "schedule",
+]
