@@ -16,10 +16,10 @@ class DefinitionError(EmbarqError):
 
 
 class UnknownJob(EmbarqError):
-    """No registered job has this name."""
+    """No registered job has this name. `hint`: what may have been meant."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no job is registered as {name!r}")
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"no job is registered as {name!r}{hint}")
         self.name = name
 
 
@@ -97,10 +97,10 @@ class InvalidSchedule(EmbarqError):
 
 
 class ScheduleNotFound(EmbarqError):
-    """No schedule has this name."""
+    """No schedule has this name. `hint`: what may have been meant."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no schedule is named {name!r}")
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"no schedule is named {name!r}{hint}")
 
 
 class ScheduleExists(EmbarqError):

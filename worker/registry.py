@@ -1,6 +1,6 @@
 """The registry: `@job`, `@schedule` and `@resource` put into it what they decorate, to be found by name or type."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
@@ -137,6 +137,11 @@ class Registry:
             return self._names[name]
         except KeyError:
             raise UnknownJob(name) from None
+
+    @property
+    def names(self) -> Collection[str]:
+        """All names that jobs are known by, aliases too."""
+        return self._names.keys()
 
     def signatures(self) -> dict[str, str]:
         """Digests of what jobs take, by all names that they are known by."""

@@ -183,7 +183,7 @@ async def test_what_falls_off_a_full_stream_is_counted_and_its_bytes_are_not(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(keys.LUA_CONSTANTS, "RECORDS_KEPT", 20)
-    monkeypatch.setattr(scripts, "FINISH", scripts._read("finish"))
+    monkeypatch.setattr(scripts, "FINISH", scripts.Script("finish"))
     registry = Registry()
 
     @registry.job()

@@ -1,10 +1,11 @@
-"""Our Lua scripts: read from their files once, run by their digest, loaded again when a server forgot them."""
+"""Our Lua scripts: read from their files once, run by their digest, sent again when a server forgot them."""
 
 import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from typing import Any
 
@@ -42,19 +43,30 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Script:
-    """A script's whole source and the digest that Redis knows it by."""
+    """A script by its name. It is put together when it is first run: few processes run them all, and what only looks
+    something up starts sooner."""
 
-    name: str
-    source: bytes
-    sha: str
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def source(self) -> bytes:
+        """What Redis is sent."""
+        return _put_together(self.name)
+
+    @cached_property
+    def sha(self) -> str:
+        """The digest that Redis knows it by."""
+        return hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
 def _literal(value: str | int) -> str:
     return str(value) if isinstance(value, int) else f"'{value}'"
 
 
+# All are read now: a process is to go on with those of its own release when another is installed over it.
+_FILES = {each.name: each.read_text() for each in (resources.files("worker.broker") / "lua").iterdir()}
 _COMMENT = re.compile(r"^\s*--.*\n| -- .*$", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*\n(?:.*\n)*?end\n", re.MULTILINE)
@@ -75,44 +87,41 @@ def _without_unused(source: str) -> str:
     return source
 
 
-def _read(name: str) -> Script:
-    folder = resources.files("worker.broker") / "lua"
-    files = ("prelude", *PARTS.get(name, ()), name)
-    text = "\n".join((folder / f"{file}.lua").read_text() for file in files)
+def _put_together(name: str) -> bytes:
+    text = "\n".join(_FILES[f"{file}.lua"] for file in ("prelude", *PARTS.get(name, ()), name))
     body = _without_unused(_COMMENT.sub("", text))
     words = set(re.findall(r"\b[A-Z_]+\b", body))
     constants = "".join(
         f"local {key} = {_literal(value)}\n" for key, value in keys.LUA_CONSTANTS.items() if key in words
     )
-    source = "\n".join((HEADERS[name], constants, body)).encode()
-    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+    return "\n".join((HEADERS[name], constants, body)).encode()
 
 
-ENQUEUE = _read("enqueue")
-CLAIM = _read("claim")
-FINISH = _read("finish")
-GIVE_BACK = _read("give_back")
-RENEW = _read("renew")
-CANCEL = _read("cancel")
-ONCE = _read("once")
-PAUSE = _read("pause")
-PURGE = _read("purge")
-QUEUE_STATS = _read("queues")
-LOOKUP = _read("lookup")
-WHY = _read("why")
-HEARTBEAT = _read("heartbeat")
-WORKERS = _read("workers")
-START = _read("start")
-WORKFLOW_LOOKUP = _read("workflow_lookup")
-WORKFLOW_STATE = _read("workflow_state")
-WORKFLOW_CANCEL = _read("workflow_cancel")
-WORKFLOW_RETRY = _read("workflow_retry")
-WORKFLOW_GO_ON = _read("workflow_go_on")
-FIRE = _read("fire")
-SCHEDULE = _read("schedule")
-SCHEDULES = _read("schedules")
-RECORDS_TAKE = _read("records_take")
-RECORDED = _read("recorded")
+ENQUEUE = Script("enqueue")
+CLAIM = Script("claim")
+FINISH = Script("finish")
+GIVE_BACK = Script("give_back")
+RENEW = Script("renew")
+CANCEL = Script("cancel")
+ONCE = Script("once")
+PAUSE = Script("pause")
+PURGE = Script("purge")
+QUEUE_STATS = Script("queues")
+LOOKUP = Script("lookup")
+WHY = Script("why")
+HEARTBEAT = Script("heartbeat")
+WORKERS = Script("workers")
+START = Script("start")
+WORKFLOW_LOOKUP = Script("workflow_lookup")
+WORKFLOW_STATE = Script("workflow_state")
+WORKFLOW_CANCEL = Script("workflow_cancel")
+WORKFLOW_RETRY = Script("workflow_retry")
+WORKFLOW_GO_ON = Script("workflow_go_on")
+FIRE = Script("fire")
+SCHEDULE = Script("schedule")
+SCHEDULES = Script("schedules")
+RECORDS_TAKE = Script("records_take")
+RECORDED = Script("recorded")
 
 
 async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()) -> Any:

@@ -25,7 +25,7 @@ def job(found: Job, *, as_json: bool) -> None:
 def checks(made: Sequence[Check], *, as_json: bool) -> None:
     """What the doctor found, a check a line."""
     if as_json:
-        _json([asdict(check) for check in made])
+        json_of([asdict(check) for check in made])
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for check in made:
@@ -37,7 +37,7 @@ def checks(made: Sequence[Check], *, as_json: bool) -> None:
 def rows(records: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Records of the same fields, one a line."""
     if as_json:
-        _json(records)
+        json_of(records)
         return
     if not records:
         Console().print("none")
@@ -55,7 +55,7 @@ def rows(records: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 def fields(record: dict[str, Any], *, as_json: bool) -> None:
     """One record, a field a line."""
     if as_json:
-        _json(record)
+        json_of(record)
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in record.items():
@@ -74,5 +74,6 @@ def _cell(value: Any) -> str:
     return escape(value if isinstance(value, str) else wire.dumps(value).decode().strip('"'))
 
 
-def _json(record: Any) -> None:
+def json_of(record: Any) -> None:
+    """Any record, for scripts."""
     sys.stdout.write(wire.dumps(record).decode() + "\n")

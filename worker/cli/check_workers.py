@@ -1,0 +1,41 @@
+"""`embarq worker --check`: whether live workers serve the queues, for the health checks of containers."""
+
+from collections.abc import Sequence
+
+from worker.broker.inspect import WorkerRecord
+from worker.cli import show
+from worker.cli.run import connected, run, start
+from worker.service import ALL_QUEUES, Service
+
+
+def check(queues: str | None, *, as_json: bool) -> int:
+    """Print what was found; the exit code: 0 where every queue is served, or where all are asked for and a worker
+    lives, else 1. The queues are those of the settings where none are given."""
+    settings = start()
+
+    async def live() -> Sequence[WorkerRecord]:
+        async with connected(settings) as client:
+            return await client.workers()
+
+    asked = Service.read(queues.split(",") if queues else settings.queues)
+    workers = run(live())
+    unserved = unserved_queues(asked, workers)
+    healthy = not unserved
+    if as_json:
+        records = [{"id": each.id, "host": each.host, "pid": each.pid, "queues": each.queues} for each in workers]
+        show.json_of({"healthy": healthy, "unserved": unserved, "workers": records})
+    elif healthy:
+        print(f"{len(workers)} live workers serve {', '.join(asked.queues)}")
+    else:
+        print(f"no live worker serves {', '.join(unserved)}")
+    return 0 if healthy else 1
+
+
+def unserved_queues(asked: Service, workers: Sequence[WorkerRecord]) -> list[str]:
+    """Those of the queues that no live worker serves; `*` where all are asked for and no worker lives."""
+    served = {queue for worker in workers for queue in worker.queues}
+    if ALL_QUEUES in served:
+        return []
+    if asked.serves_all:
+        return [] if served else [ALL_QUEUES]
+    return [queue for queue in asked.queues if queue not in served]

@@ -1,0 +1,64 @@
+"""How a command that failed ends: one line, and an exit code."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from worker.cli.usage import UsageError
+from worker.errors import (
+    DefinitionError,
+    EmbarqError,
+    InvalidArguments,
+    InvalidSchedule,
+    InvalidWorkflow,
+    UnknownJob,
+)
+from worker.project import ProjectError
+from worker.settings import SettingsError
+
+FAILURE = 1
+USAGE_ERROR = 2
+# The same again would fail the same way, until somebody changes what was written.
+WRITTEN_WRONGLY = (
+    DefinitionError,
+    InvalidArguments,
+    InvalidSchedule,
+    InvalidWorkflow,
+    ProjectError,
+    SettingsError,
+    UnknownJob,
+    UsageError,
+)
+
+
+def tell(error: Exception) -> int:
+    """Say on standard error what went wrong, with the traceback where the log level is DEBUG; the exit code.
+
+    Raises:
+        Exception: `error` itself, where it is none that a command is expected to end with.
+    """
+    if isinstance(error, BrokenPipeError):  # whoever read what a command prints has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    if os.environ.get("EMBARQ_LOG_LEVEL", "").upper() == "DEBUG":
+        traceback.print_exception(error)
+    for line in _lines(error):
+        sys.stderr.write(f"embarq: {line}\n")
+    return USAGE_ERROR if isinstance(error, WRITTEN_WRONGLY) else FAILURE
+
+
+def _lines(error: Exception) -> list[str]:
+    if isinstance(error, SettingsError):
+        return str(error).splitlines()
+    if isinstance(error, EmbarqError):
+        return [" ".join(str(error).split())]
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"{error.filename}: {error.strerror}{_hint(str(error.filename))}"]
+    raise error
+
+
+def _hint(path: str) -> str:
+    data = Path(os.environ.get("EMBARQ_DATA_DIR") or ".embarq").resolve()
+    inside = Path(path).resolve().is_relative_to(data)
+    return "; set EMBARQ_DATA_DIR to a folder that can be written to" if inside else ""

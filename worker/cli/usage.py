@@ -1,0 +1,44 @@
+"""What people write after a command's name, read before anything is asked for."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from worker.errors import EmbarqError
+
+
+class UsageError(EmbarqError):
+    """A command was given something that it cannot work with."""
+
+
+def pairs(arguments: Iterable[str]) -> dict[str, Any]:
+    """`name=value` as arguments of a job: a value is JSON, or text where it is none.
+
+    Raises:
+        UsageError: one has no `=`.
+    """
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise UsageError(f"{argument!r} must be name=value, such as user_id=7")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """What an option was given as a JSON object.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} must be JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f'{option} {text!r} must be a JSON object, such as {{"delay": 60}}')
+    return value

@@ -1,0 +1,136 @@
+"""`embarq worker` and `embarq scheduler`: a worker with its companions, or a supervisor of several."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from worker.broker.lease import LeaseKeeper
+from worker.broker.suspects import SuspectQueues
+from worker.cli.run import client_for, run, start
+from worker.client import Client
+from worker.config import Suspects, WorkerConfig
+from worker.engine import Worker
+from worker.isolated import IsolatedWorkers
+from worker.loops import Companion
+from worker.memory import keep_heap
+from worker.registry import registry
+from worker.scheduler import Scheduler
+from worker.settings import Settings
+from worker.stopping import StopPlan
+from worker.supervisor import supervise
+from worker.watchdog import ANSWER_WITHIN, Watchdog
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says; None leaves it to the settings."""
+
+    queues: str | None
+    concurrency: int | None
+    processes: int | None
+    burst: bool
+    schedules: bool
+
+    @property
+    def of_each_process(self) -> list[str]:
+        """The same for one process of several."""
+        own = ["-Q", self.queues] if self.queues else []
+        own += ["-c", str(self.concurrency)] if self.concurrency else []
+        own += ["--burst"] if self.burst else []
+        own += [] if self.schedules else ["--no-schedules"]
+        return [*own, "--processes", "1"]
+
+
+def run_worker(asked: Asked, supervisor: int | None) -> None:
+    """Run jobs until told to stop, in this process or in several; `supervisor` is the process that watches this one."""
+    settings = start()
+    processes = asked.processes or settings.processes
+    if processes > 1:
+        sys.exit(supervise(asked.of_each_process, processes, settings.grace))
+    names = tuple(asked.queues.split(",")) if asked.queues else settings.queues
+    config = replace(
+        _config(settings, names, asked.concurrency),
+        burst=asked.burst,
+        schedules=asked.schedules,
+        suspects=Suspects.HERE if asked.burst else Suspects.ELSEWHERE,
+    )
+    run(_work(settings, config, supervisor))
+
+
+def run_isolated(queues: str, concurrency: int, supervisor: int | None) -> None:
+    """Run jobs apart that lost their workers, until none waits."""
+    settings = start()
+    config = _config(settings, tuple(queues.split(",")), concurrency)
+    run(_work(settings, replace(config, burst=True, schedules=False, suspects=Suspects.ONLY), supervisor))
+
+
+def run_scheduler() -> None:
+    """Fire what is scheduled until SIGTERM or Ctrl-C."""
+    run(_schedule(start()))
+
+
+def _config(settings: Settings, queues: tuple[str, ...], concurrency: int | None) -> WorkerConfig:
+    return WorkerConfig(
+        queues=queues,
+        concurrency=concurrency or settings.concurrency,
+        lease=settings.lease,
+        poll=settings.poll,
+        grace=settings.grace,
+        unknown_job_deadline=settings.unknown_job_deadline,
+        max_tries=settings.max_tries,
+        soft_timeout=settings.soft_timeout,
+        timeout=settings.timeout,
+        cancel_grace=settings.cancel_grace,
+        leases_lost_limit=settings.leases_lost_limit,
+        outage_patience=settings.outage_patience,
+        recycle_jobs=settings.recycle_jobs,
+        recycle_megabytes=settings.recycle_megabytes,
+        result_ttl=settings.result_ttl,
+        event_bytes=settings.event_bytes,
+        max_result=settings.max_result,
+    )
+
+
+async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None) -> None:
+    database_url = None if config.suspects is Suspects.ONLY else settings.database_url
+    async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
+        plan = StopPlan(config.grace)
+        if config.suspects is Suspects.ELSEWHERE:
+            companions.append(IsolatedWorkers(SuspectQueues(client), config, plan))
+        worker = Worker(client, registry, config, companions, plan)
+        watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
+        watchdog.start()
+        keep_heap()
+        await worker.async_run()
+    watchdog.end()
+
+
+@asynccontextmanager
+async def companions_of(settings: Settings, client: Client, database_url: str | None) -> AsyncIterator[list[Companion]]:
+    """What needs a database, where there is one."""
+    if database_url is None:
+        yield []
+        return
+    from worker.connections import ENGINE  # noqa: PLC0415
+    from worker.database import Database  # noqa: PLC0415
+    from worker.history.writer import HistoryWriter  # noqa: PLC0415
+    from worker.relay import Relay  # noqa: PLC0415
+
+    async with Database.open(database_url, size=5, patience=ENGINE) as database:
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        kept = (settings.history_days, settings.history_stream_bytes)
+        history = HistoryWriter(database.engine, client.connections, name, *kept)
+        yield [Relay(database.engine, client.broker), history]
+
+
+async def _schedule(settings: Settings) -> None:
+    async with client_for(settings) as client:
+        firing = asyncio.create_task(Scheduler(client.schedules, registry).run())
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, firing.cancel)
+        await asyncio.wait([firing])
