@@ -10,11 +10,12 @@ import socket
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from worker import wire
+from worker.arq_retry import asked_delay
 from worker.context import Context, Stopping, enter_context
-from worker.errors import NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
+from worker.errors import NoClient, NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
 from worker.job import Progress
 from worker.parent import die_with_parent
 from worker.stopping import STOPS
@@ -37,6 +38,8 @@ class Order:
     job: str
     try_number: int
     queue: str
+    workflow_id: str | None
+    enqueued_ms: int
     mailbox: str
     max_result: int
 
@@ -103,9 +106,21 @@ class _Mail:
 
 
 class _ChildContext(Context):
-    """A context whose progress goes to the worker."""
+    """A context whose progress goes to the worker, without the worker's client."""
 
     mail: _Mail
+
+    @property
+    def client(self) -> NoReturn:
+        """There is none.
+
+        Raises:
+            NoClient: always.
+        """
+        raise NoClient(
+            "a job in a process of its own (process=True) has no ctx.client: let it return what is to follow, and let a "
+            "workflow's next step or on_success queue that"
+        )
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         """Say how far the job is. Dropped where the worker does not get to reading it: there is news behind it."""
@@ -145,7 +160,13 @@ def _call(order: Order, mail: _Mail) -> Verdict:
     try:
         definition = getattr(importlib.import_module(order.module), order.function)
         context = _ChildContext(
-            job_id=order.job_id, job=order.job, try_number=order.try_number, queue=order.queue, stopping=Stopping()
+            job_id=order.job_id,
+            job=order.job,
+            try_number=order.try_number,
+            queue=order.queue,
+            workflow_id=order.workflow_id,
+            enqueued_ms=order.enqueued_ms,
+            stopping=Stopping(),
         )
         context.mail = mail
         enter_context(context)
@@ -158,6 +179,9 @@ def _call(order: Order, mail: _Mail) -> Verdict:
     except SoftTimeLimitExceeded:
         return Verdict("soft limit")
     except BaseException as error:  # a job may raise what it likes
+        asked = asked_delay(error)
+        if asked is not None:
+            return Verdict("retry", json.dumps(asked))
         names = tuple(type_name(kind) for kind in type(error).__mro__)
         message, trace = head(error, LONGEST_MESSAGE), tail(traceback.format_exc(), LONGEST_TRACEBACK)
         return Verdict("raised", "null", type(error).__name__, message, trace, names)

@@ -5,12 +5,16 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
-from worker.errors import UnknownResource
-from worker.job import Progress
+from worker.errors import NoClient, UnknownResource
+from worker.job import Progress, from_ms, now_ms
+
+if TYPE_CHECKING:
+    from worker.client import Client
 
 T = TypeVar("T")
 
@@ -70,6 +74,25 @@ class Context:
     last_progress: Progress | None = None
     resources: Mapping[type, object] = field(default_factory=dict)
     steps: Steps | None = None
+    enqueued_ms: int = field(default_factory=now_ms)
+    workers_client: "Client | None" = None
+
+    @property
+    def enqueue_time(self) -> datetime:
+        """When the job was queued, by Redis' clock, as an aware time; of a job that is called directly, when it was."""
+        return from_ms(self.enqueued_ms)
+
+    @property
+    def client(self) -> "Client":
+        """The worker's client: to queue further jobs by name (`enqueue_job`), to look jobs up, to cancel them. For
+        coroutines; it belongs to the worker's loop, so a plain function, which runs in a thread, cannot await it.
+
+        Raises:
+            NoClient: the job runs in a process of its own, or was called directly, without a worker.
+        """
+        if self.workers_client is None:
+            raise NoClient("a job that is called directly, without a worker, has no ctx.client")
+        return self.workers_client
 
     @property
     def logger(self) -> structlog.stdlib.BoundLogger:

@@ -223,6 +223,7 @@ class Worker(ArqWorker):
                 earlier.cancel(Stop.LEASE_LOST)
             run = self.executor.prepare(claimed)
             run.leased_until = leased_until
+            run.context.workers_client = self.client
             self.runs[claimed.id] = run
             run.task = self.tasks[claimed.id] = self.loop.create_task(self._run(run), name=f"job {claimed.id}")
         self._note_room()

@@ -191,6 +191,10 @@ class UnknownResource(EmbarqError):
     """A job asks for a resource that nothing provides."""
 
 
+class NoClient(EmbarqError):
+    """A job asks its context for the worker's client where there is none."""
+
+
 class Retry(EmbarqError):
     """Raised by a job to be run again: `raise Retry(delay=30)`.
 

@@ -125,6 +125,7 @@ class Executor:
         context = run.context
         context.job = payload.job
         context.workflow_id = payload.options.workflow
+        context.enqueued_ms = payload.enqueued_ms
         context.try_number = claimed.tries + max(0, (payload.first_try or 1) - 1)
         return payload
 

@@ -1,5 +1,6 @@
 """What a job is to those who look it up: its states, the transitions between them, and its record."""
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -132,6 +133,11 @@ class Job:
     tags: tuple[str, ...] = ()
     workflow_id: str | None = None
     history: tuple[Try, ...] = ()
+
+
+def now_ms() -> int:
+    """Unix milliseconds by this machine's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def to_ms(moment: datetime) -> int:

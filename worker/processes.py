@@ -107,6 +107,8 @@ class Processes:
             job=context.job,
             try_number=context.try_number,
             queue=context.queue,
+            workflow_id=context.workflow_id,
+            enqueued_ms=context.enqueued_ms,
             mailbox=mailbox,
             max_result=self._max_result,
         )

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from worker.arq_retry import asked_delay
 from worker.errors import LONGEST_DELAY, ErrorInProcess, Permanent, Retry, type_name
 
 
@@ -48,10 +49,14 @@ def next_try_in(
 ) -> float | None:
     """Seconds until the next try, or None when `error` is final.
 
-    `raise Retry` always asks for another, `Permanent` never; others are up to the policy. No try follows `max_tries`.
+    `raise Retry`, ours or arq's, always asks for another, `Permanent` never; others are up to the policy. No try
+    follows `max_tries`.
     """
     if tries >= max_tries or is_one_of(error, (Permanent,)):
         return None
+    asked = asked_delay(error)
+    if asked is not None:
+        return asked
     if isinstance(error, Retry) and error.delay is not None:
         return error.delay
     if isinstance(error, Retry) or is_one_of(error, policy.on):

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import arq
+
 from worker import Context, Permanent, Registry, Retry, RetryPolicy, SoftTimeLimitExceeded, current_context
 
 registry = Registry()
@@ -69,6 +71,8 @@ def crash() -> None:
 def fail(ctx: Context, how: str) -> int:
     if how == "retry" and ctx.try_number == 1:
         raise Retry(delay=0)
+    if how == "arq" and ctx.try_number < 3:
+        raise arq.Retry(defer=0)
     if how == "key":
         raise KeyError("missing")
     if how == "permanent":
@@ -93,3 +97,13 @@ def wordy(ctx: Context, size: int) -> None:
     ctx.progress(1, 2, "p" * size)
     logging.getLogger("child").warning("l" * size)
     raise RuntimeError("e" * size)
+
+
+@registry.job(process=True)
+def times(ctx: Context) -> dict[str, object]:
+    return {"enqueue_time": ctx.enqueue_time.isoformat(), "workflow_id": ctx.workflow_id}
+
+
+@registry.job(process=True)
+def wants_client(ctx: Context) -> str:
+    return str(ctx.client)

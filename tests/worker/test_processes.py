@@ -17,6 +17,8 @@ from worker import Client, Progress, Registry, State
 from worker.errors import DefinitionError
 from worker.processes import Processes
 
+HOW = ("retry", "arq", "key", "permanent", "exit")
+
 
 @pytest.fixture
 def kit(client: Client, queue: str) -> Kit:
@@ -157,11 +159,12 @@ async def test_pool_whose_idle_processes_were_killed_is_made_anew(kit: Kit) -> N
 
 
 async def test_errors_keep_type_and_traceback_and_follow_the_policy(kit: Kit) -> None:
-    handles = {how: await kit.enqueue(process_jobs.fail, {"how": how}) for how in ("retry", "key", "permanent", "exit")}
+    handles = {how: await kit.enqueue(process_jobs.fail, {"how": how}) for how in HOW}
     odd = await kit.enqueue(process_jobs.odd)
     await kit.drain()
     jobs = {how: await handle.job() for how, handle in handles.items()}
     assert (jobs["retry"].state, jobs["retry"].result) == (State.SUCCEEDED, 2)
+    assert (jobs["arq"].state, jobs["arq"].result) == (State.SUCCEEDED, 3)
     errors = {how: (job.error.type, job.tries) for how, job in jobs.items() if job.error}
     assert errors == {"key": ("KeyError", 3), "permanent": ("Permanent", 1), "exit": ("SystemExit", 1)}
     assert 'raise KeyError("missing")' in ((jobs["key"].error and jobs["key"].error.traceback) or "")

@@ -1,12 +1,23 @@
+from datetime import timedelta
+
+import arq
 import pytest
+from arq.worker import RetryJob
 
 from tests.support import Kit
-from worker import Permanent, Retry, RetryPolicy, State
+from worker import Context, Permanent, Retry, RetryPolicy, State
+from worker.errors import LONGEST_DELAY
 from worker.retries import NEVER, next_try_in
 
 
 class Rejected(Permanent):
     """A job's own permanent error."""
+
+
+class OwnRetry(arq.Retry):
+    """Forgets to call its base."""
+
+    def __init__(self) -> None: ...
 
 
 ON_CONNECTION = RetryPolicy(on=(ConnectionError,), delay=10, cap=60, jitter=0)
@@ -26,6 +37,14 @@ ON_CONNECTION = RetryPolicy(on=(ConnectionError,), delay=10, cap=60, jitter=0)
         (Retry(), ON_CONNECTION, 2, 20),
         (Retry(), NEVER, 1, 0.8),
         (Rejected(), RetryPolicy(on=(Exception,)), 1, None),
+        (arq.Retry(defer=3), ON_CONNECTION, 1, 3),
+        (arq.Retry(defer=timedelta(minutes=1)), NEVER, 2, 60),
+        (arq.Retry(), ON_CONNECTION, 1, 0),
+        (arq.Retry(defer=-5), NEVER, 1, 0),
+        (arq.Retry(defer=1e12), NEVER, 1, LONGEST_DELAY),
+        (arq.Retry(defer=3), NEVER, 5, None),
+        (RetryJob(), NEVER, 1, 0),
+        (OwnRetry(), NEVER, 1, 0),
         (ConnectionError(), RetryPolicy(on=(OSError,), delay=7, backoff="fixed", jitter=0), 4, 7),
         (ConnectionError(), RetryPolicy(on=(OSError,), delay=1, cap=1e9, jitter=0), 3, 4),
     ],
@@ -94,3 +113,25 @@ async def test_kept_tries_are_bounded(kit: Kit) -> None:
     job = await handle.job()
     assert job.tries == 30
     assert [t.number for t in job.history] == list(range(10, 31))
+
+
+async def test_arqs_own_retry_is_understood(kit: Kit) -> None:
+    @kit.registry.job(max_tries=3)
+    async def shaky(ctx: Context, times: int) -> int:
+        if ctx.try_number <= times:
+            raise arq.Retry(defer=0.05)
+        return ctx.try_number
+
+    @kit.registry.job(max_tries=3)
+    def in_a_thread(ctx: Context) -> int:
+        if ctx.try_number < 3:
+            raise arq.Retry
+        return ctx.try_number
+
+    good, bad = await kit.enqueue(shaky, {"times": 2}), await kit.enqueue(shaky, {"times": 9})
+    thread = await kit.enqueue(in_a_thread)
+    await kit.drain()
+    assert (await good.result(1), await thread.result(1)) == (3, 3)
+    job = await bad.job()
+    assert (job.state, job.tries, job.error and job.error.type) == (State.FAILED, 3, "Retry")
+    assert [each.outcome for each in job.history] == ["retry", "retry", "failed"]
