@@ -17,7 +17,9 @@ from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.pool import Pool
 from worker.errors import CallRefused
+from worker.job import read_error
 from worker.packing import milliseconds, new_id
+from worker.raised import rebuilt
 
 
 def arq_serializer(record: dict[str, Any]) -> bytes:
@@ -27,13 +29,15 @@ def arq_serializer(record: dict[str, Any]) -> bytes:
 
 def arq_deserializer(data: bytes) -> dict[str, Any]:
     """What plain arq may be given as `job_deserializer`: as `json.loads`, and a failure's `r` becomes an exception
-    again, so that `Job.result` raises it and `Job.abort` recognises a cancelled job."""
+    again, so that `Job.result` raises it and `Job.abort` recognises a cancelled job: of the class that the job raised,
+    where this process has loaded that, else a `RuntimeError`."""
     record: dict[str, Any] = json.loads(data)
     failure = record.get("r")
     if record.get("s") is False and isinstance(failure, dict) and "message" in failure:
         cancelled = record.get("state") == "cancelled"
         message = f"{failure.get('type')}: {failure['message']}"
-        record["r"] = asyncio.CancelledError(message) if cancelled else RuntimeError(message)
+        raised = rebuilt(read_error(failure)) or RuntimeError(message)
+        record["r"] = asyncio.CancelledError(message) if cancelled else raised
     return record
 
 

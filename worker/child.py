@@ -8,7 +8,8 @@ import select
 import signal
 import socket
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -18,6 +19,7 @@ from worker.context import Context, Stopping, enter_context
 from worker.errors import NoClient, NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
 from worker.job import Progress
 from worker.parent import die_with_parent
+from worker.raised import traits
 from worker.stopping import STOPS
 from worker.texts import LONGEST_MESSAGE, LONGEST_TRACEBACK, head, tail
 
@@ -46,7 +48,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a job in a child ended. `value` is the result as JSON, or the delay of a retry."""
+    """How a job in a child ended. `value` is the result as JSON, or the delay of a retry; `traits`: see `raised`."""
 
     kind: Literal["returned", "not json", "too large", "retry", "soft limit", "raised"]
     value: str = "null"
@@ -54,6 +56,7 @@ class Verdict:
     message: str = ""
     trace: str = ""
     types: tuple[str, ...] = ()
+    traits: Mapping[str, Any] = field(default_factory=dict)
 
 
 def start_child() -> None:
@@ -118,8 +121,8 @@ class _ChildContext(Context):
             NoClient: always.
         """
         raise NoClient(
-            "a job in a process of its own (process=True) has no ctx.client: let it return what is to follow, and let a "
-            "workflow's next step or on_success queue that"
+            "a job in a process of its own (process=True) has no ctx.client: return what is to follow, and let a "
+            "workflow's next step or on_success queue it"
         )
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
@@ -184,7 +187,7 @@ def _call(order: Order, mail: _Mail) -> Verdict:
             return Verdict("retry", json.dumps(asked))
         names = tuple(type_name(kind) for kind in type(error).__mro__)
         message, trace = head(error, LONGEST_MESSAGE), tail(traceback.format_exc(), LONGEST_TRACEBACK)
-        return Verdict("raised", "null", type(error).__name__, message, trace, names)
+        return Verdict("raised", "null", type(error).__name__, message, trace, names, traits(error, message))
 
 
 def _returned(result: object, most: int) -> Verdict:

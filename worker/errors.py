@@ -1,8 +1,9 @@
 """Every exception of the engine, under one base."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 LONGEST_DELAY = 10 * 366 * 86400.0
 
@@ -119,7 +120,10 @@ class JobNotFound(EmbarqError):
 
 
 class JobFailed(EmbarqError):
-    """The awaited job ended without a result; the message carries its error."""
+    """The awaited job ended without a result; the message carries its error.
+
+    `__cause__` is an exception of the class that the job raised, where this process has loaded that class.
+    """
 
 
 class BrokerUnavailable(EmbarqError):
@@ -178,13 +182,19 @@ def type_name(kind: type) -> str:
 
 
 class ErrorInProcess(EmbarqError):
-    """Stands for an exception of a job in a process of its own: its types are names, its traceback is text."""
+    """Stands for an exception of a job in a process of its own: its types are names, its traceback is text.
 
-    def __init__(self, kind: str, message: str, trace: str, type_names: Sequence[str]) -> None:
+    `traits`: what is written of it beside that; see `worker.raised`.
+    """
+
+    def __init__(
+        self, kind: str, message: str, trace: str, type_names: Sequence[str], traits: Mapping[str, Any]
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.trace = trace
         self.type_names = frozenset(type_names)
+        self.traits = traits
 
 
 class UnknownResource(EmbarqError):

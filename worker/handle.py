@@ -4,6 +4,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from worker.errors import JobFailed, WorkflowFailed
 from worker.job import Job, State
+from worker.raised import rebuilt
 from worker.workflow_records import Workflow, WorkflowState
 
 R = TypeVar("R")
@@ -30,11 +31,14 @@ class WorkflowLookup(Protocol):
 
 
 class WorkflowHandle:
-    """A started workflow. `created` is False when one with this id was there already."""
+    """A started workflow, or one whose id is known: `WorkflowHandle(workflow_id, client)`.
+
+    `created` is False when one with this id was there already.
+    """
 
     __slots__ = ("_lookup", "created", "id")
 
-    def __init__(self, workflow_id: str, lookup: WorkflowLookup, *, created: bool) -> None:
+    def __init__(self, workflow_id: str, lookup: WorkflowLookup, *, created: bool = False) -> None:
         self.id = workflow_id
         self.created = created
         self._lookup = lookup
@@ -87,11 +91,15 @@ class Lookup(Protocol):
 
 
 class JobHandle(Generic[R]):
-    """An enqueued job. `created` is False when a job with this id was there already."""
+    """An enqueued job, or one whose id is known, as from a database: `JobHandle[int](job_id, client)`. Whether there is
+    such a job, its methods tell.
+
+    `created` is False when a job with this id was there already.
+    """
 
     __slots__ = ("_lookup", "created", "id")
 
-    def __init__(self, job_id: str, lookup: Lookup, *, created: bool) -> None:
+    def __init__(self, job_id: str, lookup: Lookup, *, created: bool = False) -> None:
         self.id = job_id
         self.created = created
         self._lookup = lookup
@@ -104,6 +112,10 @@ class JobHandle(Generic[R]):
         """
         return await self._lookup.find(self.id)
 
+    async def state(self) -> State:
+        """Where the job is in its life; raises as `job`."""
+        return (await self.job()).state
+
     async def cancel(self) -> State:
         """Cancel the job; see `Client.cancel`."""
         return await self._lookup.cancel(self.id)
@@ -113,14 +125,16 @@ class JobHandle(Generic[R]):
 
         Raises:
             TimeoutError: it has not ended after `timeout` seconds.
-            JobFailed: it failed, was cancelled or expired.
+            JobNotFound: there is none, or its result is no longer kept.
+            JobFailed: it failed, was cancelled or expired. Its `__cause__` is an exception of the class that the job
+                raised, with its arguments, where this process has loaded that class.
         """
         job = await self._lookup.wait_for(self.id, timeout)
         if not job.state.ended:
             raise TimeoutError(f"job {self.id} is {job.state} after {timeout} s")
         if job.state is not State.SUCCEEDED:
             reason = f": {job.error.type}: {job.error.message}" if job.error else ""
-            raise JobFailed(f"job {self.id} {job.state}{reason}")
+            raise JobFailed(f"job {self.id} {job.state}{reason}") from rebuilt(job.error)
         return cast(R, job.result)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """What a job is to those who look it up: its states, the transitions between them, and its record."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -80,13 +80,22 @@ class Progress:
         return round(min(100.0, 100.0 * self.current / self.total), 1)
 
 
+Scalar = str | int | float | bool | None
+
+
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed: the exception's type, its message, and the traceback if there was one."""
+    """Why a job failed: the exception's type, its message, and the traceback if there was one.
+
+    path: of the exception's class, `module:Name`, where a worker of this release or a later one wrote it. args: the
+    exception's, where they are not its message alone.
+    """
 
     type: str
     message: str
     traceback: str | None = None
+    path: str | None = field(default=None, compare=False)
+    args: tuple[Scalar, ...] | None = field(default=None, compare=False)
 
 
 def read_error(value: Any) -> JobError | None:
@@ -94,7 +103,15 @@ def read_error(value: Any) -> JobError | None:
     if value is None:
         return None
     if isinstance(value, dict) and {"type", "message"} <= value.keys():
-        return JobError(str(value["type"]), str(value["message"]), value.get("traceback"))
+        path, args = value.get("class"), value.get("args")
+        plain = tuple(args) if isinstance(args, list) and all(isinstance(each, Scalar) for each in args) else None
+        return JobError(
+            str(value["type"]),
+            str(value["message"]),
+            value.get("traceback"),
+            path if isinstance(path, str) else None,
+            plain,
+        )
     return JobError("Error", str(value))
 
 

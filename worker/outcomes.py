@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from worker.errors import (
 from worker.job import State
 from worker.observability.lines import LineLogger
 from worker.outages import Outages
+from worker.raised import traits
 from worker.registry import Registry
 from worker.retries import NEVER, RetryPolicy, is_one_of, next_try_in
 from worker.run import Run, Stop
@@ -117,7 +119,7 @@ class Outcomes:
     def failed(self, run: Run, error: BaseException) -> Outcome:
         """The job has failed for good."""
         logger.error("failed", error=_summary(error), duration=run.duration, exc_info=error)
-        return self.end(run, State.FAILED, _describe(error))
+        return self.end(run, State.FAILED, _describe(error), more=_traits(error))
 
     def stopped(self, run: Run, error: BaseException | None) -> Outcome | None:
         """The job was cancelled. What follows depends on who did it; None when the lease is lost."""
@@ -135,8 +137,16 @@ class Outcomes:
             return self.raised(run, late.with_traceback(error.__traceback__ if error else None))
         return self.failed(run, error or asyncio.CancelledError("the job cancelled itself"))
 
-    def end(self, run: Run, state: State, result: object, notice: dict[str, Any] | None = None) -> Ended:
-        """The job's final record.
+    def end(
+        self,
+        run: Run,
+        state: State,
+        result: object,
+        notice: dict[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> Ended:
+        """The job's final record. `more`: of an exception, for those who look the job up; handlers of its failure in a
+        workflow are given the rest.
 
         Raises:
             NotSerializable: the result has no JSON form.
@@ -150,7 +160,7 @@ class Outcomes:
             kwargs=payload.kwargs,
             enqueued_ms=payload.enqueued_ms,
             success=state is State.SUCCEEDED,
-            result=result,
+            result={**result, **more} if more and isinstance(result, dict) else result,
             started_ms=claimed.claimed_ms,
             finished_ms=_finished_ms(run),
             queue=claimed.queue_key,
@@ -203,6 +213,10 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, ErrorInProcess):
         return failure(error.kind, str(error), error.trace)
     return failure(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
+
+
+def _traits(error: BaseException) -> Mapping[str, Any]:
+    return error.traits if isinstance(error, ErrorInProcess) else traits(error, head(error, LONGEST_MESSAGE))
 
 
 def _summary(error: BaseException) -> str:

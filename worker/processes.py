@@ -282,4 +282,4 @@ def _unfold(verdict: Verdict) -> object:
         raise ResultTooLarge(verdict.message)
     if verdict.kind == "soft limit":
         raise SoftTimeLimitExceeded
-    raise ErrorInProcess(verdict.type, verdict.message, verdict.trace, verdict.types)
+    raise ErrorInProcess(verdict.type, verdict.message, verdict.trace, verdict.types, verdict.traits)
