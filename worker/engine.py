@@ -12,13 +12,12 @@ from collections.abc import Sequence
 import structlog
 from arq.worker import Worker as ArqWorker
 
-from worker import wire
+from worker import heartbeat
 from worker.aborts import AbortWatch
 from worker.arq_functions import as_arq
 from worker.broker import keys
 from worker.broker.broker import Renewed
 from worker.broker.exchange import Claim, Claimed, Ended, PutBack, Settlement
-from worker.broker.inspect import WorkerRecord
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client
 from worker.config import WorkerConfig
@@ -27,12 +26,12 @@ from worker.errors import BrokerUnavailable
 from worker.executor import Executor
 from worker.guardian import Guardian, Watch
 from worker.handing_back import HandingBack
+from worker.heartbeat import Heartbeat
 from worker.isolation import Isolation
-from worker.job import Priority, State
+from worker.job import State
 from worker.loops import Companion, Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
-from worker.pace import Pace
 from worker.packing import new_id
 from worker.progress import ProgressWriter
 from worker.pump import Pump
@@ -49,8 +48,6 @@ logger = structlog.stdlib.get_logger("embarq.worker")
 PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
 RECYCLE_INTERVAL = 0.5
-HEARTBEAT_INTERVAL = 3.0
-EVENTS_PART = 8  # of a server's memory that events may take: an eighth
 
 
 class Worker(ArqWorker):
@@ -99,9 +96,7 @@ class Worker(ArqWorker):
         self._scheduling: asyncio.Task[None] | None = None
         self._handing_back = HandingBack(self.runs, self._abandoned, self._pump, self.executor.outcomes)
         self._progress = ProgressWriter(client.broker, config.lease_ms, self.runs, self._heard)
-        self._started_at = time.time()
-        self._event_bytes = config.event_bytes
-        self._pace = Pace()
+        self._heart = Heartbeat(self.id, client, registry, config)
         self._serves_all = service.serves_all
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
         self._serve(Service(("default",)) if self._serves_all else service)
@@ -117,7 +112,7 @@ class Worker(ArqWorker):
             await self._work()
         finally:
             await self.executor.close()
-        await self._say_goodbye()
+        await self._heart.say_goodbye()
         logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
     async def _work(self) -> None:
@@ -143,12 +138,6 @@ class Worker(ArqWorker):
                         task.cancel()
                     await guardian.stop()
 
-    async def _look_at_server(self) -> None:
-        server = await self.client.inspector.server()
-        self._event_bytes = server.share(self.config.event_bytes, EVENTS_PART)
-        for warning in server.warnings:
-            logger.warning("redis may lose jobs", reason=warning)
-
     async def _pump_until_done(self) -> None:
         """Pump until the end, or hand back what runs where something else ends this worker: jobs may run already before
         the pump does, by a claim that stands."""
@@ -156,7 +145,7 @@ class Worker(ArqWorker):
         try:
             with contextlib.suppress(BrokerUnavailable):
                 await self._heartbeat()
-                await self._look_at_server()
+                await self._heart.look_at_server()
             pumping = asyncio.create_task(self._pump.run(), name="pump")
             await asyncio.shield(pumping)
         except BaseException:  # it is cancelled, or something beside the pump failed, or the pump itself
@@ -189,7 +178,7 @@ class Worker(ArqWorker):
     def _duties(self) -> list[Duty]:
         return [
             Duty("progress writer", PROGRESS_INTERVAL, self._progress.write),
-            Duty("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat),
+            Duty("heartbeat", heartbeat.INTERVAL, self._heartbeat),
             Duty("recycling", RECYCLE_INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
             Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
@@ -343,29 +332,11 @@ class Worker(ArqWorker):
         self.follow_plan()
 
     async def _heartbeat(self) -> None:
-        ttl_ms = int(HEARTBEAT_INTERVAL * 3500)
-        record = WorkerRecord(
-            id=self.id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            queues=self._pump.service.told(self._registry.queues),
-            concurrency=self.config.concurrency,
-            running=len(self.runs),
-            started_at=self._started_at,
-            jobs=sorted(self.functions),
-            rate=self._pace.measure(self._tries_ended),
-            signatures=self._registry.signatures(),
-        )
         served = self._registry.queues if self._serves_all else set(self._pump.service.queues)
-        levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
-        known = await self.client.broker.heartbeat(self.id, wire.dumps(record), ttl_ms, levels, self._event_bytes)
+        known = await self._heart.beat(self._pump.service, served, len(self.runs), self._tries_ended)
         if self._serves_all:
             names = tuple(sorted({keys.parse_queue_key(key)[0] for key in known} | served))
             self._serve(Service(names, by_use=len(known) > keys.QUEUES_ASKED))
-
-    async def _say_goodbye(self) -> None:
-        with contextlib.suppress(BrokerUnavailable):
-            await self.client.broker.heartbeat(self.id, b"", 0, ())
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """First signal: claim no more, give running jobs their grace. A second one hands them back now; the same one

@@ -1,0 +1,78 @@
+"""What a worker says of itself every few seconds, and what it looks at meanwhile: the server, and known queues."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from worker import wire
+from worker.broker import keys
+from worker.broker.inspect import WorkerRecord
+from worker.client import Client
+from worker.config import WorkerConfig
+from worker.errors import BrokerUnavailable
+from worker.job import Priority
+from worker.pace import Pace
+from worker.registry import Registry
+from worker.service import Service
+
+logger = structlog.stdlib.get_logger("embarq.worker")
+
+INTERVAL = 3.0
+BELIEVED_FOR = 3.5  # intervals
+EVENTS_PART = 8  # of a server's memory that events may take: an eighth
+
+
+class Heartbeat:
+    """Tells Redis that a worker lives, which queues it serves and which jobs it knows."""
+
+    def __init__(self, worker: str, client: Client, registry: Registry, config: WorkerConfig) -> None:
+        self._worker = worker
+        self._client = client
+        self._registry = registry
+        self._config = config
+        self._started_at = time.time()
+        self._event_bytes = config.event_bytes
+        self._pace = Pace()
+
+    async def look_at_server(self) -> None:
+        """See how much of its memory events may take, and say why it may lose jobs.
+
+        Raises:
+            BrokerUnavailable: Redis cannot serve it.
+        """
+        server = await self._client.inspector.server()
+        self._event_bytes = server.share(self._config.event_bytes, EVENTS_PART)
+        for warning in server.warnings:
+            logger.warning("redis may lose jobs", reason=warning)
+
+    async def beat(self, service: Service, served: Iterable[str], running: int, ended: int) -> list[str]:
+        """Say it. `ended`: the tries that this worker ever ended. Returns the keys of the queues that are known.
+
+        Raises:
+            BrokerUnavailable: Redis cannot serve it.
+        """
+        record = WorkerRecord(
+            id=self._worker,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=service.told(self._registry.queues),
+            concurrency=self._config.concurrency,
+            running=running,
+            started_at=self._started_at,
+            jobs=sorted(definition.name for definition in self._registry),
+            rate=self._pace.measure(ended),
+            signatures=self._registry.signatures(),
+        )
+        levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
+        ttl_ms = int(INTERVAL * BELIEVED_FOR * 1000)
+        said = wire.dumps(record)
+        return await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
+
+    async def say_goodbye(self) -> None:
+        """Say that the worker is gone; where Redis is away, that shows by itself."""
+        with contextlib.suppress(BrokerUnavailable):
+            await self._client.broker.heartbeat(self._worker, b"", 0, ())
