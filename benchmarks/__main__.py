@@ -11,7 +11,7 @@ from benchmarks import growth, history, http
 from benchmarks.measure import Figures, measure
 from benchmarks.report import PLOT, RESULTS, medians, plot, table
 from benchmarks.systems import ALL, QUICK, System
-from worker.embedded import redis_program
+from worker.dev import redis_program
 
 
 def main() -> None:

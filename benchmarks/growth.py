@@ -14,10 +14,10 @@ import psutil
 
 from benchmarks.measure import Bench, memory_of
 from benchmarks.peers import embarq
-from benchmarks.systems import OURS
+from benchmarks.systems import OURS, REDIS_PORT
 from worker import Client, registry
 from worker.broker import keys
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 PART = 20_000
 PATIENCE = 180
@@ -76,7 +76,10 @@ async def drained(url: str, folder: Path, queued: int, arguments: list[str], que
 def one(title: str, queued: int, *arguments: str, queues: int = 1, payload: int = 0) -> str:
     names = ["default"] if queues == 1 else [f"q{number}" for number in range(queues)]
     served = [] if queues == 1 else ["-Q", ",".join(names)]
-    with tempfile.TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder) / "redis") as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="embarq-") as folder,
+        private_redis(Path(folder) / "redis", port=REDIS_PORT) as url,
+    ):
         found = asyncio.run(drained(url, Path(folder), queued, [*arguments, *served], names, payload))
     sys.stderr.write(f"{title}: {found:,.0f}/s\n")
     return f"| {title} | {found:,.0f} |"
@@ -84,7 +87,10 @@ def one(title: str, queued: int, *arguments: str, queues: int = 1, payload: int 
 
 def naps() -> str:
     """20,000 sleeps of 100 ms at 1,000 a time: 2.0 s would be ideal."""
-    with tempfile.TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder) / "redis") as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="embarq-") as folder,
+        private_redis(Path(folder) / "redis", port=REDIS_PORT) as url,
+    ):
         bench = Bench(OURS, url, Path(folder))
         took = bench.drained("nap100", 20_000, BENCH_CONCURRENCY=1000)["seconds"]
     return f"20,000 sleeps of 100 ms, 1,000 at once: {took:.2f} s (ideal: 2.00 s)."
@@ -111,7 +117,10 @@ def report() -> str:
     rows += [one(f"{n} processes", 5 * PART, "--processes", str(n)) for n in (1, 2, 4)]
     rows += [one(f"{n} queues", 5 * PART, queues=n) for n in (1, 10, 50)]
     rows += [one(f"payload of {n:,} bytes", PART, payload=n) for n in (100, 10_000, 100_000)]
-    with tempfile.TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder) / "redis") as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="embarq-") as folder,
+        private_redis(Path(folder) / "redis", port=REDIS_PORT) as url,
+    ):
         early, late = asyncio.run(memory(url, Path(folder)))
     return (
         "\n".join(rows)

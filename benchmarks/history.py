@@ -11,11 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.growth import fill, left, worker
+from benchmarks.systems import REDIS_PORT
 from worker import Client, State
 from worker.broker import keys
 from worker.database import make_engine
 from worker.database.migrate import migrate
-from worker.embedded import private_postgres, private_redis
+from worker.dev import private_postgres, private_redis
 from worker.history.reader import History, Query, statement
 
 JOBS = 1_000_000
@@ -102,7 +103,7 @@ def report() -> str:
     with tempfile.TemporaryDirectory(prefix="embarq-") as name, private_postgres(Path(name) / "postgres") as database:
         folder = Path(name)
         migrate(database)
-        with private_redis(folder / "redis") as url:
+        with private_redis(folder / "redis", port=REDIS_PORT) as url:
             wrote = asyncio.run(throughput(url, database, folder))
         sys.stderr.write(wrote + "\n")
         return "\n".join([*asyncio.run(filters(database)), "", wrote])

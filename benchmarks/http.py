@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from worker.embedded import private_redis
+from benchmarks.systems import REDIS_PORT
+from worker.dev import private_redis
 
 CONNECTIONS = 50
 REQUESTS = 15_000
@@ -86,7 +87,7 @@ def rates() -> dict[str, float]:
         for name, port in PORTS.items():
             with (
                 tempfile.TemporaryDirectory(prefix="embarq-") as folder,
-                private_redis(Path(folder) / "redis") as url,
+                private_redis(Path(folder) / "redis", port=REDIS_PORT) as url,
                 server(name, url, Path(folder)),
             ):
                 found[name].append(uvloop.run(load(port)))

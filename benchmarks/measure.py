@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import redis
 
-from benchmarks.systems import System
-from worker.embedded import private_redis
+from benchmarks.systems import REDIS_PORT, System
+from worker.dev import private_redis
 
 PATIENCE = 60.0
 CONCURRENCY = 100
@@ -146,7 +146,7 @@ def measure(system: System, folder: Path, *, quick: bool) -> Figures:
             continue
         place = folder / f"{system.name}-{name}-{random.randrange(10**6)}".replace(" ", "-")
         place.mkdir(parents=True)
-        with private_redis(place / "redis") as url:
+        with private_redis(place / "redis", port=REDIS_PORT) as url:
             try:
                 figures |= phase(Bench(system, url, place))
             except (TimeoutError, subprocess.SubprocessError) as error:

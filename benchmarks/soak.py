@@ -22,11 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import soak_jobs
 from benchmarks.growth import worker
+from benchmarks.systems import REDIS_PORT
 from worker import Client, chord, registry
 from worker.broker import keys
 from worker.database import make_engine
 from worker.database.migrate import migrate
-from worker.embedded import private_postgres, private_redis
+from worker.dev import private_postgres, private_redis
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 EVERY = min(30.0, SECONDS / 20)
@@ -229,7 +230,7 @@ async def until(look: Callable[[], Awaitable[object]]) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="embarq-") as name, private_postgres(Path(name) / "pg") as database:
         migrate(database)
-        with private_redis(Path(name) / "redis") as redis_url:
+        with private_redis(Path(name) / "redis", port=REDIS_PORT) as redis_url:
             wrong = asyncio.run(soak(redis_url, database, Path(name)))
     for line in wrong:
         sys.stdout.write(f"soak: {line}\n")

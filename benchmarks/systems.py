@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENVIRONMENTS = Path(".embarq") / "bench"
+REDIS_PORT = 18_379  # TCP, as everywhere but on a developer's machine
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support import MIGRATIONS, Kit
+from tests.support import MIGRATIONS, Kit, free_port
 from worker import Client, Registry
 from worker.database import make_engine
 from worker.database.migrate import migrate
-from worker.embedded import EmbeddedError, private_postgres, private_redis, redis_program, wheel_redis_program
+from worker.dev import EmbeddedError, private_postgres, private_redis, redis_program, wheel_redis_program
 from worker.observability.logs import configure_logs
 
 for name in list(os.environ):
@@ -37,14 +37,14 @@ def redis_programs() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Path]:
-    # Postgres keeps its socket here, and a socket's path must be short.
+    # Servers have their sockets beside their data, and a socket's path must be short.
     with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
         yield Path(folder)
 
 
 @pytest.fixture(scope="session", params=redis_programs(), ids=lambda program: program.name)
 def redis_url(request: pytest.FixtureRequest, servers: Path) -> Iterator[str]:
-    with private_redis(servers / request.param.name, program=request.param) as url:
+    with private_redis(servers / request.param.name, program=request.param, port=free_port()) as url:
         yield url
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import URL, make_url
 
-from worker.embedded import private_postgres
+from worker.dev import private_postgres
 
 
 class OwnPostgres:

@@ -8,7 +8,7 @@ from settings import Settings
 from tests.api.conftest import serving
 from tests.support import Kit, eventually
 from worker import Client
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 
 async def test_live_and_ready(http: httpx.AsyncClient) -> None:
@@ -34,7 +34,7 @@ async def test_workers_are_named_while_they_live(http: httpx.AsyncClient, jobs: 
 async def test_without_redis_503_and_recovery_by_itself(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
     folder = tmp_path / "redis"
     with private_redis(folder) as url:
-        port = int(url.rsplit(":", 1)[1].split("/")[0])
+        pass
     settings = settings_for(REDIS_URL=url)
     async with serving(settings) as http:
         away = await http.post("/api/v1/jobs", json={"job": "echo", "args": {"value": 1}})
@@ -44,7 +44,7 @@ async def test_without_redis_503_and_recovery_by_itself(settings_for: Callable[.
         for path in ("/health/ready", "/health/workers", "/api/v1/jobs/x", "/api/v1/jobs/x?wait=1"):
             assert (await http.get(path)).status_code == 503, path
         assert (await http.get("/health/live")).status_code == 200
-        with private_redis(folder, port=port):
+        with private_redis(folder):
             assert (await http.get("/health/ready")).status_code == 200
             back = await http.post("/api/v1/jobs", json={"job": "echo", "args": {"value": 1}})
             assert back.status_code == 202

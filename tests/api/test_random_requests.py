@@ -15,7 +15,7 @@ from settings import Settings
 from tests.api.conftest import serving
 from tests.support import Kit
 from worker import Client, registry
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 CASES = int(os.environ.get("CASES", "1500"))
 SEED = int(os.environ.get("SEED", "1"))

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.embedded import redis_program
+from worker.dev import redis_program
 
 NOBODY = "02:00:00:00:00:99"  # an address that no interface has: frames to it are thrown away
 PORT = 6379

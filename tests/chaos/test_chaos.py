@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -22,7 +21,7 @@ from tests.support import CuttingProxy, eventually, free_port
 from worker import Client
 from worker.broker import keys
 from worker.broker.events import latest
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.errors import BrokerUnavailable
 from worker.workflow_records import WorkflowState
 from worker.workflows import Flow
@@ -52,9 +51,9 @@ class Arena(Stage):
         self.servers.enter_context(private_redis(self.folder / "redis", port=self.redis_port, fsync="always"))
 
     def kill_redis(self) -> None:
-        pid = json.loads((self.folder / "redis" / "server.json").read_text())["pid"]
+        pid = int((self.folder / "redis" / "pid").read_text())
         os.kill(pid, signal.SIGKILL)
-        self.servers.close()  # reaps the process
+        self.servers.close()  # waits for the end of its guard
         self.counts["redis restarts"] += 1
 
     def strike(self) -> None:

@@ -16,7 +16,7 @@ from tests.chaos.stage import LEASE, Stage
 from tests.chaos.switch import Switch
 from tests.support import eventually, free_port
 from worker import Client
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 SCALE = int(os.environ.get("CHAOS_SCALE", "1"))
 NO_NAMESPACES = why_not()

@@ -22,7 +22,7 @@ from tests.support import eventually
 from worker import Client
 from worker.database import make_engine
 from worker.database.migrate import migrate
-from worker.embedded import private_postgres, private_redis
+from worker.dev import private_postgres, private_redis
 
 SCALE = int(os.environ.get("CHAOS_SCALE", "1"))
 FREEZE = 30.0

@@ -16,7 +16,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.test_network import live
 from tests.support import ROOT, eventually
 from worker import Client, State
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 SCALE = int(os.environ.get("CHAOS_SCALE", "1"))
 BEFORE = "9879a40"  # the last commit whose workers run side by side with those of this checkout

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from tests.support import Kit, eventually
+from tests.support import Kit, eventually, free_port
 from worker import Client, Registry, State, chain
 from worker.broker import keys
 from worker.broker.pool import blocking_connection, thread_client
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.errors import BrokerUnavailable
 
 
@@ -85,7 +85,10 @@ class Pair:
 
 @contextmanager
 def _servers(folder: Path) -> Iterator[tuple[str, str]]:
-    with private_redis(folder / "first") as first, private_redis(folder / "second") as second:
+    with (
+        private_redis(folder / "first", port=free_port()) as first,
+        private_redis(folder / "second", port=free_port()) as second,
+    ):
         yield first, second
 
 

@@ -15,7 +15,7 @@ from tests.support import Kit, eventually
 from worker import Client, Context, Registry, Retry, State
 from worker.broker import keys
 from worker.broker.pool import blocking_connection
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.errors import JobNotFound
 from worker.history import stream as stream_module
 from worker.history.reader import History, InvalidCursor, Query

@@ -23,7 +23,7 @@ from worker.cli.doctor import examine
 from worker.connections import Patience
 from worker.database import make_engine
 from worker.database.migrate import migrate
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.history.reader import History
 from worker.history.stream import GROUP, backlog
 from worker.history.tables import jobs_table

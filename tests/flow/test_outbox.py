@@ -19,7 +19,7 @@ from worker import State
 from worker.broker import keys
 from worker.client import Client
 from worker.database import Database
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.errors import InvalidOptions
 from worker.outbox import outbox_table
 from worker.relay import BATCH, Relay

@@ -37,7 +37,7 @@ from jobs.models import (
 )
 from tests.support import eventually, free_port, start_embarq
 from worker.database import Database
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 
 @dataclass

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from tests.support import CuttingProxy, Kit, eventually
 from worker import Client, Registry, State
-from worker.embedded import private_redis, redis_program
+from worker.dev import private_redis, redis_program
 from worker.errors import BrokerUnavailable
 
 
@@ -56,7 +56,7 @@ async def test_restart_in_the_middle_of_jobs(tmp_path: Path) -> None:
                 await asyncio.sleep(1.1)  # appendfsync everysec
                 await asyncio.to_thread(first.close)
                 await asyncio.sleep(1)
-                again = private_redis(tmp_path, port=urlsplit(url).port)
+                again = private_redis(tmp_path)
                 await asyncio.to_thread(second.enter_context, again)
                 assert (await kit.ended(handle.id)).result == 1
                 assert (await kit.ended(deferred.id)).state is State.SUCCEEDED
@@ -136,7 +136,7 @@ async def test_full_disk_is_waited_out(tmp_path: Path) -> None:
                     await kit.enqueue(kit.registry.get("quick"))
                 await asyncio.sleep(1)
                 await asyncio.to_thread(first.close)
-                again = private_redis(tmp_path / "redis", port=urlsplit(url).port)
+                again = private_redis(tmp_path / "redis")
                 await asyncio.to_thread(second.enter_context, again)
                 assert (await kit.ended(handle.id)).result == 1
                 await finishes(kit)
@@ -166,7 +166,7 @@ async def test_lease_that_runs_out_while_redis_is_away_stops_the_job(tmp_path: P
                 await asyncio.to_thread(first.close)
                 async with asyncio.timeout(5):
                     await stopped.wait()
-                again = private_redis(tmp_path, port=urlsplit(url).port)
+                again = private_redis(tmp_path)
                 await asyncio.to_thread(second.enter_context, again)
                 job = await kit.ended(handle.id)
     assert (job.result, job.tries) == (2, 2)

@@ -15,7 +15,7 @@ from tests.flow import jobs_of_tests  # noqa: F401  # registers the job
 from tests.support import eventually, start_embarq
 from worker.broker import keys
 from worker.client import Client
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.schedules import make_record

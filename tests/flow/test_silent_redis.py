@@ -1,7 +1,6 @@
 """Redis stands still (SIGSTOP) and cuts nothing: whoever asks is told in time, and leaves nothing behind."""
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -16,7 +15,7 @@ from tests.support import Kit, eventually
 from worker import Client, Registry, State, chain
 from worker.broker import ends as ends_module
 from worker.broker import keys
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.errors import BrokerUnavailable, Overloaded
 
 
@@ -39,7 +38,7 @@ class Server:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     with private_redis(tmp_path) as url:
-        pid = json.loads((tmp_path / "server.json").read_text())["pid"]
+        pid = int((tmp_path / "pid").read_text())
         async with Client.open(url, size=5, budget=2) as client:
             registry = Registry()
             registry.bind(client)

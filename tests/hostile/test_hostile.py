@@ -33,7 +33,7 @@ from tests.support import free_port
 from worker import Client, Priority, Worker, WorkerConfig
 from worker.broker import keys
 from worker.database import Database
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.history.writer import HistoryWriter
 from worker.loops import Companion
 from worker.observability.logs import configure_logs

@@ -70,7 +70,7 @@ from jobs.storage import FileStore
 from tests.support import Kit, free_port
 from worker import Context, JobDefinition, registry
 from worker.database import Database
-from worker.embedded import postgres_program
+from worker.dev import postgres_program
 from worker.outbox import outbox_table
 
 

@@ -15,7 +15,7 @@ from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.events import latest
 from worker.broker.exchange import ClaimRequest
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.errors import CallRefused, JobNotFound
 from worker.packing import new_id
 

@@ -171,7 +171,7 @@ def migrate_command(
     """Bring the database's tables up to date, one process at a time."""
     from worker.cli import run
     from worker.database.migrate import migrate
-    from worker.embedded import postgres_for
+    from worker.dev import postgres_for
     from worker.project import find_project
 
     settings = run.start()

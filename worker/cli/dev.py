@@ -7,7 +7,7 @@ import sys
 import honcho.manager
 
 from worker.database.migrate import migrate
-from worker.embedded import postgres_for, redis_for
+from worker.dev import postgres_for, redis_for
 from worker.project import find_project
 from worker.settings import Settings
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from worker.client import Client
+from worker.dev import redis_for
 from worker.discovery import discover
-from worker.embedded import redis_for
 from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
 from worker.project import find_project

