@@ -187,18 +187,23 @@ class Worker(ArqWorker):
 
     def room(self, leaving: int) -> int:
         """How many jobs could start once `leaving` more have left."""
-        return 0 if self._stopping else self.config.concurrency - len(self.runs) + leaving
+        return 0 if self._stopping else self.config.concurrency - self._taken + leaving
 
     def done(self, *, idle: bool) -> bool:
         """Whether there is nothing to do and no reason to stay, or no time left."""
         if self.plan.has_come(self.plan.gone_at):
             return True
-        return idle and not self.runs and (self._stopping or (self.burst and self._pump.nothing_waits))
+        return idle and not self._taken and (self._stopping or (self.burst and self._pump.nothing_waits))
+
+    @property
+    def _taken(self) -> int:
+        """Slots that are taken, by jobs and by the hooks of those that have ended."""
+        return len(self.runs) + self.executor.hooks.busy
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, and more than one job is welcome."""
-        return not (self.runs or self._stopping or self.burst) and self.config.concurrency > 1
+        return not (self._taken or self._stopping or self.burst) and self.config.concurrency > 1
 
     def begin(self, claim: Claim, leased_until: float) -> None:
         """Start the jobs of a claim."""
@@ -214,7 +219,8 @@ class Worker(ArqWorker):
             run.leased_until = leased_until
             run.context.workers_client = self.client
             self.runs[claimed.id] = run
-            run.task = self.tasks[claimed.id] = self.loop.create_task(self._run(run), name=f"job {claimed.id}")
+            name = f"job {claimed.id}"
+            run.task = self.tasks[claimed.id] = self.loop.create_task(self._run(run), name=name, context=run.inside)
         self._note_room()
 
     async def _run(self, run: Run) -> None:
@@ -228,7 +234,7 @@ class Worker(ArqWorker):
     def _conclude(self, run: Run, outcome: Outcome | None) -> None:
         self.tasks.pop(run.claimed.id, None)
         if outcome is None:
-            was_full = len(self.runs) >= self.config.concurrency
+            was_full = self._taken >= self.config.concurrency
             self._remove(run.claimed)
             self._freed(was_full=was_full)
             self._pump.stir()
@@ -256,10 +262,11 @@ class Worker(ArqWorker):
 
     def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
         """Free the slots of jobs whose outcomes were stored, or refused."""
-        was_full = len(self.runs) >= self.config.concurrency
+        was_full = self._taken >= self.config.concurrency
         for settlement, accepted in zip(settlements, stored, strict=True):
-            self._remove(settlement.claimed)
-            outcome = settlement.outcome
+            run, outcome = self._remove(settlement.claimed), settlement.outcome
+            if accepted and run is not None:
+                self.executor.hooks.stored(run, outcome, self._hooks_ended)
             if not accepted:
                 logger.warning("late result refused: the lease was lost", job_id=settlement.claimed.id)
             elif isinstance(outcome, PutBack):
@@ -270,11 +277,17 @@ class Worker(ArqWorker):
         if settlements:
             self._freed(was_full=was_full)
 
-    def _remove(self, claimed: Claimed) -> None:
-        run = self.runs.get(claimed.id)
-        if run is not None and run.claimed.token == claimed.token:
-            del self.runs[claimed.id]
+    def _remove(self, claimed: Claimed) -> Run | None:
         self._progress.forget(claimed.id)
+        run = self.runs.get(claimed.id)
+        if run is None or run.claimed.token != claimed.token:
+            return None
+        del self.runs[claimed.id]
+        return run
+
+    def _hooks_ended(self) -> None:
+        self._freed(was_full=self._taken + 1 >= self.config.concurrency)
+        self._pump.stir()
 
     def _freed(self, *, was_full: bool) -> None:
         """Slots are free. Room after none is a reason to look for work that others were not woken for."""

@@ -1,6 +1,7 @@
 """One try of one job, as named steps: read, admit, resolve, validate, run."""
 
 import asyncio
+import contextvars
 import os
 import time
 from collections.abc import Coroutine, Mapping
@@ -28,6 +29,7 @@ from worker.errors import (
     WorkflowDamaged,
     WorkflowNotFound,
 )
+from worker.hook_calls import HookCalls
 from worker.interrupt import Interruptible
 from worker.job import State
 from worker.observability.lines import LineLogger
@@ -74,6 +76,7 @@ class Executor:
         self._processes = Processes(os.cpu_count() or 1, config.max_result)
         self.resources: Mapping[type, object] = {}
         self.stopping = Stopping()
+        self.hooks = HookCalls(registry.hooks)
 
     def prepare(self, claimed: Claimed) -> Run:
         """A run for a claimed job, before its task exists."""
@@ -87,7 +90,7 @@ class Executor:
             resources=self.resources,
             steps=LeasedSteps(self._broker, claimed, self._config.max_result),
         )
-        return Run(claimed, context)
+        return Run(claimed, context, inside=contextvars.copy_context() if self.hooks.wanted else None)
 
     async def execute(self, run: Run) -> Outcome | None:
         """Run one try to its outcome; None when its lease is lost, and with it the right to settle."""
@@ -206,18 +209,24 @@ class Executor:
             async with self._room(definition):
                 waited = (run.claimed.claimed_ms - payload.enqueued_ms) / 1000
                 lines.info("started", run.context.log_fields() | {"waited": waited})
+                await self.hooks.started(run)
                 run.limit(*self._limits(payload, definition))
                 result = await self._call(run, definition, arguments)
         except BaseException as error:  # whatever it is, the job raised it, or was cancelled
-            return self.outcomes.after(run, error)
-        return self.outcomes.returned(run, result)
+            outcome = self.outcomes.after(run, error)
+        else:
+            run.result = result if run.has_hooks else None
+            outcome = self.outcomes.returned(run, result)
+        await self.hooks.ended(run, outcome)
+        return None if run.stop is Stop.LEASE_LOST else outcome
 
     def _room(self, definition: JobDefinition[..., Any]) -> AbstractAsyncContextManager[None]:
         """A job for a process waits until one is free; its clocks start then."""
         return self._processes.slots if definition.in_process else nullcontext()
 
     async def close(self) -> None:
-        """End the processes of jobs."""
+        """End hooks that are under way, and the processes of jobs."""
+        await self.hooks.close()
         await self._processes.close()
 
     async def _call(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:

@@ -85,6 +85,7 @@ class Outcomes:
     def raised(self, run: Run, error: BaseException) -> Outcome:
         """The function raised: another try, or failed for good. For want of a resource it is made again in any case, at
         first without counting."""
+        run.error = error
         away = is_one_of(error, (ResourceUnavailable,))
         pause = self.outages.pause(run.claimed.id) if away else None
         if pause is not None:
@@ -118,6 +119,7 @@ class Outcomes:
 
     def failed(self, run: Run, error: BaseException) -> Outcome:
         """The job has failed for good."""
+        run.error = error
         logger.error("failed", error=_summary(error), duration=run.duration, exc_info=error)
         return self.end(run, State.FAILED, _describe(error), more=_traits(error))
 

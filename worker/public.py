@@ -10,9 +10,19 @@ from worker.discovery import discover
 from worker.engine import Worker
 from worker.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle, WorkflowHandle
+from worker.hooks import JobEnd
 from worker.job import Job, JobError, Priority, Progress, State, Try
 from worker.limits import ConcurrencyLimit, RateLimit
-from worker.registry import Registry, job, registry, resource, schedule
+from worker.registry import (
+    Registry,
+    after_job_end,
+    job,
+    on_job_end,
+    on_job_start,
+    registry,
+    resource,
+    schedule,
+)
 from worker.resources import injected
 from worker.retries import RetryPolicy
 from worker.signature import Signature
@@ -28,6 +38,7 @@ __all__ = [
     "EmbarqError",
     "Job",
     "JobDefinition",
+    "JobEnd",
     "JobError",
     "JobHandle",
     "Permanent",
@@ -47,6 +58,7 @@ __all__ = [
     "Workflow",
     "WorkflowHandle",
     "WorkflowState",
+    "after_job_end",
     "chain",
     "chord",
     "current_context",
@@ -55,6 +67,8 @@ __all__ = [
     "group",
     "injected",
     "job",
+    "on_job_end",
+    "on_job_start",
     "registry",
     "resource",
     "schedule",

@@ -10,6 +10,7 @@ from worker.context import Context
 from worker.cron import Every
 from worker.definitions import JobDefinition, JobOptions, Producer
 from worker.errors import DefinitionError, EmbarqError, UnknownJob
+from worker.hooks import EndHook, Hooks, StartHook, checked
 from worker.options import EnqueueOptions, check_options
 from worker.resources import Provider, is_per_try, provided_type
 from worker.schedules import ScheduleRecord, make_record
@@ -17,6 +18,8 @@ from worker.schedules import ScheduleRecord, make_record
 P = ParamSpec("P")
 R = TypeVar("R")
 D = TypeVar("D", bound=JobDefinition[..., Any])
+Start = TypeVar("Start", bound=StartHook)
+End = TypeVar("End", bound=EndHook)
 
 NOT_OF_A_CALL = frozenset({"name", "aliases", "retry", "process", "limits"})
 
@@ -71,6 +74,7 @@ class Registry:
         self._producer: Producer | None = None
         self._routes: tuple[tuple[str, str], ...] = ()
         self._schedules: dict[str, ScheduleRecord] = {}
+        self.hooks = Hooks()
 
     def job(self, **declared: Unpack[JobOptions]) -> JobDecorator:
         """Decorate a function as a job; see `JobOptions`.
@@ -111,6 +115,21 @@ class Registry:
         """Decorate an async generator function that opens, yields and closes a resource."""
         self._providers[provided_type(provider)] = provider
         return provider
+
+    def on_job_start(self, hook: Start) -> Start:
+        """Decorate `async def hook(ctx)`, to be called before each try of a job. Its time is none of the job's."""
+        self.hooks.start.append(checked(hook, "on_job_start", "ctx"))
+        return hook
+
+    def on_job_end(self, hook: End) -> End:
+        """Decorate `async def hook(ctx, end)`, to be called when a try has ended, before that is stored."""
+        self.hooks.end.append(checked(hook, "on_job_end", "ctx", "end"))
+        return hook
+
+    def after_job_end(self, hook: End) -> End:
+        """Decorate `async def hook(ctx, end)`, to be called when the end of a try is stored: who waits may know it."""
+        self.hooks.after.append(checked(hook, "after_job_end", "ctx", "end"))
+        return hook
 
     def add(self, definition: JobDefinition[..., Any]) -> None:
         """Register a definition.
@@ -236,3 +255,6 @@ registry = Registry()
 job = registry.job
 resource = registry.resource
 schedule = registry.schedule
+on_job_start = registry.on_job_start
+on_job_end = registry.on_job_end
+after_job_end = registry.after_job_end

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Run:
     Limits and other times are of the monotonic clock; None means that there is no such limit (any more).
     `has_begun`: its task has taken its first step; one that is cancelled before would never settle anything.
     `interrupt` raises `SoftTimeLimitExceeded` inside the job, `stack` tells where the job is.
+    For its hooks, where there are some: `inside`, the context variables that they share with the job; `result` and
+    `error`, what the function returned, and what ended the try; `has_hooks`, once the function was about to be called.
     """
 
     claimed: Claimed
@@ -47,6 +50,10 @@ class Run:
     stack: Callable[[], str] | None = None
     stop: Stop | None = None
     stopped_at: float | None = None
+    inside: contextvars.Context | None = None
+    has_hooks: bool = False
+    result: object = None
+    error: BaseException | None = None
 
     @property
     def held_limits(self) -> Sequence[str]:
