@@ -139,10 +139,9 @@ class Executor:
             logger.info("cancelled before its start")
             cancelled = failure("CancelledError", "cancelled before it started")
             raise _Refused(self.outcomes.end(run, State.CANCELLED, cancelled))
-        if expires is not None and claimed.tries == 1 and claimed.claimed_ms > payload.enqueued_ms + expires:
-            logger.warning("expired", expires_in=expires / 1000)
-            late = failure("Expired", f"not started within {expires / 1000} s")
-            raise _Refused(self.outcomes.end(run, State.EXPIRED, late))
+        if expires is not None and claimed.claimed_ms > payload.enqueued_ms + expires:
+            again = " again" if claimed.tries > 1 else ""
+            raise _Refused(self.outcomes.expired(run, f"not started{again} within {expires / 1000} s of its enqueue"))
         if claimed.was_alone and claimed.leases_lost >= self._config.leases_lost_limit:
             logger.error("poisoned", leases_lost=claimed.leases_lost)
             times = f"lost {claimed.leases_lost} times in a row while it ran"

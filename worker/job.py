@@ -37,7 +37,15 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: _LEAVES_THE_QUEUE,
     State.RETRYING: _LEAVES_THE_QUEUE,
     State.RUNNING: frozenset(
-        {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.RETRYING, State.QUEUED, State.DEFERRED}
+        {
+            State.SUCCEEDED,
+            State.FAILED,
+            State.CANCELLED,
+            State.EXPIRED,
+            State.RETRYING,
+            State.QUEUED,
+            State.DEFERRED,
+        }
     ),
     State.SUCCEEDED: frozenset(),
     State.FAILED: frozenset(),

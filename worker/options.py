@@ -71,7 +71,7 @@ class EnqueueOptions(TypedDict, total=False):
 
     id: the job's id; a second call with the same id makes no second job.
     delay / run_at: when it is due, from now (0 or more) or as an aware time of 1970 to 2199; not both.
-    expires_in: not started within this time, it ends as `expired`.
+    expires_in: no try starts later than this after the enqueue; the job ends as `expired` then.
     soft_timeout / timeout: the limits of a try; at the first the job is told, at the second it is stopped.
     result_ttl: how long the result is kept; None for ever, 0 drops it (its end stays visible for a minute).
     unique_for: for so long, calls with the same arguments are this one job.

@@ -106,6 +106,10 @@ class Outcomes:
         delay = next_try_in(error, replace(policy, on=(*policy.on, *also)), number, most)
         if delay is None:
             return self.failed(run, error)
+        expires = payload.options.expires_in_ms
+        if expires is not None and _finished_ms(run) + delay * 1000 > payload.enqueued_ms + expires:
+            late = f"its next try would start later than {expires / 1000} s after its enqueue; the last one ended with"
+            return self.expired(run, f"{late} {_summary(error)}", _describe(error)["traceback"])
         logger.info("retrying", delay=round(delay, 3), duration=run.duration, error=_summary(error))
         record = wire.TryRecord(
             number=number,
@@ -122,6 +126,11 @@ class Outcomes:
         run.error = error
         logger.error("failed", error=_summary(error), duration=run.duration, exc_info=error)
         return self.end(run, State.FAILED, _describe(error), more=_traits(error))
+
+    def expired(self, run: Run, reason: str, trace: str | None = None) -> Outcome:
+        """No try may start any more."""
+        logger.warning("expired", reason=reason)
+        return self.end(run, State.EXPIRED, failure("Expired", reason, trace))
 
     def stopped(self, run: Run, error: BaseException | None) -> Outcome | None:
         """The job was cancelled. What follows depends on who did it; None when the lease is lost."""

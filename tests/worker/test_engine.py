@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support import Kit, eventually, logged
-from worker import Context, Retry, State, Worker, WorkerConfig, current_context
+from worker import Context, Retry, RetryPolicy, State, Worker, WorkerConfig, current_context
 from worker.broker import keys
 from worker.broker.events import latest
 from worker.broker.exchange import ClaimRequest
@@ -201,6 +201,69 @@ async def test_job_not_started_in_time_expires(kit: Kit) -> None:
     assert job.state is State.EXPIRED
     assert job.error is not None
     assert "0.05 s" in job.error.message
+
+
+async def test_job_expires_instead_of_another_try_that_would_come_too_late(kit: Kit) -> None:
+    @kit.registry.job(retry=RetryPolicy(on=(LookupError,), delay=60, jitter=0))
+    async def unlucky() -> None:
+        raise KeyError("nothing")
+
+    handle = await kit.enqueue(unlucky, expires_in=30)
+    in_time = await kit.enqueue(unlucky, expires_in=90)
+    by_arq = await kit.client.enqueue_job("unlucky", _expires=30, _queue_name=kit.queue_key)
+    assert by_arq is not None
+    async with kit.worker():
+        await kit.reaches(in_time.id, State.RETRYING)
+        for job_id in (handle.id, by_arq.job_id):
+            await kit.ended(job_id)
+    for job_id in (handle.id, by_arq.job_id):
+        job = await kit.client.find(job_id)
+        assert (job.state, job.tries, [each.outcome for each in job.history]) == (State.EXPIRED, 1, ["expired"])
+        assert job.error is not None
+        assert job.error.type == "Expired"
+        assert "30.0 s after its enqueue; the last one ended with KeyError: 'nothing'" in job.error.message
+        assert 'raise KeyError("nothing")' in (job.error.traceback or "")
+
+
+async def test_job_that_comes_to_its_next_try_too_late_expires(kit: Kit) -> None:
+    """As where no worker is there at its time; so it is after a lost lease."""
+    runs = 0
+
+    @kit.registry.job()
+    async def unlucky() -> None:
+        nonlocal runs
+        runs += 1
+        raise Retry(delay=4)
+
+    retried = await kit.enqueue(unlucky, expires_in=6)
+    async with kit.worker():
+        await kit.reaches(retried.id, State.RETRYING)
+    lost = await kit.enqueue(unlucky, expires_in=6)
+    await kit.client.broker.exchange([], ClaimRequest("dead", 1, [kit.queue_key], 1, 100))
+    await kit.client.broker.heard("dead", 1)
+    enqueued = (await lost.job()).enqueued_at
+    await asyncio.sleep(max(0, 6.1 - (datetime.now(UTC) - enqueued).total_seconds()))
+    await kit.drain()
+    for each in (retried, lost):
+        job = await each.job()
+        assert (job.state, job.tries) == (State.EXPIRED, 2)
+        assert job.error is not None
+        assert job.error.message == "not started again within 6.0 s of its enqueue"
+    assert runs == 1
+
+
+async def test_handed_back_job_that_has_expired_meanwhile_does_not_start_again(kit: Kit) -> None:
+    @kit.registry.job()
+    async def long() -> None:
+        await asyncio.sleep(60)
+
+    handle = await kit.enqueue(long, expires_in=3)
+    async with kit.worker(grace=0):
+        await kit.reaches(handle.id, State.RUNNING)
+    enqueued = (await handle.job()).enqueued_at
+    await asyncio.sleep(max(0, 3.1 - (datetime.now(UTC) - enqueued).total_seconds()))
+    await kit.drain()
+    assert (await handle.job()).state is State.EXPIRED
 
 
 async def test_high_priority_overtakes(kit: Kit) -> None:
