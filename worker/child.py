@@ -9,15 +9,16 @@ import signal
 import socket
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+import structlog
 
 from worker import wire
 from worker.arq_retry import asked_delay
 from worker.context import Context, Stopping, enter_context
 from worker.errors import NoClient, NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
-from worker.job import Progress
 from worker.parent import die_with_parent
 from worker.raised import traits
 from worker.stopping import STOPS
@@ -68,6 +69,11 @@ def start_child() -> None:
         signal.siginterrupt(signum, False)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    structlog.configure(
+        processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
 
 
 class _Mail:
@@ -125,10 +131,18 @@ class _ChildContext(Context):
             "workflow's next step or on_success queue it"
         )
 
-    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+    def progress(
+        self,
+        current: int,
+        total: int | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
         """Say how far the job is. Dropped where the worker does not get to reading it: there is news behind it."""
-        told = Progress.of(current, total, message)
-        self.mail.send(kind="progress", current=told.current, total=told.total, message=told.message)
+        Context.progress(self, current, total, message, meta=meta)
+        if self.last_progress is not None:
+            self.mail.send(kind="progress", **asdict(self.last_progress))
 
 
 class _LogToWorker(logging.Handler):
@@ -140,8 +154,13 @@ class _LogToWorker(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one line."""
-        text = record.msg.get("event") if isinstance(record.msg, dict) else record.getMessage()
+        text = _line(dict(record.msg)) if isinstance(record.msg, dict) else record.getMessage()
         self._mail.send(kind="log", logger=record.name, level=record.levelno, text=head(text, LONGEST_MESSAGE))
+
+
+def _line(fields: dict[str, object]) -> str:
+    """A structured line as text."""
+    return " ".join([str(fields.pop("event", "")), *(f"{name}={value!r}" for name, value in fields.items())])
 
 
 def run_order(order: Order) -> Verdict:

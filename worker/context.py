@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
-from worker.errors import NoClient, UnknownResource
+from worker import wire
+from worker.errors import NoClient, NotSerializable, UnknownResource
 from worker.job import Progress, from_ms, now_ms
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Context:
     steps: Steps | None = None
     enqueued_ms: int = field(default_factory=now_ms)
     workers_client: "Client | None" = None
+    meta_refused: bool = False
 
     @property
     def enqueue_time(self) -> datetime:
@@ -104,10 +106,27 @@ class Context:
         """What every log line of the job carries."""
         return {"job": self.job, "job_id": self.job_id, "try": self.try_number}
 
-    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
-        """Say how far the job is. Cheap, never waits, works from threads; readers see it within 0.1 s. A message is cut
-        to 1,000 characters."""
-        self.last_progress = Progress.of(current, total, message)
+    def progress(
+        self,
+        current: int,
+        total: int | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say how far the job is, and with `meta` whatever else. Cheap, never waits, works from threads; readers see it
+        within 0.1 s. A message is cut to 1,000 characters. A `meta` that is not JSON, or has more than 4,096 bytes, is
+        left out with a warning in the log: the job goes on."""
+        self.last_progress = Progress.of(current, total, message, None if meta is None else self._plain(meta))
+
+    def _plain(self, meta: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            return wire.plain_meta(meta)
+        except NotSerializable as error:
+            if not self.meta_refused:
+                self.logger.warning("progress without its meta", reason=str(error))
+            self.meta_refused = True
+            return None
 
     async def once(self, key: str, step: Callable[[], Awaitable[T]], *, keep: float = 7 * 86400) -> T:
         """Run `step` unless a run under this key is on record; return what it gave, then or now.

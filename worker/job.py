@@ -68,17 +68,19 @@ def _whole(number: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running job says it is: `current` of `total` (None: unknown), and a message."""
+    """How far a running job says it is: `current` of `total` (None: unknown), a message, and `meta`: whatever else it
+    tells, as JSON."""
 
     current: int
     total: int | None = None
     message: str | None = None
+    meta: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, current: float, total: float | None, message: object) -> "Progress":
+    def of(cls, current: float, total: float | None, message: object, meta: dict[str, Any] | None = None) -> "Progress":
         """What a job says, in whole numbers that JSON readers know and with words of at most 1,000 characters."""
         told = None if message is None else head(message, LONGEST_PROGRESS)
-        return cls(_whole(current), None if total is None else _whole(total), told)
+        return cls(_whole(current), None if total is None else _whole(total), told, meta)
 
     @property
     def percent(self) -> float | None:

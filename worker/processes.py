@@ -266,7 +266,7 @@ def _heard(child: Child, letter: dict[str, Any]) -> None:
     elif letter["kind"] == "ended":
         child.ended = True
     elif letter["kind"] == "progress":
-        run.context.progress(letter["current"], letter["total"], letter["message"])
+        run.context.progress(letter["current"], letter["total"], letter["message"], meta=letter["meta"])
     else:
         logging.getLogger(letter["logger"]).log(letter["level"], "%s", letter["text"])
 

@@ -51,4 +51,4 @@ class ProgressWriter:
 
 
 def _as_json(progress: Progress) -> bytes:
-    return wire.dumps(wire.ProgressRecord(progress.current, progress.total, progress.message))
+    return wire.dumps(wire.progress_record(progress))

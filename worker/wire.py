@@ -1,5 +1,6 @@
 """What lies in Redis: arq's payload and result as JSON, with our own keys beside arq's (`docs/wire.md`)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ T = TypeVar("T")
 FOREVER_MS = -1  # a result's life that never ends
 END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say: the end of the year 9999
 LONGEST_NAME = 200
+LARGEST_META = 4096  # bytes of what a job tells beside its progress: its record goes with the job's
 LARGEST = 16 * 1024 * 1024  # bytes of a call, and of a result, where nothing else is set
 
 _LIMIT = r"^(c:[0-9]{1,7}:[0-9]{1,12}|r:[0-9]{1,7}:[1-9][0-9]{0,11}):"
@@ -96,6 +98,7 @@ class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     current: int = msgspec.field(name="c")
     total: int | None = msgspec.field(default=None, name="t")
     message: str | None = msgspec.field(default=None, name="m")
+    meta: dict[str, Any] | None = msgspec.field(default=None, name="d")
 
 
 class TryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,7 +114,9 @@ class TryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def progress_record(progress: Progress | None) -> ProgressRecord | None:
     """Progress as it is stored."""
-    return None if progress is None else ProgressRecord(progress.current, progress.total, progress.message)
+    if progress is None:
+        return None
+    return ProgressRecord(progress.current, progress.total, progress.message, progress.meta)
 
 
 def _plain(value: Any) -> Any:
@@ -150,6 +155,19 @@ def dumps_within(value: object, most: int) -> bytes:
             f"{len(data):,} bytes as JSON, of which {most:,} are kept: store it elsewhere and give its place"
         )
     return data
+
+
+def plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job tells beside its progress, as JSON reads it again: what the job does to its own afterwards, changes
+    nothing.
+
+    Raises:
+        NotSerializable: it is no mapping, something in it has no JSON form, or it takes more than 4,096 bytes.
+    """
+    if not isinstance(meta, Mapping):
+        raise NotSerializable(f"{type(meta).__name__} is no mapping of names")
+    plain: dict[str, Any] = msgspec.json.decode(dumps_within(dict(meta), LARGEST_META))
+    return plain
 
 
 def dump_payload(payload: Payload, most: int = LARGEST) -> bytes:

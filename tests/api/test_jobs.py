@@ -41,7 +41,7 @@ async def test_wait_holds_until_the_end(http: httpx.AsyncClient, jobs: Kit) -> N
     async with jobs.worker():
         job = (await http.get(where, params={"wait": 20})).json()
     assert (job["state"], job["result"]) == ("succeeded", 0.4)
-    assert job["progress"] == {"current": 10, "total": 10, "percent": 100.0, "message": None}
+    assert job["progress"] == {"current": 10, "total": 10, "percent": 100.0, "message": None, "meta": None}
 
 
 async def test_result_is_202_until_the_end(http: httpx.AsyncClient, jobs: Kit) -> None:

@@ -70,7 +70,7 @@ async def written(engine: AsyncEngine, jobs: int) -> bool:
 async def test_ended_jobs_are_kept_with_their_tries(own: Kit, migrated: AsyncEngine) -> None:
     @own.registry.job(max_tries=3)
     async def work(ctx: Context, how: str) -> str:
-        ctx.progress(1, 2, "half")
+        ctx.progress(1, 2, "half", meta={"file": "a.csv", "rows": [1, 2], "odd": {"x": None}})
         if how == "retry" and ctx.try_number < 3:
             raise Retry(delay=0)
         if how == "fail":

@@ -16,7 +16,9 @@ from worker import Context, Progress, State
 class Recorder(Context):
     """Keeps every progress report."""
 
-    def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
+    def progress(
+        self, current: int, total: int | None = None, message: str | None = None, *, meta: object = None
+    ) -> None:
         reports.append(Progress(current, total, message))
 
 

@@ -107,3 +107,8 @@ def times(ctx: Context) -> dict[str, object]:
 @registry.job(process=True)
 def wants_client(ctx: Context) -> str:
     return str(ctx.client)
+
+
+@registry.job(process=True)
+def tells(ctx: Context, size: int) -> None:
+    ctx.progress(1, 2, "half", meta={"file": "x" * size})

@@ -240,7 +240,7 @@ def _try(record: wire.TryRecord) -> Try:
 
 
 def _progress(record: wire.ProgressRecord | None) -> Progress | None:
-    return None if record is None else Progress(record.current, record.total, record.message)
+    return None if record is None else Progress(record.current, record.total, record.message, record.meta)
 
 
 def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:

@@ -1,7 +1,7 @@
 """Jobs that have ended, from the database: one by its id, or many by what they have in common."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -197,7 +197,7 @@ def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
         enqueued_at=row.enqueued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        progress=None if progress is None else Progress(progress["c"], progress.get("t"), progress.get("m")),
+        progress=None if progress is None else _progress(progress),
         result=row.result,
         error=read_error(row.error),
         worker=row.worker,
@@ -205,6 +205,10 @@ def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
         workflow_id=row.workflow_id,
         history=tuple(_try(each) for each in past),
     )
+
+
+def _progress(record: Mapping[str, Any]) -> Progress:
+    return Progress(record["c"], record.get("t"), record.get("m"), record.get("d"))
 
 
 def _try(row: Row[Any]) -> Try:

@@ -118,6 +118,7 @@ def progress_record(progress: Progress | None) -> dict[str, Any] | None:
         "total": progress.total,
         "percent": progress.percent,
         "message": progress.message,
+        "meta": progress.meta,
     }
 
 
