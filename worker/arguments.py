@@ -2,11 +2,11 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NotRequired, get_type_hints
+from typing import Any, NotRequired, get_args, get_type_hints
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, with_config
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import TypedDict
 
@@ -15,9 +15,35 @@ from worker.context import Context
 from worker.errors import ArgumentProblem, DefinitionError, InvalidArguments
 from worker.fail_fast import fail_fast
 from worker.options import MOST_PROBLEMS, problems
+from worker.places import place_of
+from worker.resources import injected
 
 FEW_PARTS = 1000
+CONTEXT = "`ctx: Context` (from embarq import Context)"
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_STARS: Mapping[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+_INSTEAD: Mapping[object, str] = {
+    inspect.Parameter.VAR_POSITIONAL: "cannot be sent by name: write a list, such as `values: list[int]`",
+    inspect.Parameter.VAR_KEYWORD: "cannot be checked: write each argument, or a dict such as `values: dict[str, int]`",
+    inspect.Parameter.POSITIONAL_ONLY: "cannot be sent by name: leave out the `/`",
+}
+
+
+def label_of(job: str, function: Callable[..., Any]) -> str:
+    """A job and where it is, as messages say it."""
+    return f"job {job!r} ({place_of(function)})"
+
+
+def _found(name: str, hint: Any) -> str:
+    return f"it is `{name}`" if hint is None else f"it is `{name}: {getattr(hint, '__name__', hint)}`"
+
+
+def _has_json(hint: Any) -> bool:
+    try:
+        TypeAdapter(hint)
+    except PydanticUserError:
+        return False
+    return True
 
 
 def _is_one_of(hint: Any, resources: Container[type]) -> bool:
@@ -41,20 +67,25 @@ class ArgumentSchema:
     """The arguments that a job function takes, without its context.
 
     Raises:
-        DefinitionError: a parameter has no annotation, or cannot be sent by name.
+        DefinitionError: a parameter has no annotation or no JSON form, cannot be sent by name, or is the context in the
+            wrong place.
     """
 
     def __init__(self, job: str, function: Callable[..., Any], resources: Container[type] = ()) -> None:
-        """`resources`: types that the worker provides; parameters of these are injected, not sent."""
+        """`resources`: types that the worker provides; parameters of these, and those whose default is `injected`, are
+        not sent."""
         self._job = job
-        try:
-            hints = get_type_hints(function, include_extras=True)
-        except NameError as error:
-            raise DefinitionError(f"job {job!r}: an annotation names something unknown: {error}") from error
+        self._function = function
+        hints = self._read_hints()
         parameters = list(inspect.signature(function).parameters.values())
         self.takes_context = bool(parameters) and hints.get(parameters[0].name) is Context
         taken = {p.name: p for p in parameters[self.takes_context :]}
-        self.injected: dict[str, type] = {name: hints[name] for name in taken if _is_one_of(hints.get(name), resources)}
+        self._refuse_unclear(taken, hints, first=parameters[0].name if parameters else "")
+        self.injected: dict[str, type] = {
+            name: hints[name]
+            for name, p in taken.items()
+            if p.default is injected or _is_one_of(hints[name], resources)
+        }
         self._parameters = {name: p for name, p in taken.items() if name not in self.injected}
         self._order = list(self._parameters)
         self._hints = hints
@@ -62,23 +93,52 @@ class ArgumentSchema:
         self._check = fail_fast(self._adapter)
         self._adapters_without: dict[str, TypeAdapter[dict[str, Any]]] = {}
 
+    def _read_hints(self) -> dict[str, Any]:
+        try:
+            return get_type_hints(self._function, include_extras=True)
+        except (NameError, AttributeError, SyntaxError, TypeError) as error:
+            raise self._wrong(f"an annotation cannot be read: {error}") from error
+
+    def _wrong(self, problem: str) -> DefinitionError:
+        return DefinitionError(f"{label_of(self._job, self._function)}: {problem}")
+
+    def _refuse_unclear(self, taken: Mapping[str, inspect.Parameter], hints: Mapping[str, Any], first: str) -> None:
+        """Refuse parameters that cannot be sent, or that were meant to be the context."""
+        for name, parameter in taken.items():
+            hint = hints.get(name)
+            if name == first == "ctx":
+                raise self._wrong(f"write {CONTEXT}, which is an object where arq has a dict; {_found(name, hint)}")
+            if hint is Context or Context in get_args(hint):
+                raise self._wrong(f"its context must be the first parameter, as {CONTEXT}; {_found(name, hint)}")
+            if parameter.kind not in _BY_NAME:
+                raise self._wrong(f"parameter {_STARS.get(parameter.kind, '')}{name} {_INSTEAD[parameter.kind]}")
+            if name not in hints:
+                raise self._wrong(f"parameter {name!r} needs a type annotation, such as `{name}: int`")
+
     def _build(
         self, parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
     ) -> TypeAdapter[dict[str, Any]]:
-        fields: dict[str, Any] = {}
-        for name, parameter in parameters.items():
-            if name not in hints:
-                raise DefinitionError(f"job {self._job!r}: parameter {name!r} needs a type annotation")
-            if parameter.kind not in _BY_NAME:
-                raise DefinitionError(f"job {self._job!r}: parameter {name!r} cannot be sent by name")
-            required = parameter.default is inspect.Parameter.empty
-            fields[name] = hints[name] if required else NotRequired[hints[name]]
+        fields = {
+            name: hints[name] if p.default is p.empty else NotRequired[hints[name]] for name, p in parameters.items()
+        }
         table: Any = TypedDict(f"{self._job}_arguments", fields)  # type: ignore[misc]  # made at run time
         try:
             checked: TypeAdapter[dict[str, Any]] = TypeAdapter(with_config(ConfigDict(extra="forbid"))(table))  # type: ignore[arg-type]  # a table is a dict
             return checked
-        except PydanticSchemaGenerationError as error:
-            raise DefinitionError(f"job {self._job!r}: an annotation has no JSON form: {error}") from error
+        except PydanticUserError as error:
+            raise self._without_json(parameters, hints, error) from error
+
+    def _without_json(
+        self, parameters: Iterable[str], hints: Mapping[str, Any], error: PydanticUserError
+    ) -> DefinitionError:
+        """Say which parameter it is that cannot be sent."""
+        name = next((each for each in parameters if not _has_json(hints[each])), None)
+        if name is None:
+            return self._wrong(f"an annotation has no JSON form: {error.message.splitlines()[0]}")
+        kind = getattr(hints[name], "__name__", str(hints[name]))
+        what = f"parameter `{name}: {kind}` has no JSON form, and nobody provides it"
+        how = f"an `async def` under @resource that yields one and is annotated -> AsyncIterator[{kind}]"
+        return self._wrong(f"{what}: take what can be sent as JSON, or write {how}")
 
     @property
     def names(self) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
 
-from worker.arguments import ArgumentSchema
+from worker.arguments import ArgumentSchema, label_of
 from worker.calls import Call
 from worker.context import Context, current_context
 from worker.errors import DefinitionError, UnknownResource
@@ -40,7 +40,7 @@ class JobOptions(TypedDict, total=False):
     priority: Priority
     max_tries: int
     retry: RetryPolicy
-    limits: Sequence[Limit]
+    limits: Limit | Sequence[Limit]
     process: bool
     unique_for: float
     debounce: float
@@ -109,12 +109,23 @@ class JobDefinition(Generic[P, R]):
         if not re.fullmatch(r"[^\W\d][\w.:-]{0,199}", self.name):
             raise DefinitionError(f"job {self.name[:50]!r}: its name must be 1 to 200 letters, digits, _ . : -")
         if self.in_process and (self.is_async or "<locals>" in self.path):
-            raise DefinitionError(f"job {self.name!r}: process=True needs a plain function of a module")
+            raise DefinitionError(f"{self.label}: process=True needs a plain function of a module")
 
     @property
     def queue(self) -> str:
         """Where calls go that name no queue: as declared, else by the registry's routes."""
         return self.declared.get("queue") or self.registry.queue_for(self.path)
+
+    @property
+    def label(self) -> str:
+        """The job's name and where it is, for messages."""
+        return label_of(self.name, self.function)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What it was declared with."""
+        declared = self.declared.get("limits", ())
+        return tuple(declared) if isinstance(declared, Sequence) else (declared,)
 
     @cached_property
     def schema(self) -> ArgumentSchema:
@@ -122,10 +133,11 @@ class JobDefinition(Generic[P, R]):
         schema = ArgumentSchema(self.name, self.function, self.registry.resource_types)
         for name, kind in schema.injected.items():
             if not self.is_async and (self.in_process or self.registry.opens_per_try(kind)):
-                raise DefinitionError(f"job {self.name!r}: {name!r} can be given to a coroutine only")
-        for limit in self.declared.get("limits", ()):
+                raise DefinitionError(f"{self.label}: {name!r} can be given to an `async def` only")
+        for limit in self.limits:
             if limit.by is not None and limit.by not in schema.names:
-                raise DefinitionError(f"job {self.name!r}: a limit is by {limit.by!r}, which is no argument of it")
+                arguments = ", ".join(schema.names) or "none"
+                raise DefinitionError(f"{self.label}: a limit is by {limit.by!r}, but its arguments are {arguments}")
         return schema
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

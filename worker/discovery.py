@@ -3,8 +3,11 @@
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
 
-from worker.errors import DefinitionError
+from worker.errors import DefinitionError, EmbarqError
+from worker.places import place_of_error
 from worker.registry import Registry
 
 
@@ -12,16 +15,32 @@ def discover(modules: Iterable[str], registry: Registry) -> None:
     """Import `modules`, and all modules below those that are packages, then check what they declare.
 
     Raises:
-        DefinitionError: a module is missing, or a job is declared wrongly.
-        InvalidArguments: a schedule's arguments do not fit its job.
+        DefinitionError: a module is missing or cannot be imported, or a job is declared wrongly.
     """
     for name in modules:
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise
-            raise DefinitionError(f"no module {name!r}, which EMBARQ_JOBS names") from error
+        module = _import(name)
         for found in pkgutil.walk_packages(getattr(module, "__path__", []), prefix=f"{name}."):
-            importlib.import_module(found.name)
+            _import(found.name)
     registry.check()
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever a module does, it is told in one line
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            where = f"in {Path.cwd()} or among what is installed"
+            missing = f"there is no module {name!r} {where}: EMBARQ_JOBS, or jobs in [tool.embarq], must name modules"
+            raise DefinitionError(missing) from error
+        raise DefinitionError(_problem(name, error)) from error
+
+
+def _problem(name: str, error: BaseException) -> str:
+    """What is wrong in a module, in one line; the traceback is the cause."""
+    place = place_of_error(error)
+    where = f"{place}: " if place else ""
+    if isinstance(error, EmbarqError):
+        return f"{where}{error}"
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = " ".join(message.split())
+    return f"{where}{type(error).__name__}{': ' if text else ''}{text} (module {name!r} cannot be imported)"

@@ -8,10 +8,12 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unp
 from worker import wire
 from worker.context import Context
 from worker.cron import Every
+from worker.declaring import check_declared, check_function
 from worker.definitions import JobDefinition, JobOptions, Producer
-from worker.errors import DefinitionError, EmbarqError, UnknownJob
+from worker.errors import DefinitionError, EmbarqError, InvalidArguments, UnknownJob
 from worker.hooks import EndHook, Hooks, StartHook, checked
 from worker.options import EnqueueOptions, check_options
+from worker.places import place_of
 from worker.resources import Provider, is_per_try, provided_type
 from worker.schedules import ScheduleRecord, make_record
 
@@ -20,8 +22,6 @@ R = TypeVar("R")
 D = TypeVar("D", bound=JobDefinition[..., Any])
 Start = TypeVar("Start", bound=StartHook)
 End = TypeVar("End", bound=EndHook)
-
-NOT_OF_A_CALL = frozenset({"name", "aliases", "retry", "process", "limits"})
 
 
 class ScheduleOptions(TypedDict, total=False):
@@ -58,7 +58,12 @@ class JobDecorator:
     @overload
     def __call__(self, function: Callable[P, R]) -> JobDefinition[P, R]: ...
     def __call__(self, function: Callable[..., Any]) -> JobDefinition[Any, Any]:
-        """Register `function` and return its definition."""
+        """Register `function` and return its definition.
+
+        Raises:
+            DefinitionError: it is nothing that a job can be made of, or another has its name.
+        """
+        check_function(function)
         definition = JobDefinition[Any, Any](function, self._registry, self._declared)
         self._registry.add(definition)
         return definition
@@ -76,33 +81,42 @@ class Registry:
         self._schedules: dict[str, ScheduleRecord] = {}
         self.hooks = Hooks()
 
-    def job(self, **declared: Unpack[JobOptions]) -> JobDecorator:
-        """Decorate a function as a job; see `JobOptions`.
+    @overload
+    def job(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> JobDefinition[P, R]: ...
+    @overload
+    def job(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> JobDefinition[P, R]: ...
+    @overload
+    def job(self, function: Callable[Concatenate[Context, P], R], /) -> JobDefinition[P, R]: ...
+    @overload
+    def job(self, function: Callable[P, R], /) -> JobDefinition[P, R]: ...
+    @overload
+    def job(self, **declared: Unpack[JobOptions]) -> JobDecorator: ...
+    def job(self, *functions: Callable[..., Any], **declared: Any) -> Any:
+        """Decorate a function as a job, `@job` or with options, `@job(queue="emails")`; see `JobOptions`.
 
         Raises:
             InvalidOptions: a declared option is out of range.
-            DefinitionError: a name is empty or too long.
+            DefinitionError: an option is unknown or of a wrong kind, a name empty or too long.
         """
-        checked = {k: v for k, v in declared.items() if k not in NOT_OF_A_CALL}
-        check_options(declared.get("name", "@job"), checked)
-        for name in (declared.get("name", "@job"), *declared.get("aliases", ())):
-            if not 0 < len(name) <= wire.LONGEST_NAME:
-                raise DefinitionError(
-                    f"a job's name has 1 to {wire.LONGEST_NAME} characters: {name[: wire.LONGEST_NAME]!r}"
-                )
-        return JobDecorator(self, declared)
+        decorator = JobDecorator(self, check_declared(declared))
+        return decorator(*functions) if functions else decorator
 
     def schedule(self, when: str | Every, **declared: Unpack[ScheduleOptions]) -> Callable[[D], D]:
         """Run a job at times: `@schedule("0 3 * * *", tz="Europe/Berlin")` or `@schedule(every(30))` above its `@job`.
 
         Raises:
             InvalidSchedule: the expression, the zone or the name is wrong.
-            DefinitionError: another schedule has the name.
+            DefinitionError: another schedule has the name, or it does not stand above a `@job`.
         """
+        if not isinstance(when, str | Every):
+            raise DefinitionError('@schedule must say when: @schedule("0 3 * * *"), or @schedule(every(30))')
         at = {"every": when.seconds} if isinstance(when, Every) else {"cron": when}
         make_record({"name": "unnamed", "job": "", **declared, **at})
 
         def add(definition: D) -> D:
+            if not isinstance(definition, JobDefinition):
+                what = f"{getattr(definition, '__name__', definition)!r} ({place_of(definition)})"
+                raise DefinitionError(f"@schedule must stand above the @job of {what}: swap the two lines")
             record = make_record({"name": definition.name, **declared, **at, "job": definition.name, "declared": True})
             if record.name in self._schedules:
                 raise DefinitionError(f"two schedules are named {record.name!r}: give one @schedule(..., name=...)")
@@ -192,12 +206,18 @@ class Registry:
         """Look at all signatures, and at what schedules and limits say of them.
 
         Raises:
-            DefinitionError, InvalidArguments, InvalidOptions: one is wrong.
+            DefinitionError: one is wrong, or a job asks for a resource that nobody provides.
         """
         for definition in self:
-            definition.schema  # noqa: B018  # building it checks the annotations
+            for name, kind in definition.schema.injected.items():
+                if kind not in self._providers:
+                    raise DefinitionError(_unprovided(definition, name, kind))
         for record in self.schedules:
-            self.get(record.job).call_with(record.args, check_options(record.job, record.options))
+            definition = self.get(record.job)
+            try:
+                definition.call_with(record.args, check_options(record.job, record.options))
+            except InvalidArguments as error:
+                raise DefinitionError(f"schedule {record.name!r} of {definition.label}: {error}") from error
 
     @property
     def providers(self) -> list[Provider]:
@@ -211,7 +231,7 @@ class Registry:
 
     def opens_per_try(self, kind: type) -> bool:
         """Whether a resource is opened anew for each try."""
-        return is_per_try(self._providers[kind])
+        return kind in self._providers and is_per_try(self._providers[kind])
 
     @asynccontextmanager
     async def given(self, wanted: Mapping[str, type], context: Context) -> AsyncIterator[dict[str, Any]]:
@@ -249,6 +269,12 @@ class Registry:
     def bind(self, producer: Producer | None) -> None:
         """Name the client that `.enqueue(...)` uses in this process."""
         self._producer = producer
+
+
+def _unprovided(definition: JobDefinition[..., Any], name: str, kind: type) -> str:
+    type_of_it = getattr(kind, "__name__", kind)
+    how = f"an `async def` under @resource that yields one and is annotated -> AsyncIterator[{type_of_it}]"
+    return f"{definition.label}: nobody provides `{name}: {type_of_it}`: write {how}, in a module with jobs"
 
 
 registry = Registry()

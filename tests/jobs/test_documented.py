@@ -19,7 +19,7 @@ def test_every_job_is_in_the_table() -> None:
         definition = jobs[name]
         assert definition.path == f"{module}.{definition.function.__qualname__}"
         assert definition.queue == queue, name
-        rates = [each.rate for each in definition.declared.get("limits", ()) if isinstance(each, RateLimit)]
+        rates = [each.rate for each in definition.limits if isinstance(each, RateLimit)]
         assert limits == (", ".join(rates) or "-"), name
         assert schedule == schedules.get(name, "-"), name
         assert name in (ROOT / test).read_text() or test.endswith("test_platform.py"), f"{name} is not in {test}"

@@ -169,5 +169,5 @@ def test_plain_function_cannot_have_a_session() -> None:
     @registry.job()
     def work(session: AsyncSession = injected) -> None: ...
 
-    with pytest.raises(DefinitionError, match="coroutine only"):
+    with pytest.raises(DefinitionError, match="to an `async def` only"):
         _ = work.schema

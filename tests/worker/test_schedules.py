@@ -93,7 +93,7 @@ def test_declarations_are_checked() -> None:
     async def work(n: int = 0) -> None: ...
 
     assert {record.name for record in registry.schedules} == {"work", "often"}
-    with pytest.raises(InvalidArguments):
+    with pytest.raises(DefinitionError, match=r"schedule 'often' of job 'work' .*: /args/n: .*integer"):
         registry.check()
     with pytest.raises(DefinitionError, match="named 'work'"):
         registry.schedule(every(5))(work)

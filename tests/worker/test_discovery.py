@@ -1,0 +1,73 @@
+"""A module of jobs that cannot be imported is told in one line, with the place in it."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker import Registry, discover
+from worker.errors import DefinitionError
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty package in the current folder, under a name that no other test has."""
+    folder = tmp_path / f"discovered_{next(NUMBERS)}"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def message(package: Path, registry: Registry) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        discover([package.name], registry)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "said"),
+    [
+        ("x = 1\ndef work(:\n", 2, "SyntaxError: invalid syntax"),
+        ("import json\nimport sendgrid_of_nobody\n", 2, "ModuleNotFoundError: No module named 'sendgrid_of_nobody'"),
+        ("from json import nothing\n", 1, "ImportError: cannot import name 'nothing' from 'json'"),
+        ("import json\n\njson.loads('{')\n", 3, "JSONDecodeError: Expecting property name"),
+        ("raise ValueError('first\\nsecond')\n", 1, "ValueError: first second"),
+        ("import sys\nsys.exit('no')\n", 2, "SystemExit: no"),
+    ],
+)
+def test_broken_module_is_told_with_its_line(
+    package: Path, registry: Registry, source: str, line: int, said: str
+) -> None:
+    (package / "emails.py").write_text(source)
+    text = message(package, registry)
+    assert text.startswith(f"{package.name}/emails.py:{line}: {said}")
+    assert text.endswith(f"(module '{package.name}.emails' cannot be imported)")
+
+
+def test_wrong_declaration_is_told_with_its_line(package: Path, registry: Registry) -> None:
+    (package / "emails.py").write_text(
+        "from worker import registry\n\n@registry.job(time_out=5)\nasync def send() -> None: ...\n"
+    )
+    assert message(package, registry) == (
+        f"{package.name}/emails.py:3: @job has no option 'time_out'; did you mean 'timeout'?"
+    )
+
+
+def test_missing_module_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError, match=r"there is no module 'nobodys_tasks\.emails' in .*EMBARQ_JOBS"):
+        discover(["nobodys_tasks.emails"], Registry())
+
+
+def test_module_whose_own_import_is_missing_is_not_called_missing(package: Path, registry: Registry) -> None:
+    short = package.name[:5]
+    assert short not in sys.modules
+    (package / "__init__.py").write_text(f"import {short}\n")
+    assert message(package, registry).startswith(f"{package.name}/__init__.py:1: ModuleNotFoundError")

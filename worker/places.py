@@ -1,0 +1,44 @@
+"""Where in the source something is, as messages say it: `jobs/emails.py:12`."""
+
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ENGINE = Path(__file__).resolve().parent
+STANDARD_LIBRARY = Path(traceback.__file__).resolve().parent
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Where a function begins; its module and name where it has no source."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
+    return _place(code.co_filename, code.co_firstlineno)
+
+
+def place_of_error(error: BaseException) -> str:
+    """Where an error was made: the last line on its way that is nearest to the project; '' where it has none. Of what
+    cannot be parsed, that line itself."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return _place(error.filename, error.lineno or 1)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    nearest = max(frames[::-1], key=lambda frame: _nearness(Path(frame.filename).resolve()), default=None)
+    return "" if nearest is None else _place(nearest.filename, nearest.lineno or 1)
+
+
+def _nearness(path: Path) -> int:
+    """0 for the engine's own files, 1 for what is installed, 3 for the project in the current folder, 2 for others."""
+    if ENGINE in path.parents:
+        return 0
+    if "site-packages" in path.parts or STANDARD_LIBRARY in path.parents:
+        return 1
+    return 3 if path.is_relative_to(Path.cwd()) else 2
+
+
+def _place(filename: str, line: int) -> str:
+    path = Path(filename)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{line}"
