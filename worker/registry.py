@@ -10,7 +10,7 @@ from worker.context import Context
 from worker.cron import Every
 from worker.declaring import check_declared, check_function
 from worker.definitions import JobDefinition, JobOptions, Producer
-from worker.errors import DefinitionError, EmbarqError, InvalidArguments, UnknownJob
+from worker.errors import DefinitionError, EmbarqError, InvalidArguments, UnknownJob, UnknownResource
 from worker.hooks import EndHook, Hooks, StartHook, checked
 from worker.options import EnqueueOptions, check_options
 from worker.places import place_of
@@ -144,6 +144,17 @@ class Registry:
         """Decorate `async def hook(ctx, end)`, to be called when the end of a try is stored: who waits may know it."""
         self.hooks.after.append(checked(hook, "after_job_end", "ctx", "end"))
         return hook
+
+    def replace_provider(self, kind: type, provider: Provider) -> Provider:
+        """Put another provider in the place of a type's; returns the one before.
+
+        Raises:
+            UnknownResource: nothing provides this type.
+        """
+        if kind not in self._providers:
+            raise UnknownResource(f"nothing provides {kind.__name__}: mark a function with @resource")
+        before, self._providers[kind] = self._providers[kind], provider
+        return before
 
     def add(self, definition: JobDefinition[..., Any]) -> None:
         """Register a definition.

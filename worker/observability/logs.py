@@ -47,16 +47,7 @@ def configure_logs(level: str, *, as_json: bool, stream: IO[str] | None = None) 
     Lines written inside a job carry `job`, `job_id` and `try`, those inside a request `request_id`.
     """
     stream = stream or sys.stderr
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            _to_record,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=logging.getLogger,
-        cache_logger_on_first_use=True,
-    )
+    hand_to_logging()
     handler = LineHandler(stream)
     handler.setFormatter(LineFormatter(json_line, FOR_MACHINES) if as_json else for_people(wants_colour(stream)))
     root = logging.getLogger()
@@ -72,6 +63,20 @@ def configure_logs(level: str, *, as_json: bool, stream: IO[str] | None = None) 
 def for_people(in_colour: bool) -> "LineFormatter":
     """What writes lines for people."""
     return LineFormatter(coloured_line if in_colour else console_line, FOR_PEOPLE)
+
+
+def hand_to_logging() -> None:
+    """Let what is logged with structlog go through `logging`, whatever handlers that has."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            _to_record,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=logging.getLogger,
+        cache_logger_on_first_use=True,
+    )
 
 
 def _to_record(_logger: object, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:

@@ -1,0 +1,100 @@
+"""Runs what a test has queued to its end: a worker for as long as something waits, and the time does not."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from worker.broker import keys
+from worker.broker.exchange import Claim, Ended
+from worker.client import Client
+from worker.config import WorkerConfig
+from worker.engine import Worker
+from worker.errors import JobFailed
+from worker.job import Priority, State
+from worker.outcomes import Outcome, Outcomes
+from worker.registry import Registry
+from worker.run import Run
+
+LOOK_EVERY = 0.01
+LOOKED_AT = 1000
+SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
+
+
+@dataclass(frozen=True)
+class ToldOutcomes(Outcomes):
+    """Outcomes that the test hears of: jobs that ended, in order, and what the failed ones raised."""
+
+    ended: list[str] = field(default_factory=list)
+    errors: dict[str, BaseException] = field(default_factory=dict)
+
+    def end(self, run: Run, state: State, result: object, notice: dict[str, Any] | None = None) -> Ended:
+        """The job's final record."""
+        outcome = super().end(run, state, result, notice)
+        self.ended.append(run.claimed.id)
+        return outcome
+
+    def failed(self, run: Run, error: BaseException) -> Outcome:
+        """The job has failed for good."""
+        outcome = super().failed(run, error)
+        error.add_note(f"raised by job {run.context.job!r}, id {run.claimed.id}, try {run.context.try_number}")
+        self.errors[run.claimed.id] = error
+        return outcome
+
+
+class DrainingWorker(Worker):
+    """A worker that ends when nothing waits, also not for later: whenever nothing else is to do, the next time at which
+    something is due has come. It stops, too, once it has started more than `most` jobs."""
+
+    def __init__(self, client: Client, registry: Registry, config: WorkerConfig, most: int) -> None:
+        super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._hurry)])
+        plain = self.executor.outcomes
+        self.told = ToldOutcomes(plain.registry, plain.config, plain.worker, plain.outages)
+        self.executor.outcomes = self.told
+        self.most = most
+        self.started = 0
+
+    def begin(self, claim: Claim, leased_until: float) -> None:
+        """Start the jobs of a claim, and count them."""
+        self.started += len(claim.jobs)
+        if self.started > self.most:
+            self.plan.hurry()
+            self.follow_plan()
+        super().begin(claim, leased_until)
+
+    def _hurry(self) -> bool:
+        """Whether the time may be skipped, now that nothing runs; and look at once what is due."""
+        self._pump.look()
+        return not self.runs
+
+
+class _TimeSkipper:
+    def __init__(self, client: Client, queues: Sequence[str], may_skip: Callable[[], bool]) -> None:
+        self._client = client
+        self._may_skip = may_skip
+        self._keys = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
+
+    async def run(self) -> None:
+        """Skip the time until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if self._may_skip():
+                arguments = (keys.LEASE, keys.PARKED_SCORE, LOOKED_AT)
+                await self._client.execute_command("EVAL", SKIP, len(self._keys), *self._keys, *arguments)
+
+
+def raise_errors(errors: Sequence[BaseException]) -> None:
+    """Raise what jobs raised: the one error as it is, several together."""
+    ordinary = [error if isinstance(error, Exception) else _wrapped(error) for error in errors]
+    if len(ordinary) == 1:
+        raise ordinary[0]
+    if ordinary:
+        raise ExceptionGroup(f"{len(ordinary)} jobs failed", ordinary)
+
+
+def _wrapped(error: BaseException) -> JobFailed:
+    """What would end the test itself, such as a cancellation, as an ordinary error."""
+    failed = JobFailed(f"{type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed

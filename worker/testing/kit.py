@@ -1,0 +1,152 @@
+"""What a test has in its hands: a client, what was queued with it, and a way to run that to its end."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from typing import Any, Self, TypeVar
+
+from worker.config import WorkerConfig
+from worker.definitions import JobDefinition
+from worker.errors import EmbarqError, JobNotFound
+from worker.job import Job
+from worker.registry import Registry
+from worker.registry import registry as default_registry
+from worker.testing.cleaning import clean
+from worker.testing.client import TaggedClient
+from worker.testing.draining import DrainingWorker, raise_errors
+from worker.testing.enqueued import Enqueued, matching
+from worker.testing.replacing import replaced
+
+T = TypeVar("T")
+
+
+class Kit:
+    """One test's part of a real queue. Jobs are queued as always, and nothing runs until `drain`."""
+
+    def __init__(self, client: TaggedClient, registry: Registry) -> None:
+        self.client = client
+        self.registry = registry
+        self._served: set[str] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, registry: Registry = default_registry) -> AsyncIterator[Self]:
+        """A kit on the Redis at a URL. Meanwhile `.enqueue(...)` of the registry's jobs uses its client; what it made
+        is deleted at the end."""
+        async with TaggedClient.open(url) as client:
+            kit = cls(client, registry)
+            with _bound(registry, client):
+                yield kit
+            await clean(client, kit._served)
+
+    @property
+    def enqueued(self) -> list[Enqueued]:
+        """What was queued since the test began, also what has run. A call that stands for a job which was there
+        already is not in it."""
+        return list(self.client.enqueued)
+
+    def queue(self, name: str = "default") -> str:
+        """What a queue is called in Redis during this test."""
+        return self.client.tag.queue(name)
+
+    def assert_enqueued(self, job: JobDefinition[..., Any], /, **arguments: Any) -> Enqueued:
+        """That the job was queued with these arguments, others being anything; the newest such call.
+
+        Raises:
+            AssertionError: it was not; the message lists what was.
+            TypeError: the job takes no argument of that name.
+        """
+        found = matching(self.client.enqueued, job, arguments)
+        if not found:
+            wanted = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+            raise AssertionError(f"{job.name}({wanted}) was not enqueued; {self._told()}")
+        return found[-1]
+
+    def refute_enqueued(self, job: JobDefinition[..., Any], /, **arguments: Any) -> None:
+        """That the job was not queued with these arguments.
+
+        Raises:
+            AssertionError: it was.
+            TypeError: the job takes no argument of that name.
+        """
+        found = matching(self.client.enqueued, job, arguments)
+        if found:
+            raise AssertionError(f"enqueued: {found[0]}")
+
+    def _told(self) -> str:
+        if not self.client.enqueued:
+            return "nothing was"
+        return "this was:" + "".join(f"\n  {each}" for each in self.client.enqueued[-20:])
+
+    def replaced(self, kind: type[Any], stand_in: T) -> AbstractContextManager[T]:
+        """In the block, jobs that ask for a `kind` get `stand_in`; see `worker.testing.replaced`."""
+        return replaced(kind, stand_in, registry=self.registry)
+
+    async def drain(self, *, raises: bool = True, most: int = 1000, timeout: float = 60.0) -> list[Job]:
+        """Run what was queued to its end, and what that queues: delays and pauses before retries are skipped, rates do
+        not count. Jobs run in this loop, several at once, as in a worker. Schedules do not fire.
+
+        raises: raise what a failed job raised; an `ExceptionGroup` where several failed. most: starts of jobs, before
+        this is taken for a circle. timeout: seconds. Returns the jobs that ended, in order.
+
+        Raises:
+            AssertionError: there were too many starts, or too little time.
+        """
+        ended: list[str] = []
+        errors: dict[str, BaseException] = {}
+        try:
+            async with asyncio.timeout(timeout):
+                while queues := await self._waiting_queues():
+                    worker = DrainingWorker(self.client, self.registry, self._config(queues), most)
+                    await worker.async_run()
+                    most -= worker.started
+                    ended += worker.told.ended
+                    errors |= worker.told.errors
+                    if most < 0:
+                        raise AssertionError("not drained: jobs keep being started; do they queue themselves?")
+        except TimeoutError:
+            raise AssertionError(f"not drained after {timeout:g} s") from None
+        jobs = await self._jobs(ended)
+        if raises:
+            raise_errors(list(errors.values()))
+        return jobs
+
+    async def _waiting_queues(self) -> tuple[str, ...]:
+        """All queues that were used and those that jobs declare, if there is something in them; none otherwise."""
+        used = {each.queue for each in self.client.enqueued} | self.registry.queues
+        queues = tuple(sorted(self.client.tag.queue(name) for name in used))
+        self._served.update(queues)
+        return queues if await self.client.holds_jobs(queues) else ()
+
+    def _config(self, queues: tuple[str, ...]) -> WorkerConfig:
+        """Like any worker, but that nothing waits for other workers or for something to come back."""
+        return WorkerConfig(
+            queues=queues,
+            burst=True,
+            schedules=False,
+            poll=0.05,
+            grace=1.0,
+            unknown_job_deadline=-math.inf,
+            outage_patience=0.0,
+        )
+
+    async def _jobs(self, ids: list[str]) -> list[Job]:
+        found: list[Job] = []
+        for job_id in ids:
+            with contextlib.suppress(JobNotFound):  # its result is not kept
+                found.append(await self.client.find(job_id))
+        return found
+
+
+@contextmanager
+def _bound(registry: Registry, client: TaggedClient) -> Iterator[None]:
+    before = None
+    with contextlib.suppress(EmbarqError):
+        before = registry.producer
+    registry.bind(client)
+    try:
+        yield
+    finally:
+        registry.bind(before)

@@ -1,0 +1,54 @@
+"""Fixtures for tests of one's own jobs. Pytest loads this wherever Embarq is installed, so what they need is imported
+by who asks for them."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pytest
+
+try:
+    from pytest_asyncio import fixture as async_fixture
+except ImportError:  # then another plugin runs coroutines, as anyio's does, or nobody asks for what follows
+    async_fixture = pytest.fixture
+
+if TYPE_CHECKING:
+    from worker.registry import Registry
+    from worker.testing.kit import Kit
+
+
+@pytest.fixture(scope="session")
+def embarq_redis_url() -> "Iterator[str]":
+    """The Redis of the tests: the one at `REDIS_URL`, or a private server for as long as the tests run."""
+    url = os.environ.get("REDIS_URL")
+    if url:
+        yield url
+        return
+    from worker.embedded import private_redis  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder)) as private:
+        yield private
+
+
+@pytest.fixture(scope="session")
+def embarq_registry() -> "Registry":
+    """Where the jobs are registered: those that the project names are imported first."""
+    from worker.registry import registry  # noqa: PLC0415
+
+    return registry
+
+
+@async_fixture
+async def embarq(embarq_redis_url: str, embarq_registry: "Registry") -> "AsyncIterator[Kit]":
+    """A client and queues of the test's own. Jobs that it queues run when it says `await embarq.drain()`."""
+    import structlog  # noqa: PLC0415
+
+    from worker.observability.logs import hand_to_logging  # noqa: PLC0415
+    from worker.testing.kit import Kit  # noqa: PLC0415
+
+    if not structlog.is_configured():  # then pytest shows the log of a test that fails
+        hand_to_logging()
+    async with Kit.open(embarq_redis_url, embarq_registry) as kit:
+        yield kit

@@ -1,0 +1,70 @@
+"""What keeps one test's jobs apart from all others on the same Redis: queues, limits and unique keys of its own."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from worker import wire
+from worker.broker import keys
+from worker.broker.broker import NewJob
+from worker.broker.graphs import NewNode, NewWorkflow
+from worker.limits import held_keys
+
+_SHORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A word that is put to the names of what a test makes. Ids stay as they are."""
+
+    text: str
+
+    def queue(self, name: str) -> str:
+        """The test's own queue of a name; a name that is too long with the tag goes by its digest."""
+        short = name if _SHORT_NAME.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:32]
+        return f"{self.text}-{short}"
+
+    def queue_key(self, key: str) -> str:
+        """The same of a queue's level."""
+        name, priority = keys.parse_queue_key(key)
+        return keys.queue_key(self.queue(name), priority)
+
+    def job(self, new: NewJob) -> NewJob:
+        """A job for the test's own queue."""
+        unique = self._key(new.unique)
+        return replace(
+            new, queue_key=self.queue_key(new.queue_key), payload=self._payload(new.payload, unique), unique=unique
+        )
+
+    def workflow(self, new: NewWorkflow) -> NewWorkflow:
+        """A workflow whose jobs go to the test's own queues."""
+        return replace(new, nodes=[self._node(node) for node in new.nodes])
+
+    def _node(self, node: NewNode) -> NewNode:
+        if node.record.queue_key is None:
+            return node
+        record = msgspec.structs.replace(node.record, queue_key=self.queue_key(node.record.queue_key))
+        return replace(node, record=record, payload=self._payload(node.payload, ""))
+
+    def _payload(self, data: bytes, unique: str) -> bytes:
+        """A payload with what it says of queue, uniqueness and limits. Rates are left out: they would make tests wait
+        for each other, and for the clock."""
+        payload = read_payload(data)
+        options = msgspec.structs.replace(
+            payload.options,
+            queue=self.queue_key(payload.options.queue or keys.QUEUE),
+            unique=unique if payload.options.unique else "",
+            limits=tuple(self._key(limit) for limit in held_keys(payload.options.limits)),
+        )
+        return wire.dump_payload(msgspec.structs.replace(payload, options=options), keys.PAYLOAD_BYTES)
+
+    def _key(self, key: str) -> str:
+        """A key of uniqueness or of a limit, `mode:number:number:what`, for this test alone."""
+        return key and f"{key[: keys.UNIQUE_BYTES - len(self.text) - 1]}@{self.text}"
+
+
+def read_payload(data: bytes) -> wire.Payload:
+    """A payload that has not been queued: without its times."""
+    return wire.loads(data[:-1] + b',"et":0}', wire.Payload)
