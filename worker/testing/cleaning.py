@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from worker.broker import keys
-from worker.broker.broker import NewJob
 from worker.broker.graphs import NewWorkflow
 from worker.job import Priority
 from worker.testing.client import TaggedClient
@@ -21,9 +20,9 @@ OF_A_LIMIT = (keys.RATE, keys.HOLDERS, keys.PARKED)
 SLICE = 1000  # keys in one call
 
 
-async def clean(client: TaggedClient, served: Iterable[str]) -> None:
-    """Delete what the client's jobs and workflows left, and forget their queues and those that its workers served."""
-    queues = {keys.queue_key(queue) for queue in served}
+async def clean(client: TaggedClient) -> None:
+    """Delete what the client's jobs and workflows left, and forget the queues that it named."""
+    queues = {keys.queue_key(queue) for queue in client.named}
     names: list[str] = []
     limits: set[str] = set()
     for made in client.made:
@@ -45,7 +44,7 @@ async def clean(client: TaggedClient, served: Iterable[str]) -> None:
         await client.zrem(keys.LIMITS, *limits)
     if levels:
         for known in (keys.QUEUES, keys.ACTIVE, keys.PAUSED):
-            await client.srem(known, *levels)
+            await client.execute_command("SREM", known, *levels)
         await client.zrem(keys.QUEUES_SEEN, *levels)
 
 

@@ -15,8 +15,8 @@ from worker.testing.tag import Tag
 
 
 class TaggedClient(Client):
-    """A client for a single test. It takes the names of queues as the code under test says them, and `enqueued` has them
-    so. `made`: the same as Redis got it."""
+    """A client for one test. It takes names of queues as the code under test says them, and `enqueued` has them so.
+    `made`: the same as Redis got it. `named`: the queues that it came by, by their names in Redis."""
 
     def __init__(self, url: str, *, budget: float = 5.0, **options: Any) -> None:
         """See `Client`."""
@@ -24,6 +24,7 @@ class TaggedClient(Client):
         self.tag = Tag(f"t{secrets.token_hex(5)}")
         self.enqueued: list[Enqueued] = []
         self.made: list[NewJob | NewWorkflow] = []
+        self.named: set[str] = set()
         self.graphs = _TaggedGraphs(self, Budget(budget))
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
@@ -33,6 +34,12 @@ class TaggedClient(Client):
         self.enqueued += [of_job(job) for job, each in zip(jobs, placed, strict=True) if each.created]
         return placed
 
+    def queue(self, name: str) -> str:
+        """What a queue is called in Redis."""
+        own = self.tag.queue(name)
+        self.named.add(own)
+        return own
+
     async def holds_jobs(self, queues: Iterable[str]) -> bool:
         """Whether something waits in queues, by their names in Redis, or is left of a workflow to be queued."""
         levels = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
@@ -40,15 +47,15 @@ class TaggedClient(Client):
 
     async def pause_queue(self, queue: str) -> bool:
         """Pause the test's own queue of this name."""
-        return await super().pause_queue(self.tag.queue(queue))
+        return await super().pause_queue(self.queue(queue))
 
     async def resume_queue(self, queue: str) -> bool:
         """Resume the test's own queue of this name."""
-        return await super().resume_queue(self.tag.queue(queue))
+        return await super().resume_queue(self.queue(queue))
 
     async def purge_queue(self, queue: str) -> int:
         """Purge the test's own queue of this name."""
-        return await super().purge_queue(self.tag.queue(queue))
+        return await super().purge_queue(self.queue(queue))
 
 
 class _TaggedGraphs(Graphs):

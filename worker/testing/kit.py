@@ -28,7 +28,6 @@ class Kit:
     def __init__(self, client: TaggedClient, registry: Registry) -> None:
         self.client = client
         self.registry = registry
-        self._served: set[str] = set()
 
     @classmethod
     @asynccontextmanager
@@ -39,7 +38,7 @@ class Kit:
             kit = cls(client, registry)
             with _bound(registry, client):
                 yield kit
-            await clean(client, kit._served)
+            await clean(client)
 
     @property
     def enqueued(self) -> list[Enqueued]:
@@ -49,7 +48,7 @@ class Kit:
 
     def queue(self, name: str = "default") -> str:
         """What a queue is called in Redis during this test."""
-        return self.client.tag.queue(name)
+        return self.client.queue(name)
 
     def assert_enqueued(self, job: JobDefinition[..., Any], /, **arguments: Any) -> Enqueued:
         """That the job was queued with these arguments, others being anything; the newest such call.
@@ -107,7 +106,8 @@ class Kit:
                     if most < 0:
                         raise AssertionError("not drained: jobs keep being started; do they queue themselves?")
         except TimeoutError:
-            raise AssertionError(f"not drained after {timeout:g} s") from None
+            left = [str(each) for each in self.client.enqueued if each.id not in ended]
+            raise AssertionError(f"not drained after {timeout:g} s; not ended: {', '.join(left[:20])}") from None
         jobs = await self._jobs(ended)
         if raises:
             raise_errors(list(errors.values()))
@@ -116,8 +116,7 @@ class Kit:
     async def _waiting_queues(self) -> tuple[str, ...]:
         """All queues that were used and those that jobs declare, if there is something in them; none otherwise."""
         used = {each.queue for each in self.client.enqueued} | self.registry.queues
-        queues = tuple(sorted(self.client.tag.queue(name) for name in used))
-        self._served.update(queues)
+        queues = tuple(sorted(self.client.queue(name) for name in used))
         return queues if await self.client.holds_jobs(queues) else ()
 
     def _config(self, queues: tuple[str, ...]) -> WorkerConfig:

@@ -12,7 +12,7 @@ import pytest
 try:
     from pytest_asyncio import fixture as async_fixture
 except ImportError:  # then another plugin runs coroutines, as anyio's does, or nobody asks for what follows
-    async_fixture = pytest.fixture
+    async_fixture = pytest.fixture  # type: ignore[assignment]  # used without arguments, both are the same
 
 if TYPE_CHECKING:
     from worker.registry import Registry
@@ -24,6 +24,8 @@ def embarq_redis_url() -> "Iterator[str]":
     """The Redis of the tests: the one at `REDIS_URL`, or a private server for as long as the tests run."""
     url = os.environ.get("REDIS_URL")
     if url:
+        if os.environ.get("EMBARQ_ENV") == "production":
+            pytest.fail("EMBARQ_ENV is production: tests do not run on its Redis; unset REDIS_URL and EMBARQ_ENV")
         yield url
         return
     from worker.embedded import private_redis  # noqa: PLC0415
@@ -33,10 +35,12 @@ def embarq_redis_url() -> "Iterator[str]":
 
 
 @pytest.fixture(scope="session")
-def embarq_registry() -> "Registry":
-    """Where the jobs are registered: those that the project names are imported first."""
+def embarq_registry(pytestconfig: pytest.Config) -> "Registry":
+    """Where the jobs are registered. Those that the project names, in pytest's root folder, are imported first."""
     from worker.registry import registry  # noqa: PLC0415
+    from worker.testing.project import import_jobs  # noqa: PLC0415
 
+    import_jobs(pytestconfig.rootpath, registry)
     return registry
 
 
