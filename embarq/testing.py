@@ -1,4 +1,5 @@
 """The kit for tests: `from embarq.testing import Kit` is `from worker.testing import Kit`."""
 
-from worker.testing import *  # noqa: F403  # the same objects
-from worker.testing import __all__ as __all__
+from worker.testing import Enqueued, Kit, replaced
+
+__all__ = ["Enqueued", "Kit", "replaced"]

@@ -1,5 +1,5 @@
-"""`docs/jobs.md` holds every job of the platform's own modules, as the code has it. Modules that are not in it are other
-people's, who may add what they like."""
+"""`docs/jobs.md` holds every job of the platform's own modules, as the code has it. Modules that it does not name are
+other people's, who may add what they like."""
 
 import re
 from typing import Any
