@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
 
 from worker.broker import keys
-from worker.broker.exchange import Claim, Ended
+from worker.broker.exchange import Claim, Ended, Settlement
 from worker.client import Client
 from worker.config import WorkerConfig
 from worker.engine import Worker
 from worker.errors import JobFailed
-from worker.job import Priority, State
+from worker.job import Priority
 from worker.outcomes import Outcome, Outcomes
 from worker.registry import Registry
 from worker.run import Run
@@ -24,16 +23,9 @@ SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
 
 @dataclass(frozen=True)
 class ToldOutcomes(Outcomes):
-    """Outcomes that the test hears of: jobs that ended, in order, and what the failed ones raised."""
+    """Outcomes that the test hears of: what failed jobs raised, by their ids."""
 
-    ended: list[str] = field(default_factory=list)
     errors: dict[str, BaseException] = field(default_factory=dict)
-
-    def end(self, run: Run, state: State, result: object, notice: dict[str, Any] | None = None) -> Ended:
-        """The job's final record."""
-        outcome = super().end(run, state, result, notice)
-        self.ended.append(run.claimed.id)
-        return outcome
 
     def failed(self, run: Run, error: BaseException) -> Outcome:
         """The job has failed for good."""
@@ -54,6 +46,7 @@ class DrainingWorker(Worker):
         self.executor.outcomes = self.told
         self.most = most
         self.started = 0
+        self.ended: list[str] = []
 
     def begin(self, claim: Claim, leased_until: float) -> None:
         """Start the jobs of a claim, and count them."""
@@ -62,6 +55,12 @@ class DrainingWorker(Worker):
             self.plan.hurry()
             self.follow_plan()
         super().begin(claim, leased_until)
+
+    def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
+        """Free the slots of jobs, and note which have ended."""
+        ends = (each for each, accepted in zip(settlements, stored, strict=True) if accepted)
+        self.ended += [each.claimed.id for each in ends if isinstance(each.outcome, Ended)]
+        super().settled(settlements, stored)
 
     def _hurry(self) -> bool:
         """Whether the time may be skipped, now that nothing runs; and look at once what is due."""

@@ -101,7 +101,7 @@ class Kit:
                     worker = DrainingWorker(self.client, self.registry, self._config(queues), most)
                     await worker.async_run()
                     most -= worker.started
-                    ended += worker.told.ended
+                    ended += worker.ended
                     errors |= worker.told.errors
                     if most < 0:
                         raise AssertionError("not drained: jobs keep being started; do they queue themselves?")
