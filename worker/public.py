@@ -3,6 +3,7 @@
 from worker.calls import Call
 from worker.client import Client
 from worker.config import WorkerConfig
+from worker.connecting import connect
 from worker.context import Context, current_context
 from worker.cron import every
 from worker.definitions import BoundJob, JobDefinition
@@ -61,6 +62,7 @@ __all__ = [
     "after_job_end",
     "chain",
     "chord",
+    "connect",
     "current_context",
     "discover",
     "every",

@@ -37,8 +37,8 @@ def embarq_redis_url() -> "Iterator[str]":
 @pytest.fixture(scope="session")
 def embarq_registry(pytestconfig: pytest.Config) -> "Registry":
     """Where the jobs are registered. Those that the project names, in pytest's root folder, are imported first."""
+    from worker.connecting import import_jobs  # noqa: PLC0415
     from worker.registry import registry  # noqa: PLC0415
-    from worker.testing.project import import_jobs  # noqa: PLC0415
 
     import_jobs(pytestconfig.rootpath, registry)
     return registry
