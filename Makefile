@@ -1,6 +1,7 @@
 # `make run` and `make test` need Python 3.11 or newer and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 .PHONY: run test check chaos soak bench bench-quick bench-growth bench-history lock clean
 
@@ -37,15 +38,16 @@ bench-growth: .venv/ready
 bench-history: .venv/ready
 	@$(BIN)/python -m benchmarks --history
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# What runs in production, and what development and tests need beside it, in the same versions.
 lock:
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --group dev pyproject.toml -o requirements.txt
+	uv pip compile $(LOCK) --group platform pyproject.toml -o requirements.txt
+	uv pip compile $(LOCK) --group platform --extra dev --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 clean:
 	rm -rf .venv build *.egg-info
