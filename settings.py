@@ -1,5 +1,6 @@
 """This service's typed settings: the engine's and the learning platform's, read once at the roots."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,6 +8,13 @@ from pydantic import Field
 from worker import settings as engine
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
+
+
+class Files(StrEnum):
+    """Where files lie: in the database, which every process reaches, or in a folder of one machine."""
+
+    POSTGRES = "postgres"
+    FOLDER = "folder"
 
 
 class Settings(engine.Settings):
@@ -21,6 +29,12 @@ class Settings(engine.Settings):
     mail_from: str = "Learning platform <learning@example.com>"
     seed: bool = False
     secret: str | None = Field(None, min_length=16)
+    files: Files | None = None
+
+    @property
+    def files_in(self) -> Files:
+        """Where files lie: `EMBARQ_FILES`, or what fits the environment."""
+        return self.files or (Files.FOLDER if self.development else Files.POSTGRES)
 
     @property
     def sms_endpoint(self) -> str:

@@ -48,8 +48,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
     settings = settings or load_settings()
 
     @asynccontextmanager
-    async def lifespan(_shared: Shared) -> AsyncIterator[dict[str, Platform]]:
-        async with _open(settings) as opened:
+    async def lifespan(shared: Shared) -> AsyncIterator[dict[str, Platform]]:
+        async with _open(settings, shared) as opened:
             if settings.seed:
                 with suppress(BrokerUnavailable):
                     await seed_development.enqueue()
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
 
 @asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[Platform]:
+async def _open(settings: Settings, shared: Shared) -> AsyncIterator[Platform]:
     async with AsyncExitStack() as stack:
         outside = await stack.enter_async_context(httpx.AsyncClient(timeout=PROVIDER_TIMEOUT))
         kept = settings.data_dir / "stand-ins"
@@ -69,7 +69,7 @@ async def _open(settings: Settings) -> AsyncIterator[Platform]:
             catcher = MailCatcher(boxes["mail"], kept / "mail")
             await stack.enter_async_context(catching_mail(catcher, settings.mail_port))
         yield Platform(
-            store=open_store(settings),
+            store=open_store(settings, shared.database),
             sms=SmsProvider(outside, settings.sms_endpoint),
             boxes=boxes,
             troubles={},

@@ -11,8 +11,13 @@ class LinkExpired(EmbarqError):
     """A link to a file has expired, or was never ours."""
 
 
+class FileGone(EmbarqError):
+    """The row of a file is there, and its bytes are not."""
+
+
 STATUSES: dict[type[Exception], HTTPStatus] = {
     Missing: HTTPStatus.NOT_FOUND,
     LinkExpired: HTTPStatus.FORBIDDEN,
+    FileGone: HTTPStatus.GONE,
     AddressTaken: HTTPStatus.CONFLICT,
 }

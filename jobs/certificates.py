@@ -46,7 +46,7 @@ async def generate_certificate(
         certificate = await _issue(session, store, student_id, course, user.name)
     file = await get(session, StoredFile, certificate.file_id or 0)
     values = {"name": user.name, "course": course.title, "number": certificate.number}
-    attached = (Attachment(file.name, file.content_type, await store.read(file)),)
+    attached = (Attachment(file.name, file.content_type, await store.read(session, file)),)
     subject, key = f"Your certificate: {course.title}", f"certificate:{certificate.number}"
     await mailer.send(session, Email(user.email, subject, "certificate", values, key, attached))
     return certificate.number

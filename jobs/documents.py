@@ -54,7 +54,8 @@ async def resize_image(
     """Make a JPEG of an image of the store that fits into a frame. A second run makes another file."""
     with tempfile.TemporaryDirectory(prefix="embarq-") as folder:
         target = Path(folder) / "resized.jpg"
-        await to_thread.run_sync(_resize, store.path(path), target, (width, height))
+        async with store.local(path) as source:
+            await to_thread.run_sync(_resize, source, target, (width, height))
         made = await store.keep(session, f"{Path(path).stem}.jpg", "image/jpeg", file_parts(target), keep=KEPT)
     return {"file_id": made.id, "link": store.link(made)}
 
@@ -77,13 +78,17 @@ def _resize(source: Path, target: Path, size: tuple[int, int]) -> None:
 async def convert_document(path: Place, session: AsyncSession = injected, store: FileStore = injected) -> Made:
     """Make a PDF of a text file of the store. A second run makes another file."""
     try:
-        async with await open_file(store.path(path), encoding="utf-8") as file:
-            lines = (await file.read()).splitlines()
+        lines = (await _text(store, path, "utf-8")).splitlines()
     except UnicodeDecodeError as error:
         raise Unreadable(f"{path} is not text in UTF-8") from error
     values = {"title": Path(path).name, "subtitle": "", "columns": [""], "rows": [[line] for line in lines]}
     made = await keep_pdf(session, store, "report", values, f"{Path(path).stem}.pdf", keep=KEPT)
     return {"file_id": made.id, "link": store.link(made)}
+
+
+async def _text(store: FileStore, path: str, encoding: str) -> str:
+    """A file of the store as text, with its line ends as they are."""
+    return b"".join([part async for part in store.parts(path)]).decode(encoding)
 
 
 class Imported(TypedDict):
@@ -102,8 +107,8 @@ async def import_students(
 
     A student is known by the address, so a second run adds nobody.
     """
-    async with await open_file(store.path(path), encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(io.StringIO(await file.read())))
+    text = await _text(store, path, "utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     report: Imported = {"new": 0, "known": 0, "wrong": []}
     for number, row in enumerate(rows, start=2):
         name, email = (row.get("name") or "").strip(), (row.get("email") or "").strip().lower()

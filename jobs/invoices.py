@@ -27,7 +27,7 @@ async def invoice(
     if found is None:
         found = await _make(session, store, user, key, lines)
     file = await get(session, StoredFile, found.file_id or 0)
-    attached = (Attachment(file.name, file.content_type, await store.read(file)),)
+    attached = (Attachment(file.name, file.content_type, await store.read(session, file)),)
     values = {"name": user.name, "number": found.number, "amount": money(found.total_cents)}
     await mailer.send(
         session, Email(user.email, f"Invoice {found.number}", "invoice", values, f"invoice:{key}", attached)

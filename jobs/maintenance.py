@@ -4,10 +4,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from pydantic import Field
 from sqlalchemy import CursorResult, Delete, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -25,6 +23,7 @@ from jobs.models import (
     Course,
     EmailSent,
     Enrolment,
+    FilePart,
     LoginSession,
     Message,
     Notification,
@@ -76,21 +75,10 @@ async def cleanup_old_files(
     """Remove files that have expired, and files of that age that no row knows; how many. A second run finds none."""
     expired = (await session.scalars(select(StoredFile).where(StoredFile.expires_at < now()))).all()
     for file in expired:
-        await to_thread.run_sync(partial(store.path(file.place).unlink, missing_ok=True))
-        await session.delete(file)
-    known = set((await session.scalars(select(StoredFile.place))).all())
-    stray = await to_thread.run_sync(_remove_stray, store, known, (now() - timedelta(days=days)).timestamp())
+        await store.remove(session, file)
+    stray = await store.remove_stray(session, now() - timedelta(days=days))
     ctx.logger.info("old files removed", expired=len(expired), stray=stray)
     return len(expired) + stray
-
-
-def _remove_stray(store: FileStore, known: set[str], before: float) -> int:
-    removed = 0
-    for path in (store.root / "made").rglob("*"):
-        if path.is_file() and str(path.relative_to(store.root)) not in known and path.stat().st_mtime < before:
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
 
 
 @schedule("0 0 1 * *")
@@ -133,13 +121,14 @@ async def backup_database(
 ) -> int:
     """Dump the database in Postgres' own format, kept for 30 days; the file's id. `pg_restore` reads it.
 
-    A second run writes another dump.
+    The bytes of files are left out: each dump would hold those before it. A second run writes another dump.
     """
     url = database.engine.url.set(drivername="postgresql")
     process = await asyncio.create_subprocess_exec(
         str(postgres_program("pg_dump")),
         "--format=custom",
         "--no-owner",
+        f"--exclude-table-data={FilePart.__tablename__}",
         url._replace(password=None).render_as_string(),
         env={**os.environ, "PGPASSWORD": url.password or ""},  # not among the arguments, which everybody may list
         stdout=asyncio.subprocess.PIPE,

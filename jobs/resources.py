@@ -15,13 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs.cache import Cache
 from jobs.mail import Mailer
 from jobs.providers import PROVIDER_TIMEOUT, Crm, PaymentProvider, Service, SmsProvider, Warehouse
-from jobs.storage import FileStore
-from settings import Settings, load_settings
+from jobs.storage import FileStore, Folder, InPostgres
+from settings import Files, Settings, load_settings
 from worker import Context, resource
 from worker.broker.pool import make_pool
 from worker.database import Database
 
 S = TypeVar("S", bound=Service)
+
+FILE_CONNECTIONS = 3  # of a worker, for jobs that read files at once; what they write goes through their sessions
 
 
 @resource
@@ -88,22 +90,29 @@ async def cache() -> AsyncIterator[Cache]:
 
 @resource
 async def file_store() -> AsyncIterator[FileStore]:
-    """The folder `files` below `EMBARQ_DATA_DIR`."""
-    yield open_store(load_settings())
+    """The files of jobs, where `EMBARQ_FILES` says."""
+    settings = load_settings()
+    async with Database.open(settings.database_url, size=FILE_CONNECTIONS) as opened:
+        yield open_store(settings, opened)
 
 
-def open_store(settings: Settings) -> FileStore:
-    """The store of files, with the secret that signs links: `EMBARQ_SECRET`, or one that is kept beside the folder."""
+def open_store(settings: Settings, opened: Database) -> FileStore:
+    """The store of files: in the database, or in the folder `files` below `EMBARQ_DATA_DIR`.
+
+    The secret that signs its links is `EMBARQ_SECRET`, or one that is kept beside the folder.
+    """
+    secret = (settings.secret or _kept_secret(settings.data_dir / "secret")).encode()
+    if settings.files_in is Files.POSTGRES:
+        return FileStore(InPostgres(opened), secret)
     root = settings.data_dir / "files"
     root.mkdir(parents=True, exist_ok=True)
-    if settings.secret is not None:
-        return FileStore(root, settings.secret.encode())
-    return FileStore(root, _kept_secret(settings.data_dir / "secret").encode())
+    return FileStore(Folder(root), secret)
 
 
 def _kept_secret(path: Path) -> str:
     """A secret in a file that only its owner may read; processes that start at once agree on the first one's."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("w", dir=path.parent) as draft:
             draft.write(secrets.token_hex(32))
             draft.flush()

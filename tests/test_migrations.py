@@ -18,7 +18,7 @@ from worker import EmbarqError
 from worker.database import metadata
 from worker.database.migrate import migrate
 
-TABLES = {"embarq_once": "0001", "embarq_outbox": "0002", "lessons": "0003", "embarq_jobs": "0004"}
+TABLES = {"embarq_once": "0001", "embarq_outbox": "0002", "lessons": "0003", "embarq_jobs": "0004", "file_parts": "0005"}
 
 
 def differences(connection: Connection) -> list[object]:
@@ -66,6 +66,7 @@ async def test_engine_alone_makes_no_table_of_the_platform(fresh_database: Async
 async def test_database_from_before_the_branches_goes_on(fresh_database: AsyncEngine, newest: str) -> None:
     """Made as the one line of revisions made it: the tables up to a revision, and that one's name alone."""
     await go(fresh_database, *MIGRATIONS)
+    await go(fresh_database, *MIGRATIONS, back_to="0003")  # of the platform's branch
     if newest < "0004":
         await go(fresh_database, *MIGRATIONS, back_to="0002")  # of the engine's branch
     if newest < "0003":
@@ -79,12 +80,12 @@ async def test_database_from_before_the_branches_goes_on(fresh_database: AsyncEn
         assert await is_there(fresh_database, table) is (made_by <= newest)
     for _ in range(2):
         await go(fresh_database, *MIGRATIONS)
-        assert await seen(fresh_database) == {"0003", "0004"}
+        assert await seen(fresh_database) == {"0004", "0005"}
         for table in TABLES:
             assert await is_there(fresh_database, table)
 
 
 async def test_database_of_a_project_that_is_not_at_hand_is_told(fresh_database: AsyncEngine) -> None:
     await go(fresh_database, *MIGRATIONS)
-    with pytest.raises(EmbarqError, match="0003"):
+    with pytest.raises(EmbarqError, match="0005"):
         await go(fresh_database)

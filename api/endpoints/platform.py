@@ -1,11 +1,13 @@
 """The learning platform: rows and jobs that are committed together, and jobs by names of their own."""
 
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
-from api.errors import LinkExpired
+from api.errors import FileGone, LinkExpired
 from api.schemas import CompletionBody, EnrolmentBody, OrderBody, RegistrationBody, ResetBody
 from api.state import platform
 from jobs.certificates import revoke_certificate
@@ -112,7 +114,7 @@ async def revoke(request: Request) -> Response:
 
 
 async def download(request: Request) -> Response:
-    """`GET /files/{id}`: the file, to whoever has a link that has not expired; 403 otherwise."""
+    """`GET /files/{id}`: the file, to whoever has a link that has not expired; 403 otherwise, 410 when it is gone."""
     store, file_id = platform(request).store, request.path_params["id"]
     until, signature = request.query_params.get("until", ""), request.query_params.get("signature", "")
     if not until.isdecimal() or len(until) > LONGEST_TIME:
@@ -121,4 +123,21 @@ async def download(request: Request) -> Response:
         raise LinkExpired("the link has expired, or is not one of ours")
     async with shared(request).database.session() as session:
         file = await get(session, StoredFile, file_id)
-    return FileResponse(store.path(file.place), filename=file.name, media_type=file.content_type)
+    headers = {
+        "Content-Length": str(file.size),
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(file.name)}",
+    }
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type=file.content_type)
+    parts = store.parts(file.place)
+    try:
+        first = await anext(parts, b"")  # what is gone is told before the answer begins
+    except FileNotFoundError as error:
+        raise FileGone(f"the file {file.name} is gone") from error
+    return StreamingResponse(_after(first, parts), headers=headers, media_type=file.content_type)
+
+
+async def _after(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in parts:
+        yield part

@@ -4,7 +4,7 @@ from jobs.models.commerce import Credit, Invoice, Order, OrderLine, Payment, Pro
 from jobs.models.learning import Assignment, Certificate, Course, Enrolment, Lesson, LessonProgress, Student
 from jobs.models.messaging import EmailSent, Message, Notification
 from jobs.models.people import LoginSession, Profile, Token, User, UserStats
-from jobs.models.records import Analytics, Archive, StoredFile
+from jobs.models.records import Analytics, Archive, FilePart, StoredFile
 from jobs.models.table import Table
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Credit",
     "EmailSent",
     "Enrolment",
+    "FilePart",
     "Invoice",
     "Lesson",
     "LessonProgress",

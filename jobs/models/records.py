@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jobs.models.table import Created, FileKey, Key, Table
@@ -47,3 +47,13 @@ class StoredFile(Table):
     size: Mapped[int]
     created_at: Mapped[Created]
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class FilePart(Table):
+    """Bytes of a file that is kept in the database: the parts of a file by their numbers, from 0."""
+
+    __tablename__ = "file_parts"
+
+    file_id: Mapped[int] = mapped_column(ForeignKey("files.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes]

@@ -1,4 +1,5 @@
 import hashlib
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -7,10 +8,11 @@ import pytest
 
 from jobs.files import process_large_file
 from jobs.resources import file_store, open_store
-from jobs.storage import FileOutsideStore, FileStore
+from jobs.storage import FileOutsideStore, FileStore, Folder, folder
 from settings import Settings
 from tests.support import Kit
 from worker import Context, Progress, State
+from worker.database import Database
 
 
 class Recorder(Context):
@@ -25,12 +27,15 @@ class Recorder(Context):
 reports: list[Progress] = []
 
 
-def test_counts_words_and_reports_every_hundred_lines(tmp_path: Path) -> None:
+async def test_counts_words_and_reports_every_hundred_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "PART", 1000)  # lines and words lie across parts
     reports.clear()
     content = b"".join(b"line number %d\n" % n for n in range(950)) + b"no newline at the end"
     (tmp_path / "big.txt").write_bytes(content)
-    ctx = Recorder(job_id="j", job="process_large_file", resources={FileStore: FileStore(tmp_path)})
-    report = process_large_file.invoke(ctx, (), {"path": "big.txt"})
+    ctx = Recorder(job_id="j", job="process_large_file")
+    run = process_large_file.invoke(ctx, (), {"path": "big.txt", "store": FileStore(Folder(tmp_path))})
+    assert inspect.isawaitable(run)
+    report = await run
     digest = hashlib.sha256(content).hexdigest()
     assert report == {"lines": 951, "words": 950 * 3 + 5, "bytes": len(content), "sha256": digest}
     assert [r.current for r in reports] == [0, *range(100, 1000, 100), 951]
@@ -40,7 +45,7 @@ def test_counts_words_and_reports_every_hundred_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b"])
 def test_paths_stay_inside_the_store(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileOutsideStore):
-        FileStore(tmp_path).path(name)
+        Folder(tmp_path).path(name)
 
 
 async def test_missing_file_fails_with_its_name(kit: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_processes_that_start_at_once_sign_with_one_secret(tmp_path: Path) -> No
 
     def secret(_: int) -> str:
         start.wait()
-        open_store(Settings(data_dir=tmp_path))
+        open_store(Settings(data_dir=tmp_path), Database(None))
         return (tmp_path / "secret").read_text()
 
     with ThreadPoolExecutor(8) as pool:

@@ -48,6 +48,7 @@ from jobs.models import (
     Credit,
     EmailSent,
     Enrolment,
+    FilePart,
     Invoice,
     Lesson,
     LessonProgress,
@@ -66,7 +67,7 @@ from jobs.models import (
 )
 from jobs.providers import Crm, PaymentProvider, ProviderRefused, ProviderUnavailable, SmsProvider, Warehouse
 from jobs.services import people
-from jobs.storage import FileStore
+from jobs.storage import FileStore, Folder, InPostgres, whole
 from tests.support import Kit, free_port
 from worker import Context, JobDefinition, registry
 from worker.database import Database
@@ -109,8 +110,13 @@ def mailer(inbox: Inbox) -> Iterator[Mailer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path, b"secret")
+def store(request: pytest.FixtureRequest, tmp_path: Path, migrated: AsyncEngine) -> FileStore:
+    """Files in a folder, or in the database where a test is marked `wherever_files_lie`."""
+    in_postgres = getattr(request, "param", "folder") == "postgres"
+    return FileStore(InPostgres(Database(migrated)) if in_postgres else Folder(tmp_path), b"secret")
+
+
+wherever_files_lie = pytest.mark.parametrize("store", ["folder", "postgres"], indirect=True)
 
 
 class Desk:
@@ -147,6 +153,20 @@ async def desk(migrated: AsyncEngine, store: FileStore, mailer: Mailer, kit: Kit
     registry.bind(kit.client)
     yield Desk(Database(migrated), [store, mailer, Cache(kit.client)])
     registry.bind(None)
+
+
+async def content(desk: Desk, store: FileStore, file_id: int) -> bytes:
+    async with desk.database.session() as session:
+        return await store.read(session, await session.get_one(StoredFile, file_id))
+
+
+async def put(desk: Desk, store: FileStore, place: str, data: bytes) -> None:
+    """A file that was there before."""
+    async with desk.database.session() as session:
+        file = StoredFile(place=place, name=place, content_type="text/plain", size=len(data))
+        session.add(file)
+        await session.flush()
+        await store.backend.write(session, file, whole(data))
 
 
 async def student(desk: Desk, email: str = "ada@example.com", **fields: Any) -> tuple[User, Student]:
@@ -208,6 +228,7 @@ async def test_mail_server_that_is_away_or_refuses(desk: Desk, inbox: Inbox) -> 
         await desk.run(emails.send_welcome_email, user_id=10**6)
 
 
+@wherever_files_lie
 async def test_certificate_is_made_once_and_only_for_the_completed(desk: Desk, inbox: Inbox, store: FileStore) -> None:
     learner, course, enrolment = await enrolled(desk)
     pair = {"student_id": learner.id, "course_id": course.id}
@@ -368,6 +389,7 @@ async def test_invoices_are_made_once(desk: Desk, inbox: Inbox, kit: Kit) -> Non
     assert await desk.run(invoices.generate_invoices, kit.queue) == 0  # nobody ordered in the last month
 
 
+@wherever_files_lie
 async def test_export_is_safe_to_open_and_streams(desk: Desk, store: FileStore) -> None:
     await student(desk, "x@example.com")
     async with desk.database.session() as session:
@@ -376,23 +398,21 @@ async def test_export_is_safe_to_open_and_streams(desk: Desk, store: FileStore) 
         evil = await session.scalar(select(User.id).where(User.email == "evil@example.com"))
         session.add(Student(user_id=evil, is_active=False))
     made = await desk.run(exports.export_students_csv)
-    async with desk.database.session() as session:
-        file = await session.get_one(StoredFile, made["file_id"])
-    rows = list(csv.reader(io.StringIO((await store.read(file)).decode("utf-8-sig"))))
+    rows = list(csv.reader(io.StringIO((await content(desk, store, made["file_id"])).decode("utf-8-sig"))))
     assert made["rows"] == 2
     assert rows[2][1] == '\'=HYPERLINK("http://evil")'
     assert (await desk.run(exports.export_students_csv, active_only=True))["rows"] == 1
 
 
+@wherever_files_lie
 async def test_reports_and_analytics(desk: Desk, store: FileStore, kit: Kit, inbox: Inbox) -> None:
     learner, _, _ = await enrolled(desk)
     report = await desk.run(reports.generate_student_report, student_id=learner.id)
     assert report["complete"]
     whole = await desk.run(reports.generate_report, "j2", user_id=learner.user_id)
     week = await desk.run(reports.generate_weekly_report)
-    async with desk.database.session() as session:
-        for made in (report, whole, week):
-            assert (await store.read(await session.get_one(StoredFile, made["file_id"]))).startswith(b"%PDF")
+    for made in (report, whole, week):
+        assert (await content(desk, store, made["file_id"])).startswith(b"%PDF")
     numbers = {"users": 1, "enrolments": 1, "completed": 0, "lessons": 0, "orders": 0}
     assert await desk.run(reports.generate_hourly_report) == numbers
     assert await desk.twice(reports.send_digest, student_id=learner.id, week="2026-W1") == [True, False]
@@ -427,6 +447,7 @@ async def test_analytics_count_whole_hours_and_days(desk: Desk) -> None:
     assert len(kept) == 3
 
 
+@wherever_files_lie
 async def test_cleaning_up(desk: Desk, store: FileStore) -> None:
     user, _ = await student(desk, verified_at=now())
     old = now() - timedelta(days=40)
@@ -445,9 +466,12 @@ async def test_cleaning_up(desk: Desk, store: FileStore) -> None:
         file = await session.get_one(StoredFile, made["file_id"])
         file.expires_at = old
     assert await desk.twice(maintenance.cleanup_old_files) == [1, 0]
-    assert not store.path(file.place).exists()
+    with pytest.raises(FileNotFoundError, match=file.place):
+        await anext(store.parts(file.place))
+    assert await desk.count(FilePart) == 0
 
 
+@wherever_files_lie
 async def test_archive_moves_old_rows_into_files(desk: Desk, store: FileStore) -> None:
     await desk.add(
         Message(number="1", message="old", key="a", sent_at=now() - timedelta(days=100)),
@@ -457,9 +481,8 @@ async def test_archive_moves_old_rows_into_files(desk: Desk, store: FileStore) -
     assert (first["messages"], second["messages"]) == (1, 0)
     assert (await desk.count(Message), await desk.count(Archive)) == (1, 1)
     async with desk.database.session() as session:
-        file = await session.scalar(select(StoredFile))
-    assert file is not None
-    assert b"old" in await store.read(file)
+        (file_id,) = await session.scalars(select(StoredFile.id))
+    assert b"old" in await content(desk, store, file_id)
 
 
 async def program(name: str, *arguments: str) -> str:
@@ -472,11 +495,12 @@ async def program(name: str, *arguments: str) -> str:
     return printed.decode().strip()
 
 
+@wherever_files_lie
 async def test_backup_restores(desk: Desk, store: FileStore, migrated: AsyncEngine, tmp_path: Path) -> None:
     await student(desk)
     file_id = await desk.run(maintenance.backup_database)
-    async with desk.database.session() as session:
-        dump = store.path((await session.get_one(StoredFile, file_id)).place)
+    dump = tmp_path / "dump"
+    dump.write_bytes(await content(desk, store, file_id))
     target = migrated.url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
     name = f"restored_{free_port()}"
     copy = migrated.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
@@ -513,20 +537,18 @@ async def test_template_message(desk: Desk) -> None:
         await own.run(messaging.send_template_message, **(call | {"values": {}}))
 
 
+@wherever_files_lie
 async def test_images_documents_and_imports(desk: Desk, store: FileStore, tmp_path: Path) -> None:
-    Image.new("RGB", (400, 200), "red").save(tmp_path / "big.png")
-    (tmp_path / "text.txt").write_text("one\ntwo #escape *me*\n")
-    (tmp_path / "people.csv").write_text(
-        "name,email\nAda,ADA@example.com\n,x@example.com\nBob,bob\nEve,eve@example.com\n"
-    )
+    Image.new("RGB", (400, 200), "red").save(tmp_path / "image.png")
+    people = "name,email\nAda,ADA@example.com\n,x@example.com\nBob,bob\nEve,eve@example.com\n"
+    await put(desk, store, "big.png", (tmp_path / "image.png").read_bytes())
+    await put(desk, store, "text.txt", b"one\ntwo #escape *me*\n")
+    await put(desk, store, "people.csv", people.encode())
     resized = await desk.run(documents.resize_image, path="big.png", width=100, height=100)
     converted = await desk.run(documents.convert_document, path="text.txt")
-    async with desk.database.session() as session:
-        image = await session.get_one(StoredFile, resized["file_id"])
-        document = await session.get_one(StoredFile, converted["file_id"])
-    with Image.open(store.path(image.place)) as opened:
+    with Image.open(io.BytesIO(await content(desk, store, resized["file_id"]))) as opened:
         assert opened.size == (100, 50)
-    assert (await store.read(document)).startswith(b"%PDF")
+    assert (await content(desk, store, converted["file_id"])).startswith(b"%PDF")
     with pytest.raises(documents.Unreadable):
         await desk.run(documents.resize_image, path="text.txt", width=10, height=10)
     first, second = await desk.twice(documents.import_students, path="people.csv")

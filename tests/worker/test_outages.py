@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from jobs.mail import Email, Mailer, MailServerAway
-from jobs.storage import FileStore, StoreUnavailable, whole
+from jobs.storage import FileStore, Folder, StoreUnavailable, whole
 from tests.postgres import OwnPostgres, SilentProxy, own_postgres
 from tests.support import Kit, free_port
 from worker import Context, ResourceUnavailable, State, injected, outages
@@ -130,14 +130,14 @@ async def test_mail_server_that_does_not_answer_is_an_outage(database: Database)
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is stood in for by /dev/full")
 async def test_full_disk_is_an_outage_and_leaves_nothing(
-    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, migrated: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = uuid.uuid4()
     monkeypatch.setattr(uuid, "uuid4", lambda: place)
     folder = tmp_path / "made" / f"{datetime.now(UTC):%Y-%m}"
     folder.mkdir(parents=True)
     (folder / f"{place.hex}.part").symlink_to("/dev/full")
-    async with database.session() as session:
+    async with Database(migrated).session() as session:
         with pytest.raises(StoreUnavailable, match=os.strerror(errno.ENOSPC)):
-            await FileStore(tmp_path).keep(session, "a.txt", "text/plain", whole(b"x" * 100_000))
+            await FileStore(Folder(tmp_path)).keep(session, "a.txt", "text/plain", whole(b"x" * 100_000))
     assert list(folder.iterdir()) == []
