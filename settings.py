@@ -10,6 +10,9 @@ from worker import settings as engine
 HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
 
 
+INSTEAD = "what stands in for it is for development only"
+
+
 class Files(StrEnum):
     """Where files lie: in the database, which every process reaches, or in a folder of one machine."""
 
@@ -30,6 +33,21 @@ class Settings(engine.Settings):
     seed: bool = False
     secret: str | None = Field(None, min_length=16)
     files: Files | None = None
+
+    def problems(self) -> list[str]:
+        """The engine's, and what the platform would do only in part: send nothing, charge nobody, lose files."""
+        needed = {
+            "DATABASE_URL": (self.database_url, "the platform's tables and files lie in Postgres; set its address"),
+            "EMBARQ_SECRET": (self.secret, "all processes sign links to files with it; set 16 characters or more"),
+            "EMBARQ_SMTP_URL": (self.smtp_url, f"{INSTEAD}; set the mail server's address"),
+            "EMBARQ_MAIL_FROM": ("mail_from" in self.model_fields_set or None, "set the sender of all e-mails"),
+            "EMBARQ_SMS_URL": (self.sms_url, f"{INSTEAD}; set the address of the SMS provider"),
+            "EMBARQ_PAYMENT_URL": (self.payment_url, f"{INSTEAD}; set the address of the payment provider"),
+            "EMBARQ_CRM_URL": (self.crm_url, f"{INSTEAD}; set the address of the customers' system"),
+            "EMBARQ_WAREHOUSE_URL": (self.warehouse_url, f"{INSTEAD}; set the address of the warehouse"),
+        }
+        own = [f"{name} is not set: {why}" for name, (value, why) in needed.items() if value is None]
+        return super().problems() + ([] if self.development else own)
 
     @property
     def files_in(self) -> Files:

@@ -9,7 +9,6 @@ from starlette.routing import BaseRoute, Route
 
 from api.endpoints import contact, platform, stand_ins
 from api.errors import STATUSES
-from api.mail_catcher import MailCatcher, catching_mail
 from api.stand_ins import MessageBox
 from api.state import Platform
 from jobs.providers import PROVIDER_TIMEOUT, SmsProvider
@@ -29,13 +28,14 @@ PLATFORM: list[BaseRoute] = [
     Route(f"{BASE}/messages/bulk", platform.send_messages, methods=["POST"]),
     Route(f"{BASE}/students/{{id:int}}/report", platform.report_on_student, methods=["POST"]),
     Route(f"{BASE}/exports/students", platform.export_students, methods=["POST"]),
-    Route(f"{BASE}/files/{{id:int}}", platform.download),
     Route(f"{BASE}/broadcast", platform.broadcast_note, methods=["POST"]),
     Route(f"{BASE}/process", platform.process, methods=["POST"]),
     Route(f"{BASE}/calculate", platform.calculate, methods=["POST"]),
     Route(f"{BASE}/certificates/{{id:int}}/revoke", platform.revoke, methods=["POST"]),
     Route(f"{BASE}/contact", contact.contact, methods=["POST"]),
 ]
+# Links to files are signed, and the workers of a machine reach its stand-ins.
+DOWNLOAD = Route(f"{BASE}/files/{{id:int}}", platform.download)
 STAND_INS: list[BaseRoute] = [
     Route("/stand-ins/{service}", stand_ins.take_request, methods=["POST"]),
     Route("/stand-ins/{service}/trouble", stand_ins.make_trouble, methods=["POST"]),
@@ -55,8 +55,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
                     await seed_development.enqueue()
             yield {"platform": opened}
 
-    own = [*PLATFORM, *(STAND_INS if settings.development else ())]
-    return http.create_app(settings, routes=own, lifespan=lifespan, statuses=STATUSES)
+    keyless = [DOWNLOAD, *(STAND_INS if settings.development else ())]
+    return http.create_app(
+        settings, routes=[*PLATFORM, *keyless], keyless=keyless, lifespan=lifespan, statuses=STATUSES
+    )
 
 
 @asynccontextmanager
@@ -66,6 +68,8 @@ async def _open(settings: Settings, shared: Shared) -> AsyncIterator[Platform]:
         kept = settings.data_dir / "stand-ins"
         boxes = {name: MessageBox(kept / f"{name}.jsonl") for name in (*stand_ins.SERVICES, "mail")}
         if settings.development and settings.smtp_url is None:
+            from api.mail_catcher import MailCatcher, catching_mail  # noqa: PLC0415  # not installed in production
+
             catcher = MailCatcher(boxes["mail"], kept / "mail")
             await stack.enter_async_context(catching_mail(catcher, settings.mail_port))
         yield Platform(

@@ -29,6 +29,10 @@ class BulkReport(TypedDict):
     refused: list[Refusal]
 
 
+class NothingSent(Permanent):
+    """The provider refused every message: it is not the numbers that are wrong."""
+
+
 @job(limits=[RateLimit("100/m")])
 async def send_bulk_messages(
     ctx: Context,
@@ -39,7 +43,8 @@ async def send_bulk_messages(
     """Send one message to many numbers, with progress per message.
 
     A second run sends nothing twice: each message goes out under a key made of the job and its place, and the
-    provider drops a key that it has seen. While the provider is away the job waits and tries again.
+    provider drops a key that it has seen. While the provider is away the job waits and tries again. The job fails when
+    all numbers were refused.
     """
     sms = ctx.resource(SmsProvider)
     refused: list[Refusal] = []
@@ -53,6 +58,8 @@ async def send_bulk_messages(
             ctx.logger.warning("provider is away", reason=str(error), sent=place - 1)
             raise Retry(delay=min(LONGEST_DELAY, 2.0**ctx.try_number)) from error
         ctx.progress(place, len(numbers), f"{place} of {len(numbers)} sent")
+    if len(refused) == len(numbers):
+        raise NothingSent(f"all {len(numbers)} numbers were refused, the first one with {refused[0]['reason']}")
     return {"sent": len(numbers) - len(refused), "refused": refused}
 
 

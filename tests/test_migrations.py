@@ -18,7 +18,13 @@ from worker import EmbarqError
 from worker.database import metadata
 from worker.database.migrate import migrate
 
-TABLES = {"embarq_once": "0001", "embarq_outbox": "0002", "lessons": "0003", "embarq_jobs": "0004", "file_parts": "0005"}
+TABLES = {
+    "embarq_once": "0001",
+    "embarq_outbox": "0002",
+    "lessons": "0003",
+    "embarq_jobs": "0004",
+    "file_parts": "0005",
+}
 
 
 def differences(connection: Connection) -> list[object]:

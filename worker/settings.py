@@ -1,11 +1,13 @@
 """The engine's typed settings, read once from the environment; a service extends the class with its own."""
 
+import ipaddress
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import EmbarqError
@@ -30,7 +32,7 @@ Routes = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs
 
 
 class Environment(StrEnum):
-    """Where the process runs: stand-ins for outside services exist in development only."""
+    """Where the process runs: private servers, and stand-ins for outside services, exist in development only."""
 
     DEVELOPMENT = "development"
     PRODUCTION = "production"
@@ -56,6 +58,15 @@ class SettingsError(EmbarqError):
     """A variable of the environment has a value that is not allowed; the message names it."""
 
 
+class SettingsMissing(SettingsError):
+    """What a process cannot do without where it runs is not set; the message has a line for each, and says why."""
+
+
+def _environment() -> Environment:
+    """On Heroku, whose dynos are named by DYNO, it is production."""
+    return Environment.PRODUCTION if "DYNO" in os.environ else Environment.DEVELOPMENT
+
+
 class Settings(BaseSettings):
     """What the engine needs to know, with its default. Heroku's names stay as they are, others start with `EMBARQ_`.
 
@@ -74,8 +85,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, validation_alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, validation_alias="WEB_CONCURRENCY", ge=1, le=64)
 
-    env: Environment = Environment.DEVELOPMENT
+    env: Environment = Field(default_factory=_environment)
     host: str = "127.0.0.1"
+    api_key: SecretStr | None = Field(None, min_length=16)
     data_dir: Path = Path(".embarq")
     jobs: Names = ("jobs",)
     redis_tls_verify: bool = Field(default_factory=lambda: "DYNO" not in os.environ)
@@ -116,8 +128,34 @@ class Settings(BaseSettings):
 
     @property
     def development(self) -> bool:
-        """Whether stand-ins for outside services are served."""
+        """Whether private servers may be started, and stand-ins for outside services served."""
         return self.env is Environment.DEVELOPMENT
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether the API would serve other machines without a key, and nobody has said that this is meant to be."""
+        meant = self.development and "env" in self.model_fields_set
+        return self.api_key is None and not meant and not is_loopback(self.host)
+
+    def problems(self) -> list[str]:
+        """What no process of the service can do without, a line each: what is not set, why that matters, and what to
+        set. A service adds its own."""
+        return self.redis_problems()
+
+    def redis_problems(self) -> list[str]:
+        """What not even a command that only asks Redis can do without."""
+        if self.development or self.redis_url is not None:
+            return []
+        return ["REDIS_URL is not set: a private Redis is for development only; set the one that all processes share"]
+
+    def api_problems(self) -> list[str]:
+        """What the API cannot do without, beside the `problems` of all."""
+        if self.api_key is None and not self.development:
+            return [f"EMBARQ_API_KEY is not set: in production nobody is served without a key; {SET_A_KEY}"]
+        if self.is_exposed:
+            reached = f"EMBARQ_API_KEY is not set, and other machines reach {self.host}"
+            return [f"{reached}: {SET_A_KEY}, or EMBARQ_ENV=development if all of them may do everything"]
+        return []
 
     @classmethod
     def load(cls, **defaults: Any) -> Self:
@@ -135,6 +173,29 @@ class Settings(BaseSettings):
                 for problem in error.errors()
             ]
             raise SettingsError("\n".join(lines)) from error
+
+
+SET_A_KEY = "set 16 characters or more"
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Go no further with these.
+
+    Raises:
+        SettingsMissing: there is one.
+    """
+    if problems:
+        raise SettingsMissing("\n".join(problems))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address. A name other than `localhost` may be anything."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _variable(location: str) -> str:

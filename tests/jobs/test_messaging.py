@@ -4,7 +4,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from jobs.messaging import send_bulk_messages
+from jobs.messaging import NothingSent, send_bulk_messages
 from jobs.providers import MessageRefused, ProviderUnavailable, SmsProvider
 from worker import Context, Retry
 
@@ -63,3 +63,8 @@ async def test_errors_of_the_provider_are_told_apart() -> None:
         await provider(broken).send("+15550100", "m", "text", key="k")
     with pytest.raises(MessageRefused, match="400"):
         await provider(lambda _: httpx.Response(400)).send("+15550100", "m", "text", key="k")
+
+
+async def test_bulk_of_which_nothing_was_sent_fails() -> None:
+    with pytest.raises(NothingSent, match="all 2 numbers were refused, the first one with 404"):
+        await run(context(provider(lambda _: httpx.Response(404, text="no such page"))), ["+15550100", "+15550101"])

@@ -173,8 +173,11 @@ def migrate_command(
     from worker.database.migrate import migrate
     from worker.dev import postgres_for
     from worker.project import find_project
+    from worker.settings import refuse
 
     settings = run.start()
+    if settings.database_url is None and not settings.development:
+        refuse(["DATABASE_URL is not set: a private Postgres is for development only; set the service's database"])
     with postgres_for(settings.data_dir, settings.database_url) as url:
         migrate(url, find_project().migration_folders(), back_to=back_to)
 

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from worker.client import Client
 from worker.dev import redis_for
 from worker.discovery import discover
-from worker.errors import EmbarqError
 from worker.observability.logs import configure_logs
 from worker.project import find_project
 from worker.registry import registry
-from worker.settings import Environment, LogFormat, Settings
+from worker.settings import LogFormat, Settings, refuse
 
 if sys.platform == "win32":
     from asyncio import run as run_loop
@@ -27,8 +26,6 @@ def start() -> Settings:
     """Find the project in the current folder, read its settings and set up logs."""
     settings = find_project().load_settings()
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
-    if settings.env is Environment.PRODUCTION and settings.redis_url is None:
-        raise EmbarqError("REDIS_URL is not set; a private Redis is for development only")
     return settings
 
 
@@ -52,7 +49,12 @@ async def client_for(settings: Settings) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Client]:
-    """A client alone, for those who only look: it comes sooner, and a module of jobs that is broken stops nobody."""
+    """A client alone, for those who only look: it comes sooner, and a module of jobs that is broken stops nobody.
+
+    Raises:
+        SettingsMissing: in production, REDIS_URL is not set.
+    """
+    refuse(settings.redis_problems())
     stack = redis_for(settings.data_dir, settings.redis_url)
     url = await asyncio.to_thread(stack.__enter__)
     try:

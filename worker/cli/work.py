@@ -20,7 +20,7 @@ from worker.loops import Companion
 from worker.memory import keep_heap
 from worker.registry import registry
 from worker.scheduler import Scheduler
-from worker.settings import Settings
+from worker.settings import Settings, refuse
 from worker.stopping import StopPlan
 from worker.supervisor import supervise
 from worker.watchdog import ANSWER_WITHIN, Watchdog
@@ -49,6 +49,7 @@ class Asked:
 def run_worker(asked: Asked, supervisor: int | None) -> None:
     """Run jobs until told to stop, in this process or in several; `supervisor` is the process that watches this one."""
     settings = start()
+    refuse(settings.problems())
     processes = asked.processes or settings.processes
     if processes > 1:
         sys.exit(supervise(asked.of_each_process, processes, settings.grace))
@@ -71,7 +72,9 @@ def run_isolated(queues: str, concurrency: int, supervisor: int | None) -> None:
 
 def run_scheduler() -> None:
     """Fire what is scheduled until SIGTERM or Ctrl-C."""
-    run(_schedule(start()))
+    settings = start()
+    refuse(settings.problems())
+    run(_schedule(settings))
 
 
 def _config(settings: Settings, queues: tuple[str, ...], concurrency: int | None) -> WorkerConfig:

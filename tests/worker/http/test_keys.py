@@ -1,0 +1,66 @@
+"""Who is served where a key is set."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from worker import http as engine
+from worker.settings import Settings
+
+KEY = "0123456789abcdef"
+
+
+async def hello(_request: object) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+@pytest.fixture
+async def http(redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(REDIS_URL=redis_url, api_key=SecretStr(KEY))
+    signed = Route("/signed", hello)
+    app = engine.create_app(settings, routes=[signed, Route("/own", hello)], keyless=[signed])
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
+            scope["state"] = dict(state or {})
+            await app(scope, receive, send)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://test") as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("path", ["/api/v1/queues", "/own", "/health/workers", "/nowhere", "/health/live/x", "/"])
+async def test_nobody_is_served_without_the_key(http: httpx.AsyncClient, path: str) -> None:
+    for value in (
+        None,
+        "Bearer",
+        "Bearer ",
+        f"Bearer {KEY}0",
+        f"Bearer {KEY[:-1]}",
+        f"Basic {KEY}",
+        KEY,
+        "Bearer \xff",
+    ):
+        headers = [] if value is None else [(b"Authorization", value.encode("latin-1"))]
+        answer = await http.get(path, headers=headers)
+        assert answer.status_code == 401, value
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_key_opens_everything(http: httpx.AsyncClient, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {KEY}"}
+    for path, status in (("/api/v1/queues", 200), ("/own", 200), ("/health/workers", 503), ("/nowhere", 404)):
+        assert (await http.get(path, headers=headers)).status_code in {status, 200}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/signed"])
+async def test_keyless_routes_are_served_to_all(http: httpx.AsyncClient, path: str) -> None:
+    assert (await http.get(path)).status_code == 200
+    assert (await http.post(path)).status_code == 401  # another method is another request

@@ -1,0 +1,38 @@
+"""Who is served: whoever has the key."""
+
+import hmac
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from worker.http.errors import problem
+
+SCHEME = "bearer"
+
+
+class BearerKey:
+    """Passes on what carries `Authorization: Bearer <key>` (RFC 6750) or goes to a keyless route; all else is answered
+    401, before its body is read."""
+
+    def __init__(self, app: ASGIApp, key: str, keyless: Sequence[BaseRoute]) -> None:
+        self._app = app
+        self._key = key.encode()
+        self._keyless = keyless
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan" or self._may_pass(scope):
+            await self._app(scope, receive, send)
+            return
+        answer = problem(HTTPStatus.UNAUTHORIZED, "send the key as Authorization: Bearer <key>")
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="embarq"'
+        await answer(scope, receive, send)
+
+    def _may_pass(self, scope: Scope) -> bool:
+        scheme, _, given = Headers(scope=scope).get("Authorization", "").partition(" ")
+        if scheme.lower() == SCHEME and hmac.compare_digest(given.strip().encode(), self._key):
+            return True
+        return any(route.matches(scope)[0] is Match.FULL for route in self._keyless)
