@@ -52,13 +52,19 @@ class ServerFacts:
     persists: bool
 
     @property
+    def evicting(self) -> list[str]:
+        """Why jobs may be lost there at any time."""
+        return [f"maxmemory-policy is {self.policy}: jobs may be evicted; set noeviction"] if self.evicts else []
+
+    @property
+    def forgetting(self) -> list[str]:
+        """Why a restart may lose jobs there."""
+        return [] if self.persists else ["the append-only file is off: a restart may lose jobs; set appendonly yes"]
+
+    @property
     def warnings(self) -> list[str]:
-        """Why jobs may be lost there."""
-        found = []
-        if self.evicts:
-            found.append(f"maxmemory-policy is {self.policy}: jobs may be evicted; set noeviction")
-        if not self.persists:
-            found.append("the append-only file is off: a restart may lose jobs; set appendonly yes")
+        """Why jobs may be lost there, and what has been."""
+        found = [*self.evicting, *self.forgetting]
         if self.damaged:
             found.append(f"keys held another type than they should, and were set aside: {', '.join(self.damaged)}")
         return found

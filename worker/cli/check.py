@@ -1,6 +1,7 @@
 """What the doctor says of one thing."""
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +12,18 @@ class Check:
     ok: bool
     finding: str
     warning: bool = False
+
+    @classmethod
+    def fine(cls, what: str, finding: str) -> Self:
+        """It is as it should be."""
+        return cls(what, True, finding)
+
+    @classmethod
+    def doubtful(cls, what: str, finding: str) -> Self:
+        """Somebody should look at it."""
+        return cls(what, True, finding, warning=True)
+
+    @classmethod
+    def wrong(cls, what: str, finding: str) -> Self:
+        """Something does not work."""
+        return cls(what, False, finding)

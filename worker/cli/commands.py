@@ -183,11 +183,16 @@ def migrate_command(
 
 
 @app.command("doctor")
-def doctor_command(as_json: AsJson = False) -> None:
-    """Check settings, jobs, Redis and database; exit code 1 when something would not work."""
+def doctor_command(
+    release: Annotated[
+        bool, typer.Option("--release", help="A release is about to start: no worker lives yet.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, jobs, Redis, database and workers; exit code 1 when something does not work."""
     from worker.cli import doctor, run, show
 
-    checks = run.run(doctor.examine(run.start()))
+    checks = run.run(doctor.examine(run.start(), is_release=release))
     show.checks(checks, as_json=as_json)
     if not all(check.ok for check in checks):
         sys.exit(1)

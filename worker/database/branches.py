@@ -8,13 +8,15 @@ from collections.abc import Set
 
 from sqlalchemy import Connection, text
 
+VERSIONS = "embarq_version"  # the table that names the newest revision of each branch
+
 # Tables of the one line by the revision that made them; of 0003, one that was there from the first.
 ENGINE, PLATFORM = "embarq_outbox", "lessons"
 
 
 def split_branches(connection: Connection, known: Set[str]) -> None:
     """Name the newest revision of both branches; does nothing the second time. `known`: revisions that are at hand."""
-    if not _exists(connection, "embarq_version"):
+    if not _exists(connection, VERSIONS):
         return
     seen = set(connection.execute(text("SELECT version_num FROM embarq_version")).scalars())
     if seen == {"0003"} and _exists(connection, ENGINE):

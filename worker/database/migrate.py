@@ -2,12 +2,19 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.database.branches import VERSIONS
+from worker.database.database import unavailable_when_away
 from worker.errors import EmbarqError
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -20,10 +27,7 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
     Raises:
         EmbarqError: there is no such revision, or the database has seen one that is in none of the folders.
     """
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    config.set_main_option("path_separator", "os")
-    config.set_main_option("version_locations", _quoted(os.pathsep.join(map(str, [FOLDER / "versions", *folders]))))
+    config = _config(folders)
     config.set_main_option("sqlalchemy.url", _quoted(database_url))
     try:
         if back_to is None:
@@ -32,6 +36,41 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
             command.downgrade(config, back_to)
     except CommandError as error:
         raise EmbarqError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """The revisions that are at hand: all of them, and the newest one of each branch."""
+
+    all: frozenset[str]
+    newest: frozenset[str]
+
+    @classmethod
+    def of(cls, folders: Sequence[Path]) -> Self:
+        """The engine's, and those in `folders`."""
+        found = ScriptDirectory.from_config(_config(folders))
+        return cls(frozenset(each.revision for each in found.walk_revisions()), frozenset(found.get_heads()))
+
+
+async def seen_revisions(engine: AsyncEngine) -> frozenset[str]:
+    """The newest revision of each branch that a database has run; none where it has run none.
+
+    Raises:
+        DatabaseUnavailable: it cannot be asked.
+    """
+    with unavailable_when_away():
+        async with engine.connect() as connection:
+            if not await connection.scalar(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": VERSIONS}):
+                return frozenset()
+            return frozenset(await connection.scalars(text(f"SELECT version_num FROM {VERSIONS}")))  # noqa: S608
+
+
+def _config(folders: Sequence[Path]) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", _quoted(os.pathsep.join(map(str, [FOLDER / "versions", *folders]))))
+    return config
 
 
 def _quoted(text: str) -> str:

@@ -6,10 +6,9 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from worker.database import make_engine
-from worker.database.branches import split_branches
+from worker.database.branches import VERSIONS, split_branches
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database
-VERSIONS = "embarq_version"
 
 
 def migrate(connection: Connection) -> None:

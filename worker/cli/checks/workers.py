@@ -1,0 +1,87 @@
+"""Will somebody run what is queued?"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from worker.broker import keys
+from worker.broker.inspect import WorkerRecord
+from worker.broker.pool import unavailable_when_away
+from worker.cli.check import Check
+from worker.cli.checks.patient import Patient
+from worker.job import Priority
+from worker.service import ALL_QUEUES
+
+LOOKED_AT = 100  # jobs of each level of a queue, those that are due first
+LOOKED_AT_IN_ALL = 2000
+NAMED = 5
+
+
+async def workers_live(patient: Patient) -> list[Check]:
+    """None is wrong in production, but while it starts."""
+    live = await patient.client.workers()
+    if live:
+        slots = sum(worker.concurrency for worker in live)
+        return [Check.fine("workers", f"{len(live)} live, for {slots} jobs at once")]
+    finding = "no worker lives: nothing that is queued runs"
+    if patient.is_release:
+        return [Check.doubtful("workers", finding)]
+    return [patient.serious("workers", f"{finding}; start one with `embarq worker`")]
+
+
+async def queues_are_served(patient: Patient) -> list[Check]:
+    """Jobs that wait where no live worker looks are wrong; queues that jobs only declare are so in production."""
+    live = await patient.client.workers()
+    if not live:
+        return []
+    records = await patient.client.queues()
+    holding = {record.queue for record in records if record.waiting or record.limited}
+    scheduled = {str(record.options["queue"]) for record in patient.registry.schedules if "queue" in record.options}
+    declared = patient.registry.queues | scheduled
+    checks = []
+    for queue in sorted(holding | declared):
+        if _serving(live, queue):
+            continue
+        if queue in holding:
+            checks.append(patient.of_workers("queues", f"jobs wait in {queue}, which no live worker serves"))
+        elif patient.is_release:
+            checks.append(Check.doubtful("queues", f"no live worker serves {queue}, where jobs of this release go"))
+        else:
+            checks.append(patient.serious("queues", f"no live worker serves {queue}, where jobs are sent to"))
+    return checks
+
+
+async def jobs_are_known(patient: Patient) -> list[Check]:
+    """Jobs that wait, and that no live worker of their queue has code for."""
+    unknown: Counter[tuple[str, str]] = Counter()
+    live, first = await patient.client.workers(), await _first_in_line(patient)
+    for queue, job_id in first:
+        facts = await patient.client.inspector.why(job_id)
+        serving = _serving(live, queue)
+        if serving and facts.job is not None and not facts.leased and not _known(facts.job, serving):
+            unknown[queue, facts.job] += 1
+    named = ", ".join(f"{job!r} in {queue}" for (queue, job), _ in unknown.most_common(NAMED))
+    if not unknown:
+        return []
+    finding = f"{unknown.total()} of the {len(first)} jobs that are next are known to no live worker: {named}"
+    return [patient.of_workers("jobs", finding)]
+
+
+async def _first_in_line(patient: Patient) -> list[tuple[str, str]]:
+    """Queues and ids of the jobs that are to run next, so many at most."""
+    found: list[tuple[str, str]] = []
+    for record in await patient.client.queues():
+        for priority in Priority:
+            with unavailable_when_away():
+                ids = await patient.client.zrange(keys.queue_key(record.queue, priority), 0, LOOKED_AT - 1)
+            found += [(record.queue, job_id.decode(errors="replace")) for job_id in ids]
+        if len(found) >= LOOKED_AT_IN_ALL:
+            break
+    return found[:LOOKED_AT_IN_ALL]
+
+
+def _serving(workers: Sequence[WorkerRecord], queue: str) -> list[WorkerRecord]:
+    return [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
+
+
+def _known(job: str, workers: Iterable[WorkerRecord]) -> bool:
+    return any(job in worker.jobs for worker in workers)
