@@ -28,7 +28,7 @@ def embarq_redis_url() -> "Iterator[str]":
             pytest.fail("EMBARQ_ENV is production: tests do not run on its Redis; unset REDIS_URL and EMBARQ_ENV")
         yield url
         return
-    from worker.embedded import private_redis  # noqa: PLC0415
+    from worker.dev import private_redis  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder)) as private:
         yield private
