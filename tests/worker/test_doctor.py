@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import ROOT, eventually
 from worker import Client
-from worker.embedded import private_redis
+from worker.dev import private_redis
 
 TASKS = """
 from worker import job

