@@ -107,7 +107,8 @@ class Worker(ArqWorker):
 
     async def main(self) -> None:
         """Work until told to stop, and say goodbye."""
-        logger.info("worker starts", worker=self.id, queues=self.config.queues, jobs=sorted(self.functions))
+        queues = ",".join(self.config.queues)
+        logger.info("worker starts", worker=self.id, queues=queues, jobs=len(self.functions))
         try:
             await self._work()
         finally:
@@ -162,6 +163,11 @@ class Worker(ArqWorker):
     def unsettled(self) -> list[Settlement]:
         """What is to be stored before this process may end. May be called from any thread."""
         return self._handing_back.unsettled()
+
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return len(self.runs)
 
     def _guardian(self) -> Guardian:
         keeper = LeaseKeeper(self.client.for_thread(timeout=max(0.2, self.config.lease / 3)))

@@ -1,14 +1,53 @@
-"""Processes that die with their parent, however that ended."""
+"""Parents: what they tell their children, and processes that die with them, however they ended."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from multiprocessing.connection import wait
 
 PR_SET_PDEATHSIG = 1
+LONGEST_ORDER = 1024
+RUNNING = b"running "
+
+
+class Parent:
+    """The process that started this one as a child of its own, at the other end of a socket. From there come `STOP` and
+    `NOW` of `worker.stopping`; the socket's end is the parent's, however that came."""
+
+    def __init__(self, number: int) -> None:
+        """`number`: the socket's, as the option `--supervisor` has it."""
+        self._socket = socket.socket(fileno=number)
+        self._socket.set_inheritable(False)
+        self._told: int | None = None
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
+
+    def orders(self) -> bytes:
+        """What it says next; nothing at its end."""
+        try:
+            return self._socket.recv(LONGEST_ORDER)
+        except ConnectionError:  # what it was told was never read
+            return b""
+
+    def tell_running(self, jobs: int) -> None:
+        """Say how many jobs run still, once for each number; never waits."""
+        if jobs == self._told:
+            return
+        self._told = jobs
+        with contextlib.suppress(OSError):
+            self._socket.send(b"%b%d\n" % (RUNNING, jobs), socket.MSG_DONTWAIT)
+
+
+def parent_of(number: int | None) -> Parent | None:
+    """The parent at the other end of this socket, if there is one."""
+    return None if number is None else Parent(number)
 
 
 def die_with_parent() -> None:

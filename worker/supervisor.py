@@ -1,20 +1,24 @@
 """`embarq worker --processes N`: a small parent that keeps N workers running, and stops them.
 
-It speaks to each child through a pipe: a signal that a host sends to all processes would reach a child twice if it were
-passed on. The end of the pipe tells a child that its parent is gone; it hands back and leaves then.
+It speaks to each child through a socket: a signal that a host sends to all processes would reach a child twice if it
+were passed on. The end of the socket tells a child that its parent is gone; it hands back and leaves then. A supervisor
+may be a child like that itself.
 """
 
 import contextlib
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
+from worker.parent import RUNNING, Parent
 from worker.stopping import NOW, STOP, STOPS, StopPlan
 
 logger = structlog.stdlib.get_logger("embarq.supervisor")
@@ -22,44 +26,71 @@ logger = structlog.stdlib.get_logger("embarq.supervisor")
 TICK = 0.1
 SHORTEST_LIFE = 5.0
 LONGEST_PAUSE = 30.0
+LONGEST_WORD = 1024
 KILLED_AFTER = 1.0  # a child ends itself; one that has not so long after it should have is killed
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place for one child. `orders`: the pipe to it. `failures` counts ends in a row that came soon after the start.
-    `told`: orders that it has; `killed`: whether it was."""
+    """A place for one child. `line`: the socket to it. `failures` counts ends in a row that came soon after the start.
+    `told`: orders that it has; `killed`: whether it was; `running`: how many jobs it says that it waits for."""
 
     number: int
     process: "subprocess.Popen[bytes] | None" = None
-    orders: int = -1
+    line: socket.socket | None = None
     started: float = 0.0
     failures: int = 0
     start_at: float = 0.0
     told: set[bytes] = field(default_factory=set)
     killed: bool = False
+    running: int | None = None
 
-    def start(self, command: Sequence[str]) -> None:
-        """Start a child, in a session of its own: Ctrl-C reaches the parent alone."""
-        ear, self.orders = os.pipe()
-        os.set_blocking(self.orders, False)
-        own = [*command, "--supervisor", str(ear)]
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        output: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        files: Sequence[int] = (),
+    ) -> None:
+        """Start a child, in a session of its own: Ctrl-C reaches the parent alone.
+
+        `output`: where it writes, our own by default. `files`: open ones that it is to have.
+        """
+        self.line, ear = socket.socketpair()
+        self.line.setblocking(False)
+        own = [*command, "--supervisor", str(ear.fileno())]
         try:
-            self.process = subprocess.Popen(own, start_new_session=True, pass_fds=(ear,))
+            self.process = subprocess.Popen(
+                own,
+                start_new_session=True,
+                pass_fds=(ear.fileno(), *files),
+                stdin=None if output is None else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
         except BaseException:
-            os.close(self.orders)
+            self.line.close()
             raise
         finally:
-            os.close(ear)
+            ear.close()
         self.started = time.monotonic()
-        self.told, self.killed = set(), False
+        self.told, self.killed, self.running = set(), False, None
 
     def tell(self, order: bytes) -> None:
         """Give the child an order, once."""
-        if self.process is not None and order not in self.told:
+        if self.line is not None and self.process is not None and order not in self.told:
             self.told.add(order)
             with contextlib.suppress(OSError):  # it has just ended
-                os.write(self.orders, order)
+                self.line.send(order)
+
+    def hear(self) -> None:
+        """Take in what the child says of its jobs."""
+        with contextlib.suppress(OSError, ValueError):  # nothing, or it has just ended
+            said = self.line.recv(LONGEST_WORD) if self.line is not None else b""
+            if said.endswith(b"\n"):
+                self.running = int(said.rpartition(RUNNING)[2])
 
     def stop(self, plan: StopPlan) -> None:
         """Do to the child what the plan of a stop says; called again and again until the child has ended."""
@@ -78,8 +109,9 @@ class Slot:
 
     def end(self) -> None:
         """The child has ended."""
-        os.close(self.orders)
-        self.process = None
+        if self.line is not None:
+            self.line.close()
+        self.process = self.line = None
 
 
 @dataclass(slots=True)
@@ -94,6 +126,7 @@ class Supervisor:
     command: Sequence[str]
     count: int
     plan: StopPlan
+    parent: Parent | None = None
     slots: list[Slot] = field(default_factory=list)
 
     def run(self) -> int:
@@ -104,13 +137,29 @@ class Supervisor:
         while not self.plan.is_on or any(slot.process is not None for slot in self.slots):
             for slot in self.slots:
                 self._tend(slot)
-            time.sleep(TICK)
+            self._wait()
         return 0
+
+    def _wait(self) -> None:
+        """Wait a moment, or for the parent."""
+        if self.parent is None:
+            time.sleep(TICK)
+            return
+        if self.plan.is_on:
+            self.parent.tell_running(sum(slot.running or 0 for slot in self.slots if slot.process is not None))
+        if select.select([self.parent], [], [], TICK)[0]:
+            orders = self.parent.orders()
+            if orders and NOW not in orders:
+                self.plan.stop()
+            else:
+                self.plan.hurry()
+            self.parent = self.parent if orders else None
 
     def _tend(self, slot: Slot) -> None:
         if slot.process is not None and slot.process.poll() is not None:
             self._note_end(slot, slot.process.returncode)
         if self.plan.is_on:
+            slot.hear()
             slot.stop(self.plan)
         elif slot.process is None and time.monotonic() >= slot.start_at:
             slot.start(self.command)
@@ -126,8 +175,8 @@ class Supervisor:
         slot.end()
 
 
-def supervise(arguments: Sequence[str], count: int, grace: float) -> int:
+def supervise(arguments: Sequence[str], count: int, grace: float, parent: Parent | None = None) -> int:
     """Run `embarq worker` with these arguments as `count` processes. `grace`: seconds that jobs get at a stop."""
     command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
     logger.info("supervisor starts", processes=count, pid=os.getpid())
-    return Supervisor(command, count, StopPlan(grace)).run()
+    return Supervisor(command, count, StopPlan(grace), parent).run()

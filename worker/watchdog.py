@@ -29,6 +29,7 @@ from redis.exceptions import ResponseError
 from worker.broker.exchange import Settlement
 from worker.broker.lease import LeaseKeeper
 from worker.errors import BrokerUnavailable
+from worker.parent import Parent
 from worker.stopping import NOW, STOPS, StopPlan
 
 logger = structlog.stdlib.get_logger("embarq.watchdog")
@@ -36,13 +37,18 @@ logger = structlog.stdlib.get_logger("embarq.watchdog")
 TICK = 0.1
 ANSWER_WITHIN = 0.2  # seconds for Redis to connect, and again to answer
 TOLD_WITHIN = 0.1  # seconds for the log
-LONGEST_ORDER = 1024
+LONGEST_SIGNALS = 1024
 
 
 class Stoppable(Protocol):
     """A worker, as the watchdog sees it."""
 
     plan: StopPlan
+
+    @property
+    def running(self) -> int:
+        """How many jobs run; asked for from a thread."""
+        ...
 
     def follow_plan(self) -> None:
         """Do what the plan says; called in the loop."""
@@ -54,9 +60,9 @@ class Stoppable(Protocol):
 
 
 class Watchdog:
-    """Watches over one worker. `supervisor`: a pipe from which come `STOP` and `NOW`; its end is the supervisor's."""
+    """Watches over one worker. `supervisor`: its parent, if that keeps workers; it hears what runs during a stop."""
 
-    def __init__(self, worker: Stoppable, keeper: LeaseKeeper, supervisor: int | None = None) -> None:
+    def __init__(self, worker: Stoppable, keeper: LeaseKeeper, supervisor: Parent | None = None) -> None:
         """`keeper`: with a short time limit, for this thread alone."""
         self._worker = worker
         self._plan = worker.plan
@@ -73,8 +79,6 @@ class Watchdog:
         """Take over SIGTERM and SIGINT; called in the loop, in the main thread."""
         for end in (self._signals, self._told):
             end.setblocking(False)
-        if self._supervisor is not None:
-            os.set_inheritable(self._supervisor, False)
         for signum in STOPS:
             signal.signal(signum, lambda *_: None)  # the thread hears of it, by the byte that is written for it
         self._forward_to = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
@@ -96,6 +100,8 @@ class Watchdog:
                 by = self._hear()
                 if self._plan.gone_at != self._armed_for:
                     self._arm()
+                if self._plan.is_on and self._supervisor is not None:  # it may say on a screen what the stop waits for
+                    self._supervisor.tell_running(self._worker.running)
                 if by:
                     _bounded(partial(logger.info, "told to stop", by=by))
             except Exception:
@@ -106,20 +112,20 @@ class Watchdog:
 
     def _hear(self) -> str:
         """Wait a moment for requests to stop; who made one."""
-        ears: list[socket.socket | int] = [self._signals]
+        ears: list[socket.socket | Parent] = [self._signals]
         ears += [] if self._supervisor is None else [self._supervisor]
         heard, _, _ = select.select(ears, [], [], TICK)
         if not heard:
             return ""
         by = self._hear_signals() if self._signals in heard else ""
-        if self._supervisor in heard:
+        if self._supervisor is not None and self._supervisor in heard:
             by = self._hear_supervisor(self._supervisor)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._worker.follow_plan)
         return by
 
     def _hear_signals(self) -> str:
-        signums = self._signals.recv(LONGEST_ORDER)
+        signums = self._signals.recv(LONGEST_SIGNALS)
         if self._forward_to >= 0:  # the loop's own ear, for handlers of other signals
             with contextlib.suppress(OSError):
                 os.write(self._forward_to, signums)
@@ -128,8 +134,8 @@ class Watchdog:
             self._plan.signal(signum)
         return " ".join(signal.Signals(signum).name for signum in stops)
 
-    def _hear_supervisor(self, pipe: int) -> str:
-        orders = os.read(pipe, LONGEST_ORDER)
+    def _hear_supervisor(self, supervisor: Parent) -> str:
+        orders = supervisor.orders()
         if orders and NOW not in orders:
             self._plan.stop()
             return "supervisor"

@@ -18,6 +18,7 @@ from worker.engine import Worker
 from worker.isolated import IsolatedWorkers
 from worker.loops import Companion
 from worker.memory import keep_heap
+from worker.parent import Parent, parent_of
 from worker.registry import registry
 from worker.scheduler import Scheduler
 from worker.settings import Settings, refuse
@@ -48,11 +49,11 @@ class Asked:
 
 def run_worker(asked: Asked, supervisor: int | None) -> None:
     """Run jobs until told to stop, in this process or in several; `supervisor` is the process that watches this one."""
-    settings = start()
+    settings, parent = start(), parent_of(supervisor)
     refuse(settings.problems())
     processes = asked.processes or settings.processes
     if processes > 1:
-        sys.exit(supervise(asked.of_each_process, processes, settings.grace))
+        sys.exit(supervise(asked.of_each_process, processes, settings.grace, parent))
     names = tuple(asked.queues.split(",")) if asked.queues else settings.queues
     config = replace(
         _config(settings, names, asked.concurrency),
@@ -60,14 +61,14 @@ def run_worker(asked: Asked, supervisor: int | None) -> None:
         schedules=asked.schedules,
         suspects=Suspects.HERE if asked.burst else Suspects.ELSEWHERE,
     )
-    run(_work(settings, config, supervisor))
+    run(_work(settings, config, parent))
 
 
 def run_isolated(queues: str, concurrency: int, supervisor: int | None) -> None:
     """Run jobs apart that lost their workers, until none waits."""
     settings = start()
     config = _config(settings, tuple(queues.split(",")), concurrency)
-    run(_work(settings, replace(config, burst=True, schedules=False, suspects=Suspects.ONLY), supervisor))
+    run(_work(settings, replace(config, burst=True, schedules=False, suspects=Suspects.ONLY), parent_of(supervisor)))
 
 
 def run_scheduler() -> None:
@@ -99,7 +100,7 @@ def _config(settings: Settings, queues: tuple[str, ...], concurrency: int | None
     )
 
 
-async def _work(settings: Settings, config: WorkerConfig, supervisor: int | None) -> None:
+async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | None) -> None:
     database_url = None if config.suspects is Suspects.ONLY else settings.database_url
     async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
         plan = StopPlan(config.grace)
