@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LONGEST_DELAY = 10 * 366 * 86400.0
+LOWEST_REDIS = "7.0"
 
 
 class EmbarqError(Exception):
@@ -128,6 +129,13 @@ class JobFailed(EmbarqError):
 
 class BrokerUnavailable(EmbarqError):
     """Redis cannot be reached or does not answer; what was asked may be tried again."""
+
+
+class ServerTooOld(EmbarqError):
+    """Redis cannot run our scripts."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"Redis {version} is too old: Embarq needs Redis {LOWEST_REDIS} or newer, or Valkey")
 
 
 class CallRefused(EmbarqError):

@@ -33,6 +33,11 @@ def is_per_try(provider: Provider) -> bool:
     return bool(inspect.signature(provider).parameters)
 
 
+def is_of_database(kind: type) -> bool:
+    """Whether a resource of this type takes a database: our own, or anything of SQLAlchemy's, such as a session."""
+    return any(each.__module__.startswith(("worker.database", "sqlalchemy.")) for each in kind.__mro__)
+
+
 @asynccontextmanager
 async def open_resources(providers: Iterable[Provider]) -> AsyncIterator[dict[type, object]]:
     """Open all providers in order; on leaving, close them in the opposite order."""

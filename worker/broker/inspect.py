@@ -15,7 +15,8 @@ from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.facts import Facts
 from worker.broker.pool import unavailable_when_away
-from worker.errors import JobNotFound, MalformedPayload
+from worker.broker.versions import too_old
+from worker.errors import JobNotFound, MalformedPayload, ServerTooOld
 from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
 
 DAMAGED_TOLD = 5
@@ -41,9 +42,11 @@ class WorkerRecord(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """A Redis server, as far as jobs are concerned. `memory` is for people; `most_bytes` is what it may hold, 0 for no
-    limit; `damaged` are keys that held another type than they should, the newest first."""
+    limit; `damaged` are keys that held another type than they should, the newest first. `problem`: why no job runs
+    there."""
 
     version: str
+    problem: str | None
     memory: str
     most_bytes: int
     damaged: tuple[str, ...]
@@ -191,8 +194,10 @@ class Inspector:
             info = await self._redis.info()
             damaged = await self._damaged()
         policy = str(info.get("maxmemory_policy", "noeviction"))
+        version = str(info.get("redis_version", "?"))
         return ServerFacts(
-            version=str(info.get("valkey_version", info.get("redis_version", "?"))),
+            version=str(info.get("valkey_version", version)),
+            problem=str(ServerTooOld(version)) if too_old(version) else None,
             memory=str(info.get("used_memory_human", "?")),
             most_bytes=int(info.get("maxmemory", 0)),
             damaged=damaged,

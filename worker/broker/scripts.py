@@ -10,9 +10,11 @@ from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from worker.broker import keys
+from worker.broker.versions import HEADER_REFUSED
+from worker.errors import ServerTooOld
 
 Argument = str | bytes | int
 
@@ -125,11 +127,21 @@ RECORDED = Script("recorded")
 
 
 async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), arguments: Sequence[Argument] = ()) -> Any:
-    """Run a script, loading it first where the server does not know it."""
+    """Run a script, loading it first where the server does not know it.
+
+    Raises:
+        ServerTooOld: it cannot run any.
+    """
     try:
         return await redis.execute_command("EVALSHA", script.sha, len(key_names), *key_names, *arguments)
     except NoScriptError:
-        return await redis.execute_command("EVAL", script.source, len(key_names), *key_names, *arguments)
+        try:
+            return await redis.execute_command("EVAL", script.source, len(key_names), *key_names, *arguments)
+        except ResponseError as error:
+            if HEADER_REFUSED not in str(error):
+                raise
+            found = await redis.info("server")
+            raise ServerTooOld(str(found.get("redis_version", "?"))) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import secrets
 import signal
 import sys
 
+from worker.cli.servers import refuse_old_redis
 from worker.database.migrate import migrate
 from worker.dev import postgres_for, redis_for
 from worker.errors import EmbarqError
@@ -28,6 +29,8 @@ def run_all(settings: Settings) -> int:
     """
     if not settings.development:
         raise EmbarqError("`embarq dev` is for development, and this is production: `embarq api` and `embarq worker`")
+    if settings.redis_url is not None:
+        refuse_old_redis(settings, settings.redis_url)
     with (
         redis_for(settings.data_dir, settings.redis_url) as redis_url,
         postgres_for(settings.data_dir, settings.database_url) as database_url,

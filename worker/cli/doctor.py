@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from worker.cli.check import Check
 from worker.cli.checks import Patient, database, redis, workers
 from worker.cli.run import client_for
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, ServerTooOld
 from worker.project import find_project
 from worker.registry import registry
 from worker.settings import Settings
@@ -39,6 +39,8 @@ async def examine(settings: Settings, *, is_release: bool = False) -> list[Check
         try:
             for check in OF_REDIS:
                 checks += await check(patient)
+        except ServerTooOld:
+            pass  # its version was told
         except BrokerUnavailable as error:
             checks.append(Check.wrong(redis.REDIS, str(error)))
         checks += await database.tables_are_there(patient)

@@ -49,6 +49,8 @@ def tell(error: Exception) -> int:
 
 
 def _lines(error: Exception) -> list[str]:
+    if isinstance(error, ExceptionGroup):  # of a worker: its parts may fail of the same
+        return list(dict.fromkeys(line for each in error.exceptions for line in _lines(each)))
     if isinstance(error, SettingsError):
         return str(error).splitlines()
     if isinstance(error, EmbarqError):

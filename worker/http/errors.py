@@ -26,6 +26,7 @@ from worker.errors import (
     NotSerializable,
     ScheduleExists,
     ScheduleNotFound,
+    ServerTooOld,
     UnknownJob,
     WorkflowDamaged,
     WorkflowEnded,
@@ -101,6 +102,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     IdempotencyConflict: HTTPStatus.UNPROCESSABLE_ENTITY,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServerTooOld: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseNotSet: HTTPStatus.SERVICE_UNAVAILABLE,
     TooManyBodies: HTTPStatus.SERVICE_UNAVAILABLE,
 }

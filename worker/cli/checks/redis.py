@@ -15,6 +15,8 @@ MANY_ENTRIES = 1000
 async def redis_keeps_jobs(patient: Patient) -> list[Check]:
     """Evicting, or forgetting all at a restart, is wrong in production."""
     server = await patient.client.inspector.server()
+    if server.problem is not None:
+        return [Check.wrong(REDIS, server.problem)]
     checks = [Check.fine(REDIS, f"version {server.version}, {server.memory} used")]
     serious = [*server.evicting, *(server.forgetting if not await _snapshots(patient.client) else ())]
     checks += [patient.serious(REDIS, finding) for finding in serious]

@@ -68,7 +68,8 @@ async def _in_time(server: str, look: Coroutine[Any, Any, _Finding]) -> _Finding
 
 
 async def _redis(client: Client) -> _Finding:
-    return _Finding(OK, (await client.inspector.server()).warnings)
+    server = await client.inspector.server()
+    return _Finding(server.problem or OK, server.warnings)
 
 
 async def _database(database: Database) -> _Finding:

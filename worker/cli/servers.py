@@ -1,0 +1,108 @@
+"""The servers of commands that run jobs: those of the settings, or private ones in development."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+
+from redis.exceptions import ResponseError
+
+from worker.cli.run import run
+from worker.client import Client
+from worker.dev import postgres_for, redis_for
+from worker.discovery import discover
+from worker.errors import BrokerUnavailable, EmbarqError, ServerTooOld
+from worker.project import find_project
+from worker.registry import Registry, registry
+from worker.resources import is_of_database
+from worker.service import Service
+from worker.settings import Settings
+
+LOOK_LIMIT = 2.0
+
+
+@contextmanager
+def servers_for_jobs(settings: Settings, queues: Sequence[str]) -> Iterator[Settings]:
+    """The settings of a process that runs jobs of these queues, with the addresses of all servers that they need.
+
+    In development, private servers stand in for what is not set, as under `embarq dev`; the environment names them in
+    the block, for the jobs' resources and for processes that are started there.
+
+    Raises:
+        EmbarqError: a job needs a database, and in production none is set.
+        ServerTooOld: Redis cannot run our scripts.
+        EmbeddedError: a private server does not start.
+    """
+    with ExitStack() as stack:
+        found = {"REDIS_URL": stack.enter_context(redis_for(settings.data_dir, settings.redis_url))}
+        refuse_old_redis(settings, found["REDIS_URL"])
+        if settings.database_url is None and _asks_for_database(settings, queues):
+            found["DATABASE_URL"] = stack.enter_context(_private_tables(settings))
+        stack.enter_context(_environment(found))
+        yield find_project().load_settings()
+
+
+def refuse_old_redis(settings: Settings, url: str) -> None:
+    """Look at Redis before anything starts that needs it. One that is away may be another when it comes: scripts look
+    again.
+
+    Raises:
+        ServerTooOld: it cannot run our scripts.
+    """
+    run(_refuse_old(settings, url))
+
+
+async def _refuse_old(settings: Settings, url: str) -> None:
+    with suppress(BrokerUnavailable, TimeoutError, ResponseError):  # the last one: INFO is not allowed here
+        async with Client.open(url, size=1, verify_tls=settings.redis_tls_verify) as client:
+            async with asyncio.timeout(LOOK_LIMIT):
+                server = await client.inspector.server()
+            if server.problem is not None:
+                raise ServerTooOld(server.version)
+
+
+def _asks_for_database(settings: Settings, queues: Sequence[str]) -> bool:
+    """Whether a job may be run that asks for a database: in development any that there is, whose queue an option may
+    change; in production, where a worker may be meant for others only, those of the queues."""
+    discover(settings.jobs, registry)
+    registry.route(settings.routes)
+    names = jobs_with_database(registry, None if settings.development else Service.read(queues))
+    if names and not settings.development:
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        raise EmbarqError(
+            f"DATABASE_URL is not set, and the job {names[0]!r}{more} of these queues asks for a database"
+        )
+    return bool(names)
+
+
+def jobs_with_database(jobs: Registry, service: Service | None) -> list[str]:
+    """Names of the jobs that ask for a database, or a session of one; `service`: only of the queues that it serves."""
+    return sorted(
+        job.name
+        for job in jobs
+        if (service is None or service.serves_all or job.queue in service.queues)
+        and any(map(is_of_database, job.schema.injected.values()))
+    )
+
+
+@contextmanager
+def _private_tables(settings: Settings) -> Iterator[str]:
+    """A private Postgres with our tables."""
+    from worker.database.migrate import migrate  # noqa: PLC0415  # most workers have no use for alembic
+
+    with postgres_for(settings.data_dir, None) as url:
+        migrate(url, find_project().migration_folders())
+        yield url
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
