@@ -27,6 +27,7 @@ class WorkerConfig:
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
     burst: end when the queues are empty. schedules: whether it also fires what is scheduled, which a burst never does.
+    starts: whether its start is one to schedules that ask for a run then; none is where a supervisor starts it again.
     max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none. max_result: bytes of a result as JSON.
     recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
     to, for its supervisor to start another.
@@ -44,6 +45,7 @@ class WorkerConfig:
     unknown_job_deadline: float = 600.0
     burst: bool = False
     schedules: bool = True
+    starts: bool = True
     max_tries: int = 5
     soft_timeout: float = 600.0
     timeout: float = 900.0

@@ -1,4 +1,4 @@
-"""When a schedule is due: five cron fields in a time zone, or every so many seconds. Pure functions of times.
+"""When a schedule is due: cron fields in a time zone, or every so many seconds. Pure functions of times.
 
 Cron expressions are read by cronsim, which follows Debian's cron, also where clocks are changed: a job of a fixed hour
 runs once on both days, one of every hour runs every hour.
@@ -45,7 +45,8 @@ def zone(name: str) -> ZoneInfo:
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression of five fields in a time zone: `Cron("0 3 * * mon-fri", "Europe/Berlin")`.
+    """A cron expression in a time zone: `Cron("0 3 * * mon-fri", "Europe/Berlin")`. Of six fields, the first one is the
+    second.
 
     Raises:
         InvalidSchedule: it cannot be read, has another number of fields, never comes true, or the zone is unknown.
@@ -58,8 +59,8 @@ class Cron:
         if len(self.expression) > LONGEST_EXPRESSION:
             raise _invalid("cron", f"is longer than {LONGEST_EXPRESSION} characters")
         _ = self._zone
-        if len(self._fields.split()) != 5:
-            raise _invalid("cron", f"{self.expression!r} has not five fields")
+        if len(self._fields.split()) not in {5, 6}:
+            raise _invalid("cron", f"{self.expression!r} has not five fields, or six with seconds first")
         try:
             next(CronSim(self._fields, datetime(2024, 1, 1, tzinfo=UTC)))
         except CronSimError as error:
@@ -77,8 +78,28 @@ class Cron:
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """The times after a moment, in UTC, without end."""
-        for found in CronSim(self._fields, moment.astimezone(self._zone)):
-            yield found.astimezone(UTC)
+        fields = self._fields.split()
+        if len(fields) == 5:
+            for found in CronSim(self._fields, moment.astimezone(self._zone)):
+                yield found.astimezone(UTC)
+            return
+        # The minutes come from the other five fields: cronsim treats six otherwise than cron where clocks are changed.
+        offsets = [timedelta(seconds=second) for second in sorted(CronSim(self._fields, moment).seconds)]
+        before = moment.replace(second=0, microsecond=0) - timedelta(seconds=1)
+        for found in CronSim(" ".join(fields[1:]), before.astimezone(self._zone)):
+            minute = found.astimezone(UTC)
+            yield from (at for at in (minute + offset for offset in offsets) if at > moment)
+
+    @property
+    def warning(self) -> str | None:
+        """What people may not expect of it, if there is something: cron takes either day where both are given."""
+        day, _, weekday = self._fields.split()[-3:]
+        if day.startswith("*") or weekday.startswith("*"):
+            return None
+        return (
+            f"{self.expression!r} is due on each day {day} of the month and on each weekday {weekday}, as in cron; "
+            "arq and Celery mean days that are both: give one, and let the job look at the other"
+        )
 
     @property
     def text(self) -> str:

@@ -126,7 +126,7 @@ class Worker(ArqWorker):
                 control = keep_reading(self.client.connections, keys.CONTROL + self.id, self._controlled)
                 background.append(group.create_task(control, name="control"))
                 if self.config.schedules and not self.burst:
-                    scheduler = Scheduler(self.client.schedules, self._registry)
+                    scheduler = Scheduler(self.client.schedules, self._registry, starts=self.config.starts)
                     self._scheduling = group.create_task(scheduler.run(), name="scheduler")
                     background.append(self._scheduling)
                 background += [group.create_task(each.run(), name=type(each).__name__) for each in self._companions]

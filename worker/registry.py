@@ -31,6 +31,7 @@ class ScheduleOptions(TypedDict, total=False):
     args, options: of each run, as a call has them. jitter: seconds by which a run may be moved back.
     missed: what becomes of times that passed while nobody could fire: `once` (default) one run for all, `skip`, `all`.
     overlap: `allow` (default), or `skip` a time while the run before has not ended.
+    run_at_startup: a run when a worker starts, too; workers that start within a minute are one start.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ScheduleOptions(TypedDict, total=False):
     missed: Literal["skip", "once", "all"]
     overlap: Literal["allow", "skip"]
     jitter: float
+    run_at_startup: bool
 
 
 class JobDecorator:
@@ -103,6 +105,7 @@ class Registry:
 
     def schedule(self, when: str | Every, **declared: Unpack[ScheduleOptions]) -> Callable[[D], D]:
         """Run a job at times: `@schedule("0 3 * * *", tz="Europe/Berlin")` or `@schedule(every(30))` above its `@job`.
+        Six fields begin with the second.
 
         Raises:
             InvalidSchedule: the expression, the zone or the name is wrong.
@@ -111,7 +114,7 @@ class Registry:
         if not isinstance(when, str | Every):
             raise DefinitionError('@schedule must say when: @schedule("0 3 * * *"), or @schedule(every(30))')
         at = {"every": when.seconds} if isinstance(when, Every) else {"cron": when}
-        make_record({"name": "unnamed", "job": "", **declared, **at})
+        make_record({"name": "unnamed", "job": "", **declared, **at, "declared": True})
 
         def add(definition: D) -> D:
             if not isinstance(definition, JobDefinition):
@@ -212,6 +215,10 @@ class Registry:
     def schedules(self) -> list[ScheduleRecord]:
         """The schedules that were declared."""
         return list(self._schedules.values())
+
+    def warnings(self) -> dict[str, str]:
+        """What people may not expect of schedules, by their names."""
+        return {record.name: record.warning for record in self.schedules if record.warning is not None}
 
     def check(self) -> None:
         """Look at all signatures, and at what schedules and limits say of them.

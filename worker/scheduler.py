@@ -31,16 +31,27 @@ ORPHAN_AFTER = 86400.0
 class Scheduler:
     """Declares the schedules of a registry, and fires those and the ones that were made at run time."""
 
-    def __init__(self, schedules: Schedules, registry: Registry) -> None:
+    def __init__(self, schedules: Schedules, registry: Registry, *, starts: bool = True) -> None:
+        """`starts`: whether its beginning is the start of a worker, at which schedules run that ask for it."""
         self._schedules = schedules
         self._registry = registry
         self._declared: dict[str, ScheduleRecord] = {record.name: record for record in registry.schedules}
-        self._is_declared = False
+        self._has_begun = False
+        self._starts = starts
         self._told: set[str] = set()
 
     async def run(self) -> None:
         """Fire until cancelled. Nothing that goes wrong ends it."""
         await keep_doing(Duty("scheduler", 0.0, self._fire_and_wait))
+
+    async def begin(self) -> None:
+        """Make the registry's schedules known, say what is odd about them, and fire those that run at a start."""
+        await self.declare()
+        if self._starts:
+            await self._fire_at_start()
+        for name, reason in self._registry.warnings().items():
+            logger.warning("schedule may run more often than meant", schedule=name, reason=reason)
+        self._has_begun = True
 
     async def declare(self) -> None:
         """Make the registry's schedules known; those that are known already keep their next time."""
@@ -48,11 +59,10 @@ class Scheduler:
         records = [(record, next(record.times.after(now))) for record in self._declared.values()]
         if records:
             await self._schedules.declare(records)
-        self._is_declared = True
 
     async def _fire_and_wait(self) -> None:
-        if not self._is_declared:
-            await self.declare()
+        if not self._has_begun:
+            await self.begin()
         await asyncio.sleep(await self.run_once())
 
     async def run_once(self) -> float:
@@ -68,6 +78,22 @@ class Scheduler:
         if table.next_due is None:
             return LONGEST_SLEEP
         return min(LONGEST_SLEEP, max(0.0, (table.next_due - table.now).total_seconds()))
+
+    async def _fire_at_start(self) -> None:
+        now = await self._schedules.now()
+        fired = [
+            each for record in self._declared.values() if record.run_at_startup for each in self._at_start(record, now)
+        ]
+        if fired and any(await self._schedules.fire(fired)):
+            logger.info("schedules fired at the start")
+
+    def _at_start(self, record: ScheduleRecord, now: datetime) -> Iterable[Fired]:
+        try:
+            job = self._job(record, now, f"schedule~{record.name}~start~{to_ms(now)}")
+        except EmbarqError as error:
+            logger.warning("schedule cannot fire here", schedule=record.name, reason=str(error))
+        else:
+            yield Fired(record.name, None, None, record.overlap is Overlap.SKIP, job)
 
     def _fired(self, schedule: Schedule, now: datetime) -> Iterable[Fired]:
         """What is due of a schedule. One that is declared elsewhere, or differently, is left to those who know it."""
@@ -156,8 +182,8 @@ class Scheduler:
         options = check_options(record.job, {**record.options, "id": job_id})
         return self._registry.get(record.job).call_with(record.args, options)
 
-    def _job(self, record: ScheduleRecord, at: datetime) -> NewJob:
-        call = self._call(record, f"schedule~{record.name}~{to_ms(at)}")
+    def _job(self, record: ScheduleRecord, at: datetime, job_id: str | None = None) -> NewJob:
+        call = self._call(record, job_id or f"schedule~{record.name}~{to_ms(at)}")
         packed = pack(call, self._registry.max_arguments)
         return dataclasses.replace(packed, due_ms=to_ms(jittered(record.name, at, record.jitter)))
 

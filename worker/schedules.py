@@ -43,7 +43,10 @@ class Overlap(StrEnum):
 
 
 class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A schedule as Redis keeps it. Exactly one of `cron` and `every` is given; `jitter` is in seconds."""
+    """A schedule as Redis keeps it. Exactly one of `cron` and `every` is given; `jitter` is in seconds.
+
+    `run_at_startup`, of those in code: a run when a worker starts, too.
+    """
 
     name: str
     job: str
@@ -56,6 +59,13 @@ class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     missed: Missed = Missed.ONCE
     overlap: Overlap = Overlap.ALLOW
     jitter: float = 0.0
+    run_at_startup: bool = False
+
+    @property
+    def warning(self) -> str | None:
+        """What people may not expect of its times."""
+        times = self.times
+        return times.warning if isinstance(times, Cron) else None
 
     @property
     def times(self) -> Times:
@@ -91,6 +101,8 @@ def make_record(fields: Mapping[str, Any]) -> ScheduleRecord:
         raise InvalidSchedule([ArgumentProblem(("job",), f"is longer than {LONGEST_JOB_NAME} characters")])
     if not 0 <= record.jitter <= LONGEST_JITTER:
         raise InvalidSchedule([ArgumentProblem(("jitter",), f"{record.jitter} is not between 0 and a day")])
+    if record.run_at_startup and not record.declared:
+        raise InvalidSchedule([ArgumentProblem(("run_at_startup",), "is for schedules that code declares")])
     _ = record.times
     _check_size(record)
     return record

@@ -118,9 +118,9 @@ class Slot:
 class Supervisor:
     """Runs `command` as `count` child processes until it is told to stop.
 
-    A child that dies, or that ended itself to be recycled, is started again; one that dies soon after its start, after
-    a pause that doubles. A first SIGTERM or SIGINT gives the children's jobs their grace; after a second one, or the
-    grace, they are handed back, and 4 s later no child is left.
+    A child that dies, or that ended itself to be recycled, is started again, with `--again`; one that dies soon after
+    its start, after a pause that doubles. A first SIGTERM or SIGINT gives the children's jobs their grace; after a
+    second one, or the grace, they are handed back, and 4 s later no child is left.
     """
 
     command: Sequence[str]
@@ -162,7 +162,7 @@ class Supervisor:
             slot.hear()
             slot.stop(self.plan)
         elif slot.process is None and time.monotonic() >= slot.start_at:
-            slot.start(self.command)
+            slot.start([*self.command, "--again"] if slot.started else self.command)
             logger.info("child started", child=slot.number, pid=slot.process.pid if slot.process else None)
 
     def _note_end(self, slot: Slot, code: int) -> None:

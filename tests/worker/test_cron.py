@@ -39,6 +39,51 @@ def test_times_of_expressions(expression: str, first: str, second: str) -> None:
     assert found == [at(first), at(second)]
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("*/20 * * * * *", ["12:00:20", "12:00:40", "12:01:00"]),
+        ("5,50 30 * * * *", ["12:30:05", "12:30:50", "13:30:05"]),
+        ("0 0 13 * * *", ["13:00:00", "13:00:00", "13:00:00"]),
+        ("59-59 59 23 31 12 *", ["23:59:59", "23:59:59", "23:59:59"]),
+    ],
+)
+def test_first_of_six_fields_is_the_second(expression: str, expected: list[str]) -> None:
+    found = list(islice(Cron(expression).after(at("2026-05-01 12:00")), 3))
+    assert [f"{each:%H:%M:%S}" for each in found] == expected
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("second", [0, 1, 19, 20, 21, 40, 59])
+def test_times_with_seconds_are_after_the_moment(second: int) -> None:
+    moment = at("2026-05-01 12:00") + timedelta(seconds=second, microseconds=500)
+    found = next(Cron("0,20,40 * * * * *").after(moment))
+    assert found == at("2026-05-01 12:00") + timedelta(seconds=(second // 20 + 1) * 20)
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"])
+@pytest.mark.parametrize("fields", ["30 2 * * *", "*/15 * * * *", "0 */2 * * *", "15 1-3 * * sun"])
+@pytest.mark.parametrize("start", ["2026-03-28 20:00", "2026-10-24 20:00", "2026-04-04 10:00", "2026-10-03 10:00"])
+def test_six_fields_follow_changed_clocks_as_five_do(tz: str, fields: str, start: str) -> None:
+    moment = at(start) + timedelta(seconds=30)
+    five, six = Cron(fields, tz).after(moment), Cron(f"10 {fields}", tz).after(moment)
+    assert list(islice(six, 60)) == [each + timedelta(seconds=10) for each in islice(five, 60)]
+
+
+@pytest.mark.parametrize("expression", ["0 9 1 * mon", "0 0 9 13 * fri", "0 0 1-7 * 1", "0 0 l * 5l"])
+def test_both_days_given_are_warned_of(expression: str) -> None:
+    told = Cron(expression).warning
+    assert told is not None
+    assert "arq and Celery" in told
+
+
+@pytest.mark.parametrize(
+    "expression", ["0 9 1 * *", "0 9 * * mon", "0 9 */2 * mon", "* * * * * *", "@weekly", "@daily"]
+)
+def test_one_day_given_is_not_warned_of(expression: str) -> None:
+    assert Cron(expression).warning is None
+
+
 def test_daily_job_runs_once_on_the_day_that_has_an_hour_less() -> None:
     start = at("2026-03-27 12:00")
     assert local(Cron("0 3 * * *", "Europe/Berlin"), start, 3) == [
@@ -71,7 +116,9 @@ def test_frequent_job_runs_in_every_hour_that_there_is() -> None:
     [
         ("", "UTC"),
         ("* * * *", "UTC"),
-        ("* * * * * *", "UTC"),
+        ("* * * * * * *", "UTC"),
+        ("60 * * * * *", "UTC"),
+        ("@daily 5", "UTC"),
         ("61 * * * *", "UTC"),
         ("* * * * someday", "UTC"),
         ("0 0 30 2 *", "UTC"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Kit, eventually
+from tests.support import Kit, eventually, logged
 from worker import Registry, every
 from worker.broker import keys
 from worker.cron import Every
@@ -288,3 +288,91 @@ def test_name_that_clients_take_for_a_folder_is_refused(name: str) -> None:
         check_options("echo", {"id": name})
     with pytest.raises(InvalidOptions, match="folder"):
         check_options("echo", {"queue": name})
+
+
+async def run_at_start(kit: Kit, **declared: Any) -> list[bytes]:
+    """Eight workers' schedulers that start together, and what is queued then."""
+    many = [Scheduler(kit.client.schedules, kit.registry, **declared) for _ in range(8)]
+    await asyncio.gather(*(each.begin() for each in many))
+    found: list[bytes] = await kit.client.zrange(kit.queue_key, 0, -1)
+    return found
+
+
+async def started_ago(kit: Kit, name: str, ms: int) -> None:
+    await kit.client.execute_command("HINCRBY", keys.SCHEDULES_STARTED, name, -ms)
+
+
+async def test_run_at_startup_comes_once_for_workers_that_start_together(kit: Kit, name: str) -> None:
+    ran: list[Any] = []
+    note = noting(kit, ran, name)
+    kit.registry.schedule("0 3 * * *", run_at_startup=True, args={"value": 4})(note)
+    kit.registry.schedule("0 3 * * *", name=f"{name}-not")(note)
+    (queued,) = await run_at_start(kit)
+    assert queued.startswith(f"schedule~{name}~start~".encode())
+    before = await scheduler(kit).find(name)
+    assert (before.last_job, before.next_run and before.next_run.hour) == (queued.decode(), 3)
+    await kit.drain()
+    assert ran == [4]
+    assert await run_at_start(kit) == [], "others that start within the minute"
+    await started_ago(kit, name, keys.STARTS_APART_MS)
+    assert len(await run_at_start(kit)) == 1, "a later start"
+    await kit.drain()
+    assert ran == [4, 4]
+    await started_ago(kit, name, -10 * keys.STARTS_APART_MS)  # Redis' clock was set back
+    assert len(await run_at_start(kit)) == 1
+
+
+async def test_start_that_is_none_and_a_paused_schedule_fire_nothing(kit: Kit, name: str) -> None:
+    kit.registry.schedule("0 3 * * *", run_at_startup=True)(noting(kit, [], name))
+    assert await run_at_start(kit, starts=False) == []
+    await scheduler(kit).pause(name)
+    assert await run_at_start(kit) == []
+
+
+async def test_run_at_startup_does_not_come_beside_the_last_run_where_that_is_not_allowed(kit: Kit, name: str) -> None:
+    kit.registry.schedule("0 3 * * *", run_at_startup=True, overlap="skip")(noting(kit, [], name))
+    await scheduler(kit).declare()
+    await make_due(kit, name)
+    await scheduler(kit).run_once()
+    (queued,) = await run_at_start(kit)
+    assert b"start" not in queued
+
+
+async def test_worker_runs_at_its_start_what_asks_for_it(kit: Kit, name: str) -> None:
+    ran: list[Any] = []
+    kit.registry.schedule("0 3 * * *", run_at_startup=True)(noting(kit, ran, name))
+    async with kit.worker(starts=False):
+        await asyncio.sleep(0.5)
+    assert ran == []
+    async with kit.worker(), kit.worker():
+
+        async def has_run() -> bool:
+            return bool(ran)
+
+        await eventually(has_run)
+        await asyncio.sleep(0.3)
+    assert ran == [0]
+
+
+def test_run_at_startup_is_for_code() -> None:
+    with pytest.raises(InvalidSchedule, match="run_at_startup"):
+        make_record({"name": "x", "job": "y", "every": 5.0, "run_at_startup": True})
+
+
+async def test_schedule_with_both_days_is_told_in_the_log(kit: Kit, name: str) -> None:
+    kit.registry.schedule("0 9 13 * fri")(noting(kit, [], name))
+    assert "arq and Celery" in kit.registry.warnings()[name]
+    own = scheduler(kit)
+    with logged("embarq.scheduler") as lines:
+        await own.begin()
+    assert [line["schedule"] for line in lines] == [name]
+
+
+async def test_schedule_by_the_second(kit: Kit, name: str) -> None:
+    ran: list[Any] = []
+    kit.registry.schedule("* * * * * *")(noting(kit, ran, name))
+    async with kit.worker():
+        await eventually(lambda: ran_twice(ran))
+    last = (await scheduler(kit).find(name)).last_run
+    assert last is not None
+    assert last.microsecond == 0

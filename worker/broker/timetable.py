@@ -21,11 +21,14 @@ _RECORD = msgspec.json.Decoder(ScheduleRecord)
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A time of a schedule that is to fire, and the job that it brings, if any. `alone`: not beside its last one."""
+    """A time of a schedule that is to fire, and the job that it brings, if any. `alone`: not beside its last one.
+
+    `due` None is the start of a worker: workers that start within a minute fire once, and no time changes.
+    """
 
     name: str
-    due: datetime
-    following: datetime
+    due: datetime | None
+    following: datetime | None
     alone: bool
     job: NewJob | None
 
@@ -94,7 +97,8 @@ class Schedules:
         """Fire times, each once; per time, whether it was this call that did."""
         arguments: list[scripts.Argument] = []
         for each in fired:
-            arguments += (each.name, to_ms(each.due), to_ms(each.following), int(each.alone))
+            times = ("" if at is None else to_ms(at) for at in (each.due, each.following))
+            arguments += (each.name, *times, int(each.alone))
             job = each.job
             arguments += ("", "", 0, "") if job is None else (job.id, job.queue_key, job.due_ms or 0, job.payload)
         with unavailable_when_away():

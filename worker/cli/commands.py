@@ -88,6 +88,7 @@ def worker_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
+    again: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
     if check:
@@ -96,7 +97,7 @@ def worker_command(
         sys.exit(check_workers.check(queues, as_json=as_json))
     from worker.cli import work
 
-    asked = work.Asked(queues, concurrency, processes, burst=burst, schedules=schedules)
+    asked = work.Asked(queues, concurrency, processes, burst=burst, schedules=schedules, again=again)
     work.run_worker(asked, supervisor)
 
 

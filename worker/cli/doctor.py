@@ -36,6 +36,7 @@ async def examine(settings: Settings, *, is_release: bool = False) -> list[Check
         names = len(list(registry))
         found = f"{names} found in {', '.join(settings.jobs)}"
         checks.append(Check.fine("jobs", found) if names else Check.wrong("jobs", found))
+        checks += [Check.doubtful(f"schedule {name}", why) for name, why in registry.warnings().items()]
         try:
             for check in OF_REDIS:
                 checks += await check(patient)

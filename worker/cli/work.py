@@ -30,13 +30,14 @@ from worker.watchdog import ANSWER_WITHIN, Watchdog
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line says; None leaves it to the settings."""
+    """What the command line says; None leaves it to the settings. `again`: a supervisor starts one that has ended."""
 
     queues: str | None
     concurrency: int | None
     processes: int | None
     burst: bool
     schedules: bool
+    again: bool = False
 
     @property
     def of_each_process(self) -> list[str]:
@@ -65,6 +66,7 @@ def _run_here(settings: Settings, asked: Asked, names: tuple[str, ...], parent: 
         _config(settings, names, asked.concurrency),
         burst=asked.burst,
         schedules=asked.schedules,
+        starts=not asked.again,
         suspects=Suspects.HERE if asked.burst else Suspects.ELSEWHERE,
     )
     run(_work(settings, config, parent))

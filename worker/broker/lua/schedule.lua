@@ -30,6 +30,7 @@ local function change(name, record, at)
   else
     redis.call('HDEL', SCHEDULES, name)
     own('HDEL', SCHEDULES_LAST, name)
+    own('HDEL', SCHEDULES_STARTED, name)
     own('ZREM', SCHEDULES_DUE, name)
     own('SREM', SCHEDULES_PAUSED, name)
   end
