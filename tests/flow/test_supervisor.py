@@ -69,6 +69,8 @@ async def test_children_that_die_are_replaced_and_stop_with_the_parent(kit: Kit,
         return len(children(parent) - first) == 1 and len(children(parent)) == 2
 
     await eventually(replaced, 30)
+    again = {pid for pid in children(parent) if "--again" in psutil.Process(pid).cmdline()}
+    assert again == children(parent) - first, "what runs at the start of a worker does not run for it"
     job_ids = [await enqueue_hold(kit, 0.3) for _ in range(10)]
     for job_id in job_ids:
         assert (await kit.ended(job_id, 30)).state is State.SUCCEEDED

@@ -2,6 +2,7 @@ import asyncio
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.support import Kit, eventually, logged
 from worker import Registry, every
 from worker.broker import keys
+from worker.cli import doctor
 from worker.cron import Every
 from worker.errors import (
     DefinitionError,
@@ -23,6 +25,7 @@ from worker.job import to_ms
 from worker.options import check_options
 from worker.scheduler import Scheduler
 from worker.schedules import Missed, firings, jittered, make_record
+from worker.settings import Settings
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -366,6 +369,21 @@ async def test_schedule_with_both_days_is_told_in_the_log(kit: Kit, name: str) -
     with logged("embarq.scheduler") as lines:
         await own.begin()
     assert [line["schedule"] for line in lines] == [name]
+
+
+async def test_doctor_tells_of_a_schedule_with_both_days(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Registry()
+    own.schedule("0 9 13 * fri", name="friday-13")(own.job()(on_fridays))
+    monkeypatch.setattr(doctor, "registry", own)
+    checks = await doctor.examine(Settings(data_dir=tmp_path, REDIS_URL=redis_url, jobs=("tests.worker.process_jobs",)))
+    (found,) = (check for check in checks if check.what == "schedule friday-13")
+    assert (found.ok, found.warning) == (True, True)
+    assert "arq and Celery" in found.finding
+
+
+async def on_fridays() -> None: ...
 
 
 async def test_schedule_by_the_second(kit: Kit, name: str) -> None:
