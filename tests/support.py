@@ -37,7 +37,7 @@ class Kit:
         return keys.queue_key(self.queue)
 
     def config(self, **fields: Any) -> WorkerConfig:
-        return WorkerConfig(queues=(self.queue,), **fields)
+        return WorkerConfig(**{"queues": (self.queue,), **fields})
 
     @asynccontextmanager
     async def worker(self, **config: Any) -> AsyncIterator[Worker]:

@@ -109,6 +109,7 @@ class Worker(ArqWorker):
         """Work until told to stop, and say goodbye."""
         queues = ",".join(self.config.queues)
         logger.info("worker starts", worker=self.id, queues=queues, jobs=len(self.functions))
+        await self._heart.refuse_other_keys(self._pump.service)
         try:
             await self._work()
         finally:

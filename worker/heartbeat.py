@@ -13,7 +13,7 @@ from worker.broker import keys
 from worker.broker.inspect import WorkerRecord
 from worker.client import Client
 from worker.config import WorkerConfig
-from worker.errors import BrokerUnavailable
+from worker.errors import ArgumentProblem, BrokerUnavailable, InvalidOptions
 from worker.job import Priority
 from worker.pace import Pace
 from worker.registry import Registry
@@ -48,6 +48,19 @@ class Heartbeat:
         self._event_bytes = server.share(self._config.event_bytes, EVENTS_PART)
         for warning in server.warnings:
             logger.warning("redis may lose jobs", reason=warning)
+
+    async def refuse_other_keys(self, service: Service) -> None:
+        """Look at queues that are named by their keys: what else is there, is somebody's. It would be left alone, and
+        the worker would wait for nothing.
+
+        Raises:
+            InvalidOptions: one holds something else.
+        """
+        named = [keys.queue_key(queue) for queue in service.queues if queue.startswith(keys.BY_KEY)]
+        with contextlib.suppress(BrokerUnavailable):
+            for key, kind in (await self._client.inspector.no_queues(named) if named else {}).items():
+                told = f"{key!r} holds a {kind} in this Redis and no queue: name another key, or remove that one"
+                raise InvalidOptions("worker", [ArgumentProblem(("queues",), told)])
 
     async def beat(self, service: Service, served: Iterable[str], running: int, ended: int) -> list[str]:
         """Say it. `ended`: the tries that this worker ever ended. Returns the keys of the queues that are known.

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from worker.broker.keys import MARK
+from worker.broker.keys import BY_KEY, MARK, wrong_with_key
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.job import Priority
 from worker.signature import Signature
@@ -25,9 +25,12 @@ from worker.wire import LONGEST_NAME
 FORBID = ConfigDict(extra="forbid")
 
 
-def _not_reserved(queue: str) -> str:
+def _is_queue(queue: str) -> str:
     if queue == "health-check":
         raise ValueError("arq keeps its health check under this name")
+    wrong = wrong_with_key(queue) if queue.startswith(BY_KEY) else None
+    if wrong is not None:
+        raise ValueError(wrong)
     return queue
 
 
@@ -45,7 +48,10 @@ def _not_dots(name: str) -> str:
 
 DOTS = (".", "..")
 QueueName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$"), AfterValidator(_not_reserved), AfterValidator(_not_dots)
+    str,
+    Field(pattern=r"^([A-Za-z0-9_.-]{1,100}|key=[A-Za-z0-9_.:@/{}#+-]{1,200})$"),
+    AfterValidator(_is_queue),
+    AfterValidator(_not_dots),
 ]
 SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$"), AfterValidator(_not_dots)]
 

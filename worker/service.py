@@ -29,12 +29,13 @@ class Service:
 
     @classmethod
     def read(cls, names: Sequence[str]) -> "Service":
-        """From what people write: `("emails", "default")`, `("emails:3", "default:1")`, `("*",)`.
+        """From what people write: `("emails", "default")`, `("emails:3", "default:1")`, `("*",)`. Where others have
+        weights, `key=sky:default` has the weight 1.
 
         Raises:
             InvalidOptions: a name or a weight is not one.
         """
-        pairs = [name.partition(":") for name in names]
+        pairs = [(name, "", "") if name.startswith(keys.BY_KEY) else name.partition(":") for name in names]
         queues = tuple(name for name, _, _ in pairs)
         for queue in queues:
             if queue != ALL_QUEUES:

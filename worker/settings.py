@@ -25,7 +25,7 @@ def _pairs(value: object) -> object:
     """`jobs.emails.*=emails,jobs.reports.*=batch` as pairs."""
     if not isinstance(value, str):
         return value
-    return tuple(tuple(part.strip() for part in pair.split("=")) for pair in value.split(",") if pair.strip())
+    return tuple(tuple(part.strip() for part in pair.split("=", 1)) for pair in value.split(",") if pair.strip())
 
 
 Routes = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)]

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -201,9 +202,11 @@ async def test_a_queue_that_nobody_knows_is_422_and_makes_no_key(
         assert not any(queue.encode() in each for each in known)
 
 
+@pytest.mark.parametrize("prefix", ["", "key=sky:"])
 async def test_a_queue_of_a_live_worker_is_taken(
-    closed: httpx.AsyncClient, jobs: Kit, monkeypatch: pytest.MonkeyPatch
+    closed: httpx.AsyncClient, jobs: Kit, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
+    jobs = replace(jobs, queue=prefix + jobs.queue)
     monkeypatch.setattr("worker.http.known_queues.HEARD_FOR", 0.05)
     async with jobs.worker():
 
@@ -217,9 +220,30 @@ async def test_a_queue_of_a_live_worker_is_taken(
         assert (await closed.post(f"/api/v1/queues/{jobs.queue}/resume")).status_code == 200
 
 
-async def test_a_queue_of_plain_arq_clients_can_be_looked_after(
-    closed: httpx.AsyncClient, client: Client, jobs: Kit
+async def test_a_queue_that_is_named_by_its_key_must_be_known_also_where_any_is_taken(
+    http: httpx.AsyncClient, client: Client, jobs: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker.http.known_queues.HEARD_FOR", 0.05)
+    board = f"board:{jobs.queue}"
+    await client.zadd(board, {"player": 5})
+    named = f"key={board}"
+    answer = await http.post("/api/v1/jobs", json=echo(named))
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/options/queue")
+    assert "OPEN" not in answer.json()["errors"][0]["detail"]
+    for verb in ("pause", "resume"):
+        assert (await http.post(f"/api/v1/queues/{named}/{verb}")).status_code == 404
+    assert (await http.delete(f"/api/v1/queues/{named}/jobs")).status_code == 404
+    for own in ("key=embarq:workers", "key=arq:abort", "key=arq:queue"):
+        assert (await http.post("/api/v1/jobs", json=echo(own))).status_code == 422
+        assert (await http.delete(f"/api/v1/queues/{own}/jobs")).status_code == 422
+    assert await client.zrange(board, 0, -1) == [b"player"]
+
+
+@pytest.mark.parametrize("prefix", ["", "key=sky:"])
+async def test_a_queue_of_plain_arq_clients_can_be_looked_after(
+    closed: httpx.AsyncClient, client: Client, jobs: Kit, prefix: str
+) -> None:
+    jobs = replace(jobs, queue=prefix + jobs.queue)
     await client.enqueue_job("echo", 1, _queue_name=jobs.queue_key)
     assert (await closed.delete(f"/api/v1/queues/{jobs.queue}/jobs")).json()["cancelled"] == 1
 

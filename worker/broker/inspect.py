@@ -188,6 +188,15 @@ class Inspector:
             found[name] = one if name not in found else _sum(found[name], one)
         return sorted(found.values(), key=lambda record: record.queue)
 
+    async def no_queues(self, queue_keys: Sequence[str]) -> dict[str, str]:
+        """Those of the keys that hold something else than a queue, and what."""
+        pipe = self._redis.pipeline(transaction=False)
+        for key in queue_keys:
+            pipe.type(key)
+        with unavailable_when_away():
+            kinds = [kind.decode() for kind in await pipe.execute()]
+        return {key: kind for key, kind in zip(queue_keys, kinds, strict=True) if kind not in {"zset", "none"}}
+
     async def server(self) -> ServerFacts:
         """What the server says of itself."""
         with unavailable_when_away():

@@ -1,5 +1,6 @@
 """The names of all keys in Redis, in one place: arq's, which are a promise, and our own under `embarq:`."""
 
+import re
 from functools import lru_cache
 
 from worker import wire
@@ -63,6 +64,10 @@ WORKER = "embarq:worker:"
 WORKERS = "embarq:workers"
 TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secret
 
+BY_KEY = "key="  # how the name of a queue begins whose sorted set is not called as ours are
+DEFAULT = "default"
+HEALTH_CHECK = ":health-check"  # how the key ends under which a plain arq worker of a queue says that it lives
+NO_QUEUES = (".", "..", "health-check")  # folders to clients of HTTP; and arq's own key
 MARK = "~"  # in ids that our own code makes; those of its callers may not hold it, so that nobody takes one of ours
 REFUSED = "EMBARQ"  # how the answer of a script begins that was given something wrong, and wrote nothing
 
@@ -102,20 +107,48 @@ LUA_CONSTANTS = {
 }
 
 
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_LEVELS = {Priority.HIGH.value: Priority.HIGH, Priority.LOW.value: Priority.LOW}
+
+
 def queue_key(name: str, priority: Priority = Priority.NORMAL) -> str:
-    """The sorted set of a queue's level. Normal is arq's own: `arq:queue`, `arq:queue:emails`."""
-    key = QUEUE if name == "default" else f"{QUEUE}:{name}"
+    """The sorted set of a queue's level. Normal is arq's own: `arq:queue`, `arq:queue:emails`. A queue whose key is
+    another one, as plain arq may have it, is `key=` and that key: `key=sky:default`."""
+    named = QUEUE if name == DEFAULT else f"{QUEUE}:{name}"
+    key = name.removeprefix(BY_KEY) if name.startswith(BY_KEY) else named
     return key if priority is Priority.NORMAL else f"{key}!{priority}"
 
 
 @lru_cache(maxsize=10_000)
 def parse_queue_key(key: str) -> tuple[str, Priority]:
-    """Queue name and level of a sorted set; a key of a plain arq queue outside our scheme is its own name."""
-    base, _, level = key.partition("!")
-    priority = Priority(level) if level in set(Priority) else Priority.NORMAL
+    """Queue name and level of a sorted set, whatever its key: the one name that `queue_key` makes this key of."""
+    base, mark, level = key.rpartition("!")
+    priority = _LEVELS.get(level, Priority.NORMAL) if mark else Priority.NORMAL
+    if priority is Priority.NORMAL:
+        base = key
     if base == QUEUE:
-        return "default", priority
-    return base.removeprefix(f"{QUEUE}:"), priority
+        return DEFAULT, priority
+    name = base.removeprefix(f"{QUEUE}:")
+    is_ours = name != base and is_plain_name(name) and name != DEFAULT
+    return (name if is_ours else BY_KEY + base), priority
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether this may be a queue's name without its key."""
+    return _PLAIN_NAME.fullmatch(name) is not None and name not in NO_QUEUES
+
+
+def wrong_with_key(name: str) -> str | None:
+    """Why a name that begins with `key=` names no queue, if it does not."""
+    key = name.removeprefix(BY_KEY)
+    canonical, priority = parse_queue_key(key)
+    if key.startswith((TOKEN, JOB, LEASE, TRIES, RESULT)) or key == ABORT or key.endswith(HEALTH_CHECK):
+        return f"{key!r} is a key that arq or Embarq keeps something else under"
+    if priority is not Priority.NORMAL:
+        return f"{key!r} is a level of a queue: name the queue without it"
+    if canonical != name:
+        return f"write {canonical!r}, the name of that queue"
+    return None
 
 
 def wake_key(queue: str) -> str:

@@ -6,8 +6,11 @@ WITH records AS (
   FROM jsonb_array_elements($1::jsonb) AS e
 ), jobs AS (
   SELECT r ->> 'id' AS id, enqueued_at, r ->> 'f' AS job,
-         regexp_replace(split_part(COALESCE(r ->> 'q', 'arq:queue'), '!', 1), '^arq:queue:?', '') AS queue,
-         COALESCE(NULLIF(split_part(r ->> 'q', '!', 2), ''), 'normal') AS priority,
+         CASE WHEN kept_in IN ('arq:queue', '') THEN 'default'
+              WHEN kept_in ~ '^arq:queue:[A-Za-z0-9_.-]{1,100}$'
+                   AND substr(kept_in, 11) NOT IN ('default', '.', '..', 'health-check') THEN substr(kept_in, 11)
+              ELSE 'key=' || kept_in END AS queue, -- as `parse_queue_key` does it
+         COALESCE(substring(r ->> 'q' FROM '!(high|low)$'), 'normal') AS priority,
          COALESCE(r ->> 'state', CASE WHEN success THEN 'succeeded' ELSE 'failed' END) AS state,
          (r ->> 't')::int AS tries, (r -> 'o' ->> 'mt')::int AS max_tries,
          COALESCE((SELECT jsonb_object_agg((place - 1)::text, value)
@@ -18,7 +21,7 @@ WITH records AS (
          r ->> 'w' AS worker, r -> 'o' ->> 'wf' AS workflow_id, NULLIF(r -> 'p', 'null') AS progress,
          to_timestamp(NULLIF((r ->> 'st')::float8, 0) / 1000) AS started_at,
          to_timestamp((r ->> 'ft')::float8 / 1000) AS finished_at, success, r, h
-  FROM records
+  FROM records, LATERAL (SELECT regexp_replace(COALESCE(r ->> 'q', 'arq:queue'), '!(high|low)$', '') AS kept_in) AS queues
 ), tries AS (
   SELECT id AS job_id, enqueued_at, (each ->> 'n')::int AS number, each ->> 'o' AS outcome, each ->> 'w' AS worker,
          to_timestamp((each ->> 'st')::float8 / 1000) AS started_at,
@@ -34,7 +37,7 @@ WITH records AS (
 )
 INSERT INTO embarq_jobs (id, enqueued_at, job, queue, priority, state, tries, max_tries, args, result, error, tags, worker,
                          workflow_id, progress, started_at, finished_at, words)
-SELECT id, enqueued_at, job, COALESCE(NULLIF(queue, ''), 'default'), priority, state, tries, max_tries, args, result, error,
+SELECT id, enqueued_at, job, queue, priority, state, tries, max_tries, args, result, error,
        tags, worker, workflow_id, progress, started_at, finished_at,
        left(concat_ws(' ', id, job, args::text, error ->> 'message'), 2000)
 FROM jobs

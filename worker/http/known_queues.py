@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from worker.broker.keys import BY_KEY, DEFAULT
 from worker.client import Client
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.registry import Registry
 from worker.service import Service
 
 HEARD_FOR = 5.0  # seconds that what workers say of themselves is believed
-DEFAULT = "default"
 
 
 def declared_queues(registry: Registry, routes: Iterable[tuple[str, str]], served: tuple[str, ...]) -> frozenset[str]:
@@ -21,7 +21,8 @@ def declared_queues(registry: Registry, routes: Iterable[tuple[str, str]], serve
 
 
 class KnownQueues:
-    """Those that are declared, and those that a live worker serves by name; with `is_open`, any."""
+    """Those that are declared, and those that a live worker serves by name; with `is_open`, any but those that are
+    named by their keys in Redis, where other programs may keep something."""
 
     def __init__(self, client: Client, declared: frozenset[str], *, is_open: bool) -> None:
         self._client = client
@@ -37,7 +38,9 @@ class KnownQueues:
         Raises:
             BrokerUnavailable: Redis did not say which workers there are.
         """
-        strange = frozenset() if self._is_open else frozenset(names) - self._declared
+        strange = frozenset(names) - self._declared
+        if self._is_open and strange:
+            strange = frozenset(name for name in strange if name.startswith(BY_KEY))
         return strange - await self._heard() if strange else strange
 
     async def check(self, job: str, names: Iterable[str]) -> None:
@@ -80,8 +83,6 @@ class KnownQueues:
 
 def refused(job: str, queue: str) -> InvalidOptions:
     """The error of a call into a queue that nobody knows."""
-    message = (
-        f"there is no queue {queue!r}: no job declares it and no worker serves it; start a worker with -Q {queue}, "
-        "or set EMBARQ_OPEN_QUEUES=1"
-    )
+    or_open = "" if queue.startswith(BY_KEY) else ", or set EMBARQ_OPEN_QUEUES=1"
+    message = f"there is no queue {queue!r}: no job declares it and no worker serves it; start a worker with -Q {queue}{or_open}"
     return InvalidOptions(job, [ArgumentProblem(("options", "queue"), message)])

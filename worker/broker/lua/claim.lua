@@ -261,6 +261,7 @@ end
 local paused = redis.call('EXISTS', PAUSED) == 1
 
 local function serve(queue)
+  if not is_arqs(queue) and not may_hold_jobs(queue) then return end
   local skipped, looked = 0, 0
   while taken < limit and bytes_taken <= CLAIM_BYTES and skipped <= steps and looked <= STEPS_A_CLAIM do
     local most = math.min(limit - taken, SLICE)

@@ -10,21 +10,10 @@ local now = now_ms()
 local answers = {}
 local DAY = 86400000
 
-local holding = {}
-
-local function may_hold_jobs(queue)
-  if holding[queue] == nil then
-    local kind = redis.call('TYPE', queue).ok
-    local arqs = string.sub(queue, 1, #QUEUE) == QUEUE -- then what is of another type is set aside
-    holding[queue] = is_queue(queue) and (arqs or kind == 'zset' or kind == 'none')
-  end
-  return holding[queue]
-end
-
 local function wrong_with(id, queue, delay, due, nonce, payload, unique)
   if not unique then return 'seven values a call must be given' end
   if #id < 1 or #id > ID_BYTES or not is_text(id) then return 'the id must be 1 to ' .. ID_BYTES .. ' bytes of UTF-8' end
-  if not may_hold_jobs(queue) then return 'the queue must be a sorted set with a name of at most ' .. ID_BYTES .. ' bytes' end
+  if not may_hold_jobs(queue) then return 'the queue must be a sorted set with a name of at most ' .. ID_BYTES .. ' bytes, no other key of arq or Embarq' end
   if not is_ms(due ~= '' and due or delay) then return 'its time must be between 1970 and 9999' end
   if not string.find(nonce, '^%w+$') then return 'the nonce must be letters and digits' end
   if string.byte(payload, 1) ~= 123 or string.byte(payload, -1) ~= 125 then return 'the payload must be a JSON object' end

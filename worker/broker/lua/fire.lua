@@ -8,7 +8,7 @@ local now, answers = now_ms(), {}
 
 local function wrong_with(due, following, id, queue, at, payload)
   if (due ~= '' and not is_ms(due)) or (following ~= '' and not is_ms(following)) then return 'a time' end
-  if id ~= '' and (#id > ID_BYTES or not is_queue(queue) or not is_ms(at)) then return 'a job' end
+  if id ~= '' and (#id > ID_BYTES or not may_hold_jobs(queue) or not is_ms(at)) then return 'a job' end
   if id ~= '' and not string.find(payload, '^{.*}$') then return 'a payload' end
 end
 

@@ -8,7 +8,7 @@ local DAY, LOOKS = 86400000, 50
 -- A queue is seen when it is served by name or holds something; jobs of plain arq clients bring it back into use.
 local function look_at(queue)
   local size = is_queue(queue) and redis.pcall('ZCARD', queue) or 0
-  if size == 0 then return false end
+  if size == 0 or (type(size) == 'table' and not is_arqs(queue)) then return false end
   own('SADD', ACTIVE, queue)
   own('ZADD', QUEUES_SEEN, whole(now), queue)
   return true

@@ -168,7 +168,9 @@ end
 
 -- The sorted set of a queue's normal level, from that of any level.
 local function base_of(queue)
-  return (string.gsub(queue, '!%a+$', ''))
+  local base, level = string.match(queue, '^(.*)!(%a+)$')
+  if level == 'high' or level == 'low' then return base end
+  return queue
 end
 
 -- Leave one token for an idle worker of the queue, and one for those that serve more queues than they can wait for; one
@@ -273,15 +275,38 @@ local function is_foreign(id, json)
   return not (record and type(record.n) == 'string')
 end
 
--- Whether this may be the sorted set of a queue. Plain arq queues may have any name.
+-- Whether this may be the sorted set of a queue. Plain arq queues may have any name but those of other keys.
 local function is_queue(name)
-  return type(name) == 'string' and #name > 0 and #name <= ID_BYTES and is_text(name)
+  if type(name) ~= 'string' or #name == 0 or #name > ID_BYTES or not is_text(name) then return false end
+  for _, start in ipairs({TOKEN, JOB, LEASE, TRIES, RESULT}) do
+    if string.sub(name, 1, #start) == start then return false end
+  end
+  return name ~= ABORT and string.sub(name, -#HEALTH_CHECK) ~= HEALTH_CHECK
+end
+
+-- Whether a queue's key is called as ours are.
+local function is_arqs(queue)
+  if string.sub(queue, 1, #QUEUE) ~= QUEUE then return false end
+  local behind = string.sub(queue, #QUEUE + 1, #QUEUE + 1)
+  return behind == '' or behind == ':' or behind == '!'
+end
+
+-- Whether jobs may be there, or be put there. What is of another type under a key that is called as ours are, is set
+-- aside; under any other it is somebody's, and is left alone.
+local holding = {}
+
+local function may_hold_jobs(queue)
+  if holding[queue] == nil then
+    local kind = is_queue(queue) and (is_arqs(queue) and 'zset' or redis.call('TYPE', queue).ok)
+    holding[queue] = kind == 'zset' or kind == 'none'
+  end
+  return holding[queue]
 end
 
 -- The sorted set that holds a waiting job. A plain client does not write it into the payload; there are few queues.
 local function find_queue(id, record)
   local queue = record and record.o.z
-  if is_queue(queue) and string.sub(queue, 1, #QUEUE) == QUEUE then return queue end
+  if is_queue(queue) and is_arqs(queue) then return queue end
   if is_queue(queue) and type(redis.pcall('ZSCORE', queue, id)) == 'string' then return queue end
   for _, known in ipairs(own('SMEMBERS', QUEUES)) do
     if type(redis.pcall('ZSCORE', known, id)) == 'string' then return known end
@@ -292,7 +317,8 @@ end
 -- Put a job back that has a payload and no place: neither in its queue nor under a lease. True where that was so.
 local function mend_place(id, record, now)
   local queue = record and record.o.z
-  if not is_queue(queue) or string.sub(queue, 1, #QUEUE) ~= QUEUE then return false end
+  if not is_queue(queue) or not may_hold_jobs(queue) then return false end
+  if not is_arqs(queue) and own('SISMEMBER', QUEUES, queue) == 0 then return false end
   if redis.call('EXISTS', LEASE .. id) == 1 or own('ZSCORE', queue, id) then return false end
   redis.call('ZADD', queue, whole(now), id)
   wake(queue)

@@ -4,6 +4,7 @@
 -- Run twice from the same place it cancels what is there then.
 local AT_ONCE = 100 -- a few milliseconds
 local now, queue, from, life = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+if not may_hold_jobs(queue) then return {0, -1} end
 local ids = own('ZRANGE', queue, from, from + AT_ONCE - 1)
 local cancelled, left = 0, 0
 for _, id in ipairs(ids) do
