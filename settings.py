@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from worker import settings as engine
+from worker.variables import url_of
 
-HttpUrl = Annotated[str, Field(pattern=r"^https?://")]
+HttpUrl = Annotated[str, url_of("https", "http")]
+SmtpUrl = Annotated[str, url_of("smtp", "smtps")]
 
 
 INSTEAD = "what stands in for it is for development only"
@@ -23,15 +25,15 @@ class Files(StrEnum):
 class Settings(engine.Settings):
     """The platform's settings beside the engine's: addresses of outside services, mail, files, sample data."""
 
-    sms_url: HttpUrl | None = None
-    payment_url: HttpUrl | None = None
-    crm_url: HttpUrl | None = None
-    warehouse_url: HttpUrl | None = None
-    smtp_url: str | None = Field(None, pattern=r"^smtps?://")
+    sms_url: HttpUrl | None = Field(None, repr=False)
+    payment_url: HttpUrl | None = Field(None, repr=False)
+    crm_url: HttpUrl | None = Field(None, repr=False)
+    warehouse_url: HttpUrl | None = Field(None, repr=False)
+    smtp_url: SmtpUrl | None = Field(None, repr=False)
     mail_port: int = Field(8025, ge=1, le=65535)
     mail_from: str = "Learning platform <learning@example.com>"
     seed: bool = False
-    secret: str | None = Field(None, min_length=16)
+    secret: str | None = Field(None, min_length=16, repr=False)
     files: Files | None = None
 
     def problems(self) -> list[str]:
@@ -53,6 +55,13 @@ class Settings(engine.Settings):
     def files_in(self) -> Files:
         """Where files lie: `EMBARQ_FILES`, or what fits the environment."""
         return self.files or (Files.FOLDER if self.development else Files.POSTGRES)
+
+    def contradictions(self) -> list[str]:
+        """The engine's, and a mail catcher on the API's own port."""
+        found = super().contradictions()
+        if self.development and self.smtp_url is None and self.mail_port == self.port:
+            found.append(f"EMBARQ_MAIL_PORT={self.mail_port} is the API's own PORT: give the mail catcher another one")
+        return found
 
     @property
     def sms_endpoint(self) -> str:

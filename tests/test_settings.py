@@ -1,7 +1,11 @@
+import re
+import traceback
+
 import pytest
 
 from settings import Settings, load_settings
 from worker.settings import SettingsError
+from worker.variables import misspelt
 
 
 def test_heroku_names_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +30,13 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PORT", "70000", "less than or equal to 65535"),
         ("EMBARQ_LEASE", "soon", "valid number"),
         ("EMBARQ_ENV", "staging", "'development' or 'production'"),
-        ("REDIS_URL", "http://example.test", "pattern"),
+        ("REDIS_URL", "http://", "must start with redis:// or rediss:// or unix://"),
+        ("EMBARQ_ROUTES", "jobs.emails.*", "must be pairs by commas, such as jobs.emails.*=emails"),
+        ("EMBARQ_QUEUES", "a b", "pattern"),
+        ("EMBARQ_QUEUES", "a:0", "'0' is not a weight"),
+        ("EMBARQ_SOFT_TIMEOUT", "1000", "would never come: it must be at most EMBARQ_TIMEOUT=900"),
+        ("EMBARQ_MAX_BODY", "100000000", "would never be taken: it must be at most EMBARQ_BODIES_IN_FLIGHT=67108864"),
+        ("EMBARQ_MAIL_PORT", "8000", "is the API's own PORT"),
         ("EMBARQ_CONCURRENCY", "0", "greater than or equal to 1"),
         ("EMBARQ_LEASES_LOST_LIMIT", "2", "greater than or equal to 3"),
     ],
@@ -40,6 +50,67 @@ def test_wrong_value_names_the_variable_and_what_is_allowed(
     assert variable in str(caught.value)
     assert value in str(caught.value)
     assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("EMBARQ_SECRET", "hunter2"),
+        ("REDIS_URL", "http://:hunter2@example.test"),
+        ("REDIS_URL", "redis://:hunt/er2@example.test"),
+        ("REDIS_URL", "user:hunter2@example.test:6379"),
+        ("DATABASE_URL", "mysql://user:hunter2@example.test/db"),
+        ("DATABASE_URL", "postgres://user:hunt#er2@example.test/db"),
+        ("EMBARQ_SMTP_URL", "imap://user:hunter2@example.test"),
+        ("EMBARQ_SMS_URL", "ftp://example.test/?token=hunter2"),
+    ],
+)
+def test_secret_is_in_no_message(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    everything = "".join(traceback.format_exception(caught.value))
+    assert str(caught.value).startswith(variable)
+    assert not re.search("hunt|er2", everything)
+
+
+def test_secret_is_not_in_the_settings_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@example.test")
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:hunter2@example.test/db")
+    monkeypatch.setenv("EMBARQ_SMTP_URL", "smtp://u:hunter2@example.test")
+    monkeypatch.setenv("EMBARQ_SECRET", "hunter2hunter2hunter2")
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_soft_limit_that_nobody_set_is_no_contradiction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBARQ_TIMEOUT", "300")
+    assert load_settings().timeout == 300
+
+
+def test_several_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBARQ_LEASE", "soon")
+    monkeypatch.setenv("PORT", "0")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert [line.partition("=")[0] for line in str(caught.value).splitlines()] == ["PORT", "EMBARQ_LEASE"]
+
+
+def test_misspelt_variables_are_found_with_what_was_meant() -> None:
+    environ = {
+        "EMBARQ_CONCURENCY": "5",
+        "EMBARQ_REDIS_URL": "redis://example.test",
+        "EMBARQ_SECRETS": "x",
+        "EMBARQ_QQ": "5",
+        "EMBARQ_LEASE": "5",
+        "embarq_poll": "1",
+        "PORT": "1",
+    }
+    assert [str(each) for each in misspelt(Settings, environ)] == [
+        "EMBARQ_CONCURENCY is no setting; did you mean EMBARQ_CONCURRENCY?",
+        "EMBARQ_QQ is no setting",
+        "EMBARQ_REDIS_URL is no setting; did you mean REDIS_URL?",
+        "EMBARQ_SECRETS is no setting; did you mean EMBARQ_SECRET?",
+    ]
 
 
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from worker.errors import EmbarqError
+from worker.errors import EmbarqError, InvalidOptions
+from worker.service import Service
+from worker.variables import PREFIX, refusal, url_of, variable_of
 
 
 def _split(value: object) -> object:
@@ -25,10 +27,17 @@ def _pairs(value: object) -> object:
     """`jobs.emails.*=emails,jobs.reports.*=batch` as pairs."""
     if not isinstance(value, str):
         return value
-    return tuple(tuple(part.strip() for part in pair.split("=", 1)) for pair in value.split(",") if pair.strip())
+    pairs = [tuple(part.strip() for part in pair.split("=", 1)) for pair in value.split(",") if pair.strip()]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise ValueError("must be pairs by commas, such as jobs.emails.*=emails")
+    return tuple(pairs)
 
 
 Routes = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)]
+
+
+RedisUrl = Annotated[str, url_of("redis", "rediss", "unix")]
+PostgresUrl = Annotated[str, url_of("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")]
 
 
 class Environment(StrEnum):
@@ -70,18 +79,15 @@ def _environment() -> Environment:
 class Settings(BaseSettings):
     """What the engine needs to know, with its default. Heroku's names stay as they are, others start with `EMBARQ_`.
 
-    Times are seconds, sizes are bytes.
+    Times are seconds, sizes are bytes. What may hold a secret is left out of the settings' `repr`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="EMBARQ_", frozen=True, extra="ignore", env_ignore_empty=True)
-
-    redis_url: str | None = Field(
-        None,
-        validation_alias="REDIS_URL",
-        pattern=r"^(redis|rediss|unix)://",
-        description="redis://host:port/db",
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
-    database_url: str | None = Field(None, validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+asyncpg)?://")
+
+    redis_url: RedisUrl | None = Field(None, validation_alias="REDIS_URL", repr=False)
+    database_url: PostgresUrl | None = Field(None, validation_alias="DATABASE_URL", repr=False)
     port: int = Field(8000, validation_alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, validation_alias="WEB_CONCURRENCY", ge=1, le=64)
 
@@ -164,15 +170,31 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a value is not allowed; the message has a line per variable.
         """
-        unset = {name: value for name, value in defaults.items() if not os.environ.get(_variable(name))}
+        unset = {name: value for name, value in defaults.items() if not os.environ.get(variable_of(cls, name))}
         try:
-            return cls(**unset)
+            settings = cls(**unset)
         except ValidationError as error:
-            lines = [
-                f"{_variable(str(problem['loc'][0]))}={problem['input']!r}: {problem['msg']}"
-                for problem in error.errors()
-            ]
-            raise SettingsError("\n".join(lines)) from error
+            lines = [refusal(cls, problem) for problem in error.errors()]
+        else:
+            lines = settings.contradictions()
+            if not lines:
+                return settings
+        raise SettingsError("\n".join(dict.fromkeys(lines)))  # not from pydantic's error, which shows values
+
+    def contradictions(self) -> list[str]:
+        """What cannot work together, a line each, though each value alone is allowed."""
+        found = []
+        if "soft_timeout" in self.model_fields_set and self.soft_timeout > self.timeout:
+            limits = f"EMBARQ_SOFT_TIMEOUT={self.soft_timeout:g}", f"EMBARQ_TIMEOUT={self.timeout:g}"
+            found.append(f"{limits[0]} would never come: it must be at most {limits[1]}")
+        if self.max_body > self.bodies_in_flight:
+            sizes = f"EMBARQ_MAX_BODY={self.max_body}", f"EMBARQ_BODIES_IN_FLIGHT={self.bodies_in_flight}"
+            found.append(f"{sizes[0]} would never be taken: it must be at most {sizes[1]}")
+        try:
+            Service.read(self.queues)
+        except InvalidOptions as error:
+            found.append(f"EMBARQ_QUEUES={','.join(self.queues)!r}: {error.problems[0].message}")
+        return found
 
 
 SET_A_KEY = "set 16 characters or more"
@@ -196,8 +218,3 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
-
-
-def _variable(location: str) -> str:
-    """The environment's name for a field, from pydantic's name of the place of an error."""
-    return location if location.isupper() else f"EMBARQ_{location.upper()}"

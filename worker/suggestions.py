@@ -8,9 +8,14 @@ LONGEST = 100  # characters of a name that is compared with others, each of whic
 MOST_COMPARED = 1000
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'echo'?` for the known name that is most like `name`, or nothing where none is like it."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like `name`, or None where none is like it."""
     if len(name) > LONGEST:
-        return ""
-    near = difflib.get_close_matches(name, islice(known, MOST_COMPARED), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+        return None
+    return next(iter(difflib.get_close_matches(name, islice(known, MOST_COMPARED), n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'echo'?`, or nothing, for the end of a message."""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""

@@ -1,11 +1,16 @@
 """What every command needs: settings, jobs, services, a client, an event loop."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
+from worker.cli.env_file import read_env_file
 from worker.client import Client
 from worker.dev import redis_for
 from worker.discovery import discover
@@ -13,6 +18,7 @@ from worker.observability.logs import configure_logs
 from worker.project import find_project
 from worker.registry import registry
 from worker.settings import LogFormat, Settings, refuse
+from worker.variables import misspelt
 
 if sys.platform == "win32":
     from asyncio import run as run_loop
@@ -20,12 +26,22 @@ else:
     from uvloop import run as run_loop
 
 T = TypeVar("T")
+logger = structlog.stdlib.get_logger("embarq.settings")
 
 
 def start() -> Settings:
-    """Find the project in the current folder, read its settings and set up logs."""
+    """Find the project in the current folder, read its settings and set up logs.
+
+    Raises:
+        SettingsError: a value is not allowed, or contradicts another.
+    """
+    of_file = read_env_file(Path.cwd())
     settings = find_project().load_settings()
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
+    if of_file:
+        logger.debug("variables read from .env", names=of_file)
+    for each in misspelt(type(settings), os.environ):
+        logger.warning("unknown setting", variable=each.variable, did_you_mean=each.meant)
     return settings
 
 

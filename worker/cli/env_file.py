@@ -1,0 +1,33 @@
+"""The file `.env` in the project's folder: variables for development, so that nobody must export them."""
+
+import os
+from pathlib import Path
+
+from worker.errors import EmbarqError
+
+NAME = ".env"
+
+
+class EnvFileError(EmbarqError):
+    """The file cannot be read."""
+
+
+def read_env_file(folder: Path) -> tuple[str, ...]:
+    """Set what `.env` says and the environment does not, here and for children; the names that it set. In production,
+    which the real environment says by EMBARQ_ENV or DYNO, there is no such file for us.
+
+    Raises:
+        EnvFileError: it cannot be read.
+    """
+    path = folder / NAME
+    if os.environ.get("EMBARQ_ENV", "").lower() == "production" or "DYNO" in os.environ or not path.is_file():
+        return ()
+    from dotenv import dotenv_values  # noqa: PLC0415  # few projects have the file
+
+    try:
+        found = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvFileError(f"{path} cannot be read: {error}") from error
+    unset = {name: value for name, value in found.items() if value is not None and name not in os.environ}
+    os.environ.update(unset)
+    return tuple(unset)

@@ -1,0 +1,73 @@
+"""The variables of the environment that settings are read from: their names, what is said of a wrong value, and those
+that look like them but are none."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings
+
+from worker.suggestions import nearest
+
+PREFIX = "EMBARQ_"
+SECRETS = re.compile(r"URL|SECRET|KEY|PASSWORD|TOKEN")  # in the names of variables whose values are not shown
+SCHEME = re.compile(r"[a-z][a-z0-9+]{0,19}://")
+LONGEST_SHOWN = 100
+
+
+def variable_of(kind: type[BaseSettings], field: str) -> str:
+    """The environment's name for a field."""
+    alias = kind.model_fields[field].validation_alias if field in kind.model_fields else None
+    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
+
+
+def url_of(*schemes: str) -> AfterValidator:
+    """Lets URLs of these schemes through. What it says of others names no part of them, which may be a password."""
+
+    def check(value: str) -> str:
+        scheme, _, _ = value.partition("://")
+        if scheme not in schemes or "://" not in value:
+            raise ValueError(f"must start with {' or '.join(f'{each}://' for each in schemes)}")
+        try:
+            urlsplit(value).port  # noqa: B018  # raises where a password spoils what stands behind it
+        except ValueError:
+            raise ValueError("cannot be read: in a password, write @ as %40, : as %3A, / as %2F, # as %23") from None
+        return value
+
+    return AfterValidator(check)
+
+
+def refusal(kind: type[BaseSettings], problem: ErrorDetails) -> str:
+    """What is wrong with a variable, in one line. Of those that may hold a secret, the value is not shown."""
+    place = str(problem["loc"][0])
+    variable = place if place.isupper() else variable_of(kind, place)
+    message = problem["msg"].removeprefix("Value error, ")
+    value = os.environ.get(variable, str(problem["input"]))
+    if not SECRETS.search(variable):
+        return f"{variable}={value[:LONGEST_SHOWN]!r}: {message}"
+    scheme = SCHEME.match(value)
+    return f"{variable}={scheme[0]}…: {message}" if scheme else f"{variable}: {message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Misspelt:
+    """A variable that begins like ours and sets nothing, and the one that was meant, if any is like it."""
+
+    variable: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.meant}?" if self.meant else ""
+        return f"{self.variable} is no setting{hint}"
+
+
+def misspelt(kind: type[BaseSettings], environ: Mapping[str, str]) -> list[Misspelt]:
+    """Those in an environment, for a class of settings."""
+    known = {variable_of(kind, field) for field in kind.model_fields}
+    bare = {variable.removeprefix(PREFIX): variable for variable in known}  # the prefix would make all names alike
+    found = [name for name in sorted(environ) if name.upper().startswith(PREFIX) and name.upper() not in known]
+    return [Misspelt(name, bare.get(nearest(name.upper().removeprefix(PREFIX), bare) or "")) for name in found]
