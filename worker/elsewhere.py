@@ -34,7 +34,7 @@ class Elsewhere:
         except (BrokerUnavailable, TimeoutError):
             return True
         serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
-        return any(_differs(worker, name, definition.schema.digest) for worker in serving)
+        return any(worker.may_differ(name, definition.schema.digest) for worker in serving)
 
     async def _live(self) -> Sequence[WorkerRecord]:
         async with self._looking:
@@ -42,10 +42,3 @@ class Elsewhere:
                 self._workers = await self._inspector.workers()
                 self._good_until = self._clock() + BELIEVED
             return self._workers
-
-
-def _differs(worker: WorkerRecord, name: str, digest: str) -> bool:
-    """Whether a worker knows the job otherwise. One of a release that does not tell how it knows it may."""
-    if not worker.signatures:
-        return name in worker.jobs
-    return worker.signatures.get(name, digest) != digest

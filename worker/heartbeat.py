@@ -11,6 +11,7 @@ import structlog
 from worker import wire
 from worker.broker import keys
 from worker.broker.inspect import WorkerRecord
+from worker.broker.known_jobs import KnownJobs, told
 from worker.client import Client
 from worker.config import WorkerConfig
 from worker.errors import ArgumentProblem, BrokerUnavailable, InvalidOptions
@@ -37,6 +38,7 @@ class Heartbeat:
         self._started_at = time.time()
         self._event_bytes = config.event_bytes
         self._pace = Pace()
+        self._known = (0, KnownJobs())
 
     async def look_at_server(self) -> None:
         """See how much of its memory events may take, and say why it may lose jobs.
@@ -68,6 +70,7 @@ class Heartbeat:
         Raises:
             BrokerUnavailable: Redis cannot serve it.
         """
+        known = self._know()
         record = WorkerRecord(
             id=self._worker,
             host=socket.gethostname(),
@@ -76,14 +79,23 @@ class Heartbeat:
             concurrency=self._config.concurrency,
             running=running,
             started_at=self._started_at,
-            jobs=sorted(definition.name for definition in self._registry),
             rate=self._pace.measure(ended),
-            signatures=self._registry.signatures(),
+            jobs=known.jobs,
+            signatures=known.signatures,
+            digests=known.digests,
         )
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
         ttl_ms = int(INTERVAL * BELIEVED_FOR * 1000)
         said = wire.dumps(record)
         return await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
+
+    def _know(self) -> KnownJobs:
+        """What is told of the jobs; thousands take some milliseconds, so it is made again only where there are more."""
+        count = len(self._registry.names)
+        if count != self._known[0]:
+            names = (definition.name for definition in self._registry)
+            self._known = (count, told(names, self._registry.signatures()))
+        return self._known[1]
 
     async def say_goodbye(self) -> None:
         """Say that the worker is gone; where Redis is away, that shows by itself."""

@@ -10,6 +10,8 @@ from worker.broker.keys import PARKED_SCORE, parse_queue_key
 from worker.job import from_ms
 from worker.service import ALL_QUEUES
 
+QUEUES_NAMED = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -33,21 +35,37 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
         return _of_step(facts)
     if facts.job is None or facts.leased:
         return []
-    if facts.now < facts.due < PARKED_SCORE:
-        return [Reason("due", "it is not due yet", until=from_ms(facts.due))]
     queue, _ = parse_queue_key(facts.queue)
+    serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
+    strange = is_strange(facts, serving)
+    unknown = [Reason("no_worker_knows", f"no live worker of queue {queue} knows job {facts.job}")] if strange else []
+    if facts.now < facts.due < PARKED_SCORE:  # workers put back what they do not know, for up to 30 s
+        return [*unknown, Reason("due", "it is not due yet", until=from_ms(facts.due))]
     found = [Reason("queue_paused", f"queue {queue} is paused")] if facts.paused else []
     found += [_of_limit(limit) for limit in facts.limits if limit.room <= 0]
     if facts.together:
         times = f"its worker was lost {facts.lost} times in a row while it ran"
         found.append(Reason("isolation", f"{times}: it waits to run apart, with {facts.together - 1} more at most"))
-    serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
-    knowing = [worker for worker in serving if facts.job in worker.jobs]
-    if not serving:
-        found.append(Reason("no_worker_serves", f"no live worker serves queue {queue}"))
-    elif not knowing:
-        found.append(Reason("no_worker_knows", f"no live worker of queue {queue} knows job {facts.job}"))
-    return found or [_in_line(facts, knowing)]
+    if not serving and not facts.plain_arq:
+        found.append(Reason("no_worker_serves", f"no live worker serves queue {queue}{_served(workers)}"))
+    found += unknown
+    return found or [_in_line(facts, [worker for worker in serving if worker.knows(facts.job) is not False])]
+
+
+def is_strange(facts: Facts, serving: Sequence[WorkerRecord]) -> bool:
+    """Whether the workers that serve its queue, and there are some, all say that they have no code for the job; those
+    of plain arq say nothing."""
+    if not serving or facts.plain_arq or facts.job is None:
+        return False
+    return all(worker.knows(facts.job) is False for worker in serving)
+
+
+def _served(workers: Sequence[WorkerRecord]) -> str:
+    queues = sorted({queue for worker in workers for queue in worker.queues})
+    if not queues:
+        return ": none lives"
+    more = ", ..." if len(queues) > QUEUES_NAMED else ""
+    return f"; those that live serve {', '.join(queues[:QUEUES_NAMED])}{more}"
 
 
 def _of_step(facts: Facts) -> list[Reason]:

@@ -125,6 +125,62 @@ def test_estimate_takes_the_rates_of_workers_that_could_run_it() -> None:
     assert reason.until == datetime.fromtimestamp(1004, UTC)
 
 
+async def test_job_that_was_put_back_because_nobody_knows_it_says_so(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    async with kit.worker():
+        await eventually(lambda: served(kit))
+        stranger = await kit.client.enqueue_job("stranger", _queue_name=kit.queue_key)
+        assert stranger is not None
+
+        async def put_back() -> bool:
+            return (await kit.client.find(stranger.job_id)).state is State.DEFERRED
+
+        await eventually(put_back)
+        unknown, due = await kit.client.why(stranger.job_id)
+        assert (unknown.kind, due.kind) == ("no_worker_knows", "due")
+        assert unknown.message == f"no live worker of queue {kit.queue} knows job stranger"
+        later = await kit.enqueue(work, delay=60)
+        assert (await why(kit, later.id)).kind == "due"
+
+
+async def test_former_name_of_a_job_is_known(kit: Kit) -> None:
+    @kit.registry.job(aliases=("former",))
+    async def work() -> None: ...
+
+    async with kit.worker(concurrency=1):
+        await eventually(lambda: served(kit))
+        await kit.client.pause_queue(kit.queue)
+        job = await kit.client.enqueue_job("former", _queue_name=kit.queue_key)
+        assert job is not None
+        assert (await why(kit, job.job_id)).kind == "queue_paused"
+        await kit.client.resume_queue(kit.queue)
+
+
+async def test_queue_that_only_plain_arq_serves_is_called_neither_unserved_nor_unknown(kit: Kit) -> None:
+    job = await kit.client.enqueue_job("stranger", _queue_name=kit.queue_key)
+    assert job is not None
+    assert "no_worker_serves" in [reason.kind for reason in await kit.client.why(job.job_id)]
+    await kit.client.psetex(f"{kit.queue_key}:health-check", 60_000, b"arq says that it lives")
+    assert (await why(kit, job.job_id)).kind == "in_line"
+    await kit.client.delete(f"{kit.queue_key}:health-check")
+
+
+def test_worker_that_does_not_say_what_it_knows_may_know_it() -> None:
+    facts = Facts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000)
+    silent, strange = worker_record(jobs=[]), worker_record(jobs=["other"])
+    assert [reason.kind for reason in reasons(facts, [silent, strange])] == ["in_line"]
+    assert [reason.kind for reason in reasons(facts, [strange])] == ["no_worker_knows"]
+
+
+def test_unserved_queue_names_those_that_are_served() -> None:
+    facts = Facts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000)
+    workers = [worker_record(queues=[f"q{n}" for n in range(7)])]
+    assert reasons(facts, workers)[0].message.endswith("those that live serve q0, q1, q2, q3, q4, ...")
+    assert reasons(facts, [])[0].message == "no live worker serves queue q: none lives"
+
+
 async def test_unknown_job(kit: Kit) -> None:
     with pytest.raises(JobNotFound):
         await kit.client.why("nobody")

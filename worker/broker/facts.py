@@ -25,7 +25,7 @@ class LimitFacts(msgspec.Struct, frozen=True):
 
 class Facts(msgspec.Struct, frozen=True):
     """What the script found, at one moment. Times are Unix milliseconds. `together`: of a suspect, how many may run at
-    once; 0 of others."""
+    once; 0 of others. `plain_arq`: a worker of plain arq says that it serves the queue."""
 
     now: float
     job: str | None = None
@@ -33,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True):
     due: float = 0
     leased: bool = False
     paused: bool = False
+    plain_arq: bool = False
     ahead: int = 0
     together: int = 0
     lost: int = 0

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.facts import Facts
+from worker.broker.known_jobs import KnownJobs
 from worker.broker.pool import unavailable_when_away
 from worker.broker.versions import too_old
 from worker.errors import JobNotFound, MalformedPayload, ServerTooOld
@@ -23,9 +24,9 @@ DAMAGED_TOLD = 5
 T = TypeVar("T")
 
 
-class WorkerRecord(msgspec.Struct, frozen=True):
+class WorkerRecord(KnownJobs, frozen=True, kw_only=True):
     """What a worker says of itself at each heartbeat. `started_at` is Unix seconds, `rate` the tries that it ended in a
-    second, of late. `signatures`: names and aliases of its jobs with the digests of what they take."""
+    second, of late."""
 
     id: str
     host: str
@@ -34,9 +35,7 @@ class WorkerRecord(msgspec.Struct, frozen=True):
     concurrency: int
     running: int
     started_at: float
-    jobs: list[str]
     rate: float = 0.0
-    signatures: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)

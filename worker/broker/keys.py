@@ -12,6 +12,7 @@ LEASE = "arq:in-progress:"
 TRIES = "arq:retry:"
 RESULT = "arq:result:"
 ABORT = "arq:abort"
+ARQ_HEALTH = ":health-check"  # behind a queue's key, while a plain arq worker of it lives
 
 RUN = "embarq:run:"
 PROGRESS = "embarq:progress:"

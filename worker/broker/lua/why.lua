@@ -1,6 +1,7 @@
 -- Read what a waiting job waits for, at one moment. Bounded: at most 10 names of anything, 1,000 members of a join.
 -- ARGV  1 id of the job
--- returns  JSON: now, and for a job that is known: job, queue, due, leased, paused, limits (key, room, free_at, holders),
+-- returns  JSON: now, and for a job that is known: job, queue, due, leased, paused, plain_arq (a
+--          plain arq worker of it keeps its health check fresh), limits (key, room, free_at, holders),
 --          ahead (due jobs that come before it), for a suspect: together (how many of them may run at once), lost (leases
 --          in a row); for a step that has not started: workflow, over, waits (how many steps it
 --          still waits for), steps (jobs of some of those)
@@ -35,6 +36,7 @@ local function look_at_job(payload)
   facts.job, facts.queue, facts.due = printable(record.f), queue, due
   facts.leased = redis.call('EXISTS', LEASE .. id) == 1
   facts.paused = own('SISMEMBER', PAUSED, base_of(queue)) == 1
+  facts.plain_arq = redis.call('EXISTS', base_of(queue) .. ARQ_HEALTH) == 1
   facts.ahead = count_ahead(queue, due)
   look_at_limits(limits_in(record.o) or {})
   local together = own('ZSCORE', SUSPECTS_IN .. queue, id)

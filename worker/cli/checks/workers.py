@@ -1,7 +1,7 @@
 """Will somebody run what is queued?"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from worker.broker import keys
 from worker.broker.inspect import WorkerRecord
@@ -10,6 +10,7 @@ from worker.cli.check import Check
 from worker.cli.checks.patient import Patient
 from worker.job import Priority
 from worker.service import ALL_QUEUES
+from worker.waiting import is_strange
 
 LOOKED_AT = 100  # jobs of each level of a queue, those that are due first
 LOOKED_AT_IN_ALL = 2000
@@ -57,7 +58,7 @@ async def jobs_are_known(patient: Patient) -> list[Check]:
     for queue, job_id in first:
         facts = await patient.client.inspector.why(job_id)
         serving = _serving(live, queue)
-        if serving and facts.job is not None and not facts.leased and not _known(facts.job, serving):
+        if facts.job is not None and not facts.leased and is_strange(facts, serving):
             unknown[queue, facts.job] += 1
     named = ", ".join(f"{job!r} in {queue}" for (queue, job), _ in unknown.most_common(NAMED))
     if not unknown:
@@ -81,7 +82,3 @@ async def _first_in_line(patient: Patient) -> list[tuple[str, str]]:
 
 def _serving(workers: Sequence[WorkerRecord], queue: str) -> list[WorkerRecord]:
     return [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
-
-
-def _known(job: str, workers: Iterable[WorkerRecord]) -> bool:
-    return any(job in worker.jobs for worker in workers)
