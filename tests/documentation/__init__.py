@@ -1,0 +1,1 @@
+"""Tests of what is printed: every code block of README and docs."""
