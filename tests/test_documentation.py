@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.documentation.pages import Block, Page, read_page
 from tests.support import ROOT, free_port
-from worker.embedded import private_redis
+from worker.dev import private_redis
 from worker.project import find_project
 
 PAGES = [page for page in map(read_page, sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])) if page.blocks]

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from worker.client import Client
 from worker.discovery import discover
-from worker.errors import EmbarqError
 from worker.project import find_project
 from worker.registry import Registry, registry
-from worker.settings import Environment, Settings
+from worker.settings import Settings
 
 
 @asynccontextmanager
@@ -29,8 +28,6 @@ async def connect() -> AsyncIterator[Client]:
     from worker.cli.run import connected  # noqa: PLC0415  # the commands know of private servers, this module does not
 
     settings = import_jobs(Path.cwd(), registry)
-    if settings.env is Environment.PRODUCTION and settings.redis_url is None:
-        raise EmbarqError("REDIS_URL is not set; a private Redis is for development only")
     async with connected(settings) as client:
         registry.bind(client)
         try:
