@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import operate
+from worker.cli import new, operate
 
 ABOUT = "Background jobs for asyncio Python. `embarq dev` runs everything in one terminal."
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     help=ABOUT,
 )
 
-for name, group in operate.GROUPS.items():
+for name, group in {**operate.GROUPS, "new": new.new}.items():
     app.add_typer(group, name=name)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
