@@ -1,4 +1,4 @@
-"""Commands that write files: `embarq new app | job`. As in `commands`, what they do is imported when they are called."""
+"""Commands that write files: `embarq new app | job`. As in `commands`, what they do is imported when called."""
 
 from pathlib import Path
 from typing import Annotated
