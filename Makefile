@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test check chaos soak bench bench-quick bench-growth bench-history lock clean
+.PHONY: run test test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
 
 test: .venv/ready
 	@$(BIN)/pytest -q
+
+# What needs fresh environments: a clone, the wheel in an empty one. Packages come from PyPI, or from pip's cache.
+test-install: .venv/ready
+	@$(BIN)/pytest -q --timeout=600 tests/install
 
 check: .venv/ready
 	@$(BIN)/ruff format --check .

@@ -2,21 +2,23 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.documentation.pages import Block, Page, read_page
+from tests.install.fresh import copy_of_the_repository
 from tests.support import ROOT, free_port
 from worker.dev import private_redis
 from worker.project import find_project
@@ -101,18 +103,14 @@ def own_redis(servers: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    clone = Clone(tmp_path_factory.mktemp("clone") / "embarq", free_port())
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (clone.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone.folder / name)
+def clone() -> Iterator[Clone]:
+    with TemporaryDirectory(prefix="embarq-") as path, running(Clone(Path(path) / "embarq", free_port())) as clone:
+        yield clone
+
+
+@contextmanager
+def running(clone: Clone) -> Iterator[Clone]:
+    copy_of_the_repository(clone.folder)
     for page in PAGES:
         if page.in_a_clone:
             write_files(page, clone.folder)

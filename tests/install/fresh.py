@@ -1,0 +1,129 @@
+"""Fresh environments, folders of one's own, and commands that run in them."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.support import ROOT, free_port
+
+START_LIMIT = 120
+STOP_LIMIT = 60
+COMMAND_LIMIT = 240
+OURS = ("EMBARQ_", "REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what is ours, or of the environment in which the tests run."""
+    here = str(Path(sys.executable).parent)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    kept["PATH"] = os.pathsep.join(path for path in os.environ["PATH"].split(os.pathsep) if path != here)
+    return kept | more
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A folder, and the environment whose commands run in it."""
+
+    folder: Path
+    bin: Path
+
+    def variables(self, **more: str) -> dict[str, str]:
+        """The environment as after `activate`."""
+        own = clean_environment(**more)
+        return own | {"PATH": f"{self.bin}{os.pathsep}{own['PATH']}"}
+
+    def run(self, *command: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; what it prints is in `stdout`."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.variables(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_LIMIT,
+            check=False,
+        )
+
+    def must(self, *command: str, **more: str) -> str:
+        """Run a command that ends well; what it prints."""
+        ended = self.run(*command, **more)
+        assert ended.returncode == 0, f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}"
+        return ended.stdout
+
+    @contextmanager
+    def running(
+        self, *command: str, port: int = 0, variables: Mapping[str, str] | None = None
+    ) -> Iterator[httpx.Client]:
+        """A command that serves HTTP on a port, a free one by default; Ctrl-C at the end, after which nothing is left."""
+        port = port or free_port()
+        log = self.folder.with_name(f"{self.folder.name}-{port}.log")
+        own = self.variables(PORT=str(port), EMBARQ_MAIL_PORT=str(free_port()), **(variables or {}))
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=own, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+                wait_until_ready(http, process, log)
+                yield http
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            assert process.wait(STOP_LIMIT) in {0, 130}, log.read_text()
+            assert not left_of(process.pid), log.read_text()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(STOP_LIMIT)
+
+
+def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait until it answers and, where its workers count, they do."""
+    deadline = time.monotonic() + START_LIMIT
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if http.get("/health/ready").status_code == 200:
+                return
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def left_of(session: int) -> list[str]:
+    """Command lines of the processes of a session that still run."""
+    listed = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True, check=True)
+    lines = (line.split(None, 2) for line in listed.stdout.splitlines())
+    return [line[2] for line in lines if len(line) == 3 and line[0] == str(session) and not line[1].startswith("Z")]
+
+
+def write(folder: Path, files: Mapping[str, str]) -> Path:
+    """Files in a new folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def copy_of_the_repository(folder: Path) -> Path:
+    """The files of this checkout, as they are."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
