@@ -28,7 +28,7 @@ from worker.guardian import Guardian, Watch
 from worker.handing_back import HandingBack
 from worker.heartbeat import Heartbeat
 from worker.isolation import Isolation
-from worker.job import State
+from worker.job import Priority, State
 from worker.loops import Companion, Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
@@ -99,7 +99,7 @@ class Worker(ArqWorker):
         self._heart = Heartbeat(self.id, client, registry, config)
         self._serves_all = service.serves_all
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
-        self._serve(Service(("default",)) if self._serves_all else service)
+        self._serve(Service(self._declared()) if self._serves_all else service)
 
     def _serve(self, service: Service) -> None:
         self._pump.service = service
@@ -116,6 +116,11 @@ class Worker(ArqWorker):
             await self.executor.close()
         await self._heart.say_goodbye()
         logger.info("worker ended", worker=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
+
+    def _declared(self) -> tuple[str, ...]:
+        """The queues that one that serves all begins with, and tells of, until Redis names those that are known."""
+        declared = sorted({"default", *self._registry.queues})
+        return tuple(declared[: keys.QUEUES_ASKED // len(Priority)])
 
     async def _work(self) -> None:
         """Open resources, start the duties, and pump until the end."""

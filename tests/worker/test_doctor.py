@@ -96,8 +96,6 @@ def lines(found: list[str], start: str) -> list[str]:
 
 
 async def worker_serves(client: Client, queue: str) -> None:
-    """One that serves all tells so with its second heartbeat."""
-
     async def served() -> bool:
         return any(queue in worker.queues for worker in await client.workers())
 
