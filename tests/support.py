@@ -160,13 +160,16 @@ class CuttingProxy:
         self._links: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator["CuttingProxy"]:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+    async def serve(self, *listening: socket.socket) -> AsyncIterator["CuttingProxy"]:
+        """Take connections on these sockets, or on a free port of this machine."""
+        sockets = listening or (socket.create_server(("127.0.0.1", 0)),)
+        servers = [await asyncio.start_server(self._connect, sock=each) for each in sockets]
+        self.port = sockets[0].getsockname()[1]
         try:
             yield self
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             while self._links:  # one may just be connecting
                 self.cut_all()
                 await asyncio.sleep(0.01)

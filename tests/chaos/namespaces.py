@@ -1,19 +1,24 @@
 """A Redis and workers in network namespaces of their own, between which packets can be dropped without a word."""
 
+import ctypes
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from worker.dev import redis_program
 
 NOBODY = "02:00:00:00:00:99"  # an address that no interface has: frames to it are thrown away
 PORT = 6379
 START_LIMIT = 20.0
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
 
 
 def why_not() -> str | None:
@@ -33,7 +38,7 @@ def why_not() -> str | None:
 
 @dataclass(frozen=True)
 class Wire:
-    """A wire from Redis to one worker. The worker sees Redis as `address`."""
+    """A wire from Redis to one worker. The worker sees Redis as `address`, and is itself seen as `own_address`."""
 
     redis: str
     worker: str
@@ -44,18 +49,22 @@ class Wire:
         return f"10.231.{self.number}.1"
 
     @property
+    def own_address(self) -> str:
+        return f"10.231.{self.number}.2"
+
+    @property
     def inside(self) -> Sequence[str]:
         """The command that runs another one in the worker's namespace."""
         return ("ip", "netns", "exec", self.worker)
 
     def drop(self) -> None:
         """From now on, packets vanish in both directions. Nobody is told: no reset, no error."""
-        for namespace, other in ((self.redis, f"10.231.{self.number}.2"), (self.worker, self.address)):
+        for namespace, other in ((self.redis, self.own_address), (self.worker, self.address)):
             _ip("-n", namespace, "neigh", "replace", other, "lladdr", NOBODY, "dev", self._device, "nud", "permanent")
 
     def restore(self) -> None:
         """Packets arrive again."""
-        for namespace, other in ((self.redis, f"10.231.{self.number}.2"), (self.worker, self.address)):
+        for namespace, other in ((self.redis, self.own_address), (self.worker, self.address)):
             _ip("-n", namespace, "neigh", "del", other, "dev", self._device)
 
     def lay(self) -> None:
@@ -63,13 +72,26 @@ class Wire:
         _ip("netns", "add", self.worker)
         ends = ("netns", self.redis, "type", "veth", "peer", "name", self._device, "netns", self.worker)
         _ip("link", "add", self._device, *ends)
-        for namespace, own in ((self.redis, self.address), (self.worker, f"10.231.{self.number}.2")):
+        for namespace, own in ((self.redis, self.address), (self.worker, self.own_address)):
             _ip("-n", namespace, "addr", "add", f"{own}/24", "dev", self._device)
             _ip("-n", namespace, "link", "set", self._device, "up")
 
     @property
     def _device(self) -> str:
         return f"wire{self.number}"
+
+
+def within(namespace: str, function: Callable[[], T]) -> T:
+    """What a function returns in a namespace. Sockets that it opens stay there."""
+
+    def enter_and_call() -> T:
+        with Path("/run/netns", namespace).open() as handle:
+            if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"cannot enter namespace {namespace}")
+        return function()
+
+    with ThreadPoolExecutor(1) as own_thread:  # a namespace is a thread's, and this one ends with it
+        return own_thread.submit(enter_and_call).result()
 
 
 @contextmanager
