@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from api.app import create_app
 from settings import Files, Settings, load_settings
@@ -128,3 +131,21 @@ def test_files_lie_in_the_database_unless_a_folder_is_asked_for(production: pyte
     production.delenv("EMBARQ_FILES")
     production.setenv("EMBARQ_ENV", "development")
     assert load_settings().files_in is Files.FOLDER
+
+
+@pytest.mark.parametrize(
+    ("peer", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.0.0.7", 404), ("::ffff:10.0.0.7", 404)]
+)
+async def test_stand_ins_are_served_to_this_machine_only(
+    settings_for: Callable[..., Settings], redis_url: str, peer: str, status: int
+) -> None:
+    app = create_app(settings_for(REDIS_URL=redis_url, host="0.0.0.0", api_key=SecretStr(KEY)))
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
+            scope["state"] = dict(state or {})
+            await app(scope, receive, send)
+
+        transport = httpx.ASGITransport(with_state, client=(peer, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            assert (await http.get("/stand-ins/mail")).status_code == status
