@@ -21,6 +21,7 @@ from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.pool import make_pool, thread_client
 from worker.broker.timetable import Schedules
 from worker.calls import Call, refusal
+from worker.declared import Outbox
 from worker.errors import (
     BrokerUnavailable,
     JobEnded,
@@ -29,6 +30,7 @@ from worker.errors import (
     WorkflowNotFound,
 )
 from worker.handle import JobHandle, WorkflowHandle
+from worker.inline_mode import inline_process, is_inline
 from worker.job import Job, State
 from worker.options import CALLBACKS
 from worker.packing import new_id, pack, pack_workflow
@@ -48,11 +50,13 @@ LAST_LOOK = 0.5  # seconds that a look may take when the time of who waits is ov
 
 
 class Client(ArqCalls):
-    """A connection pool to the queue.
+    """A connection pool to the queue. `outbox`: where calls of `enqueue_in` go instead of the database's table.
 
     All methods of its own raise `BrokerUnavailable` when Redis has not answered within the budget. Whatever queues
     something tries three times under the same id in it, so a job is queued once however often the connection is cut.
     """
+
+    outbox: Outbox | None = None
 
     def __init__(
         self,
@@ -89,7 +93,14 @@ class Client(ArqCalls):
         budget: float = 5.0,
         max_arguments: int = wire.LARGEST,
     ) -> AsyncIterator[Self]:
-        """A client that connects when it is first used, and closes its connections on leaving."""
+        """A client that connects when it is first used, and closes its connections on leaving.
+
+        With `EMBARQ_INLINE=1` it connects to nothing: jobs run in this process (`worker.inline`).
+        """
+        if is_inline():
+            async with inline_process().open_client(max_arguments) as stand_in:
+                yield stand_in
+            return
         client = cls(url, size=size, verify_tls=verify_tls, budget=budget, max_arguments=max_arguments)
         try:
             yield client

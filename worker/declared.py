@@ -33,6 +33,14 @@ class Schema(Protocol):
         ...
 
 
+class Outbox(Protocol):
+    """Whoever takes jobs that are to be queued when a transaction commits."""
+
+    async def put(self, session: Any, call: Any) -> str:
+        """Take a call in the transaction of `session`; the id that its job will have."""
+        ...
+
+
 class Home(Protocol):
     """Where a job is registered."""
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
 from worker.arguments import ArgumentSchema, label_of
 from worker.calls import Call
 from worker.context import Context, current_context
+from worker.declared import Outbox
 from worker.errors import DefinitionError, UnknownResource
 from worker.handle import JobHandle, WorkflowHandle
 from worker.job import Priority
@@ -58,6 +59,11 @@ class Producer(Protocol):
         """Bytes that a call may take as JSON."""
         ...
 
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where calls of `enqueue_in` go instead of the database's table."""
+        ...
+
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call and return a handle on its job."""
         ...
@@ -78,6 +84,11 @@ class Home(Protocol):
     @property
     def max_arguments(self) -> int:
         """Bytes that a call may take in this process."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where calls of `enqueue_in` go in this process instead of the database's table."""
         ...
 
     @property
@@ -198,7 +209,7 @@ class JobDefinition(Generic[P, R]):
         Raises:
             InvalidArguments: they do not fit the signature.
         """
-        return await put_into_outbox(session, self.call(*args, **kwargs))
+        return await put_into_outbox(self.registry, session, self.call(*args, **kwargs))
 
     def options(self, **options: Unpack[EnqueueOptions]) -> "BoundJob[P, R]":
         """The same job with options for one call: `await send_email.options(delay=60).enqueue(...)`.
@@ -233,15 +244,17 @@ class BoundJob(Generic[P, R]):
 
     async def enqueue_in(self, session: Any, *args: P.args, **kwargs: P.kwargs) -> str:
         """Queue the job if and when a transaction commits; see `JobDefinition.enqueue_in`."""
-        return await put_into_outbox(session, self.call(*args, **kwargs))
+        return await put_into_outbox(self._definition.registry, session, self.call(*args, **kwargs))
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Queue the job; raises as `JobDefinition.enqueue` does."""
         return await self._definition.registry.producer.enqueue(self.call(*args, **kwargs))
 
 
-async def put_into_outbox(session: Any, call: Call[Any]) -> str:
+async def put_into_outbox(home: Home, session: Any, call: Call[Any]) -> str:
     """Write a call in a transaction of the database."""
+    if home.outbox is not None:
+        return await home.outbox.put(session, call)
     from worker import outbox  # noqa: PLC0415  # SQLAlchemy is loaded by those who have a session
 
     return await outbox.put(session, call)

@@ -149,6 +149,10 @@ class ResourceUnavailable(EmbarqError):
     """
 
 
+class NotInline(EmbarqError):
+    """What was asked needs Redis, and inline mode has none."""
+
+
 class Overloaded(BrokerUnavailable):
     """This process waits for Redis with as much as it may already; what was asked may be tried again."""
 

@@ -236,7 +236,13 @@ class Executor:
             run.stack = job.stack
             return await job
         if definition.in_process:
-            return await self._processes.run(definition.function, arguments, run)
+            return await self._in_process(run, definition, arguments)
+        return await self._in_thread(run, definition, arguments)
+
+    async def _in_process(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+        return await self._processes.run(definition.function, arguments, run)
+
+    async def _in_thread(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         async with self._registry.given(definition.schema.injected, run.context) as given:
             every = {**arguments, **given}
             function = definition.bound(run.context, every)

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, LargeBinary, Table, Text, func, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from worker.broker.broker import NewJob
 from worker.calls import Call, refusal
 from worker.database import metadata
 from worker.notices import notify_after_commit
@@ -39,10 +40,7 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
         InvalidOptions: the call has callbacks.
         InvalidArguments: it takes more bytes than the client of this process takes.
     """
-    clash = next((name for name in CALLBACKS if name in call.options), None)
-    if clash is not None:
-        raise refusal(call, clash, "is not for enqueue_in; let the job start a workflow")
-    job = pack(call, call.definition.registry.max_arguments)
+    job = packed(call)
     row = {
         "id": job.id,
         "nonce": job.nonce,
@@ -54,11 +52,20 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
         "durable": call.options.get("durable", False),
     }
     await session.execute(insert(outbox_table).values(row))
-    notify_after_commit(await _connection_of(session))
+    notify_after_commit(await connection_of(session))
     return job.id
 
 
-async def _connection_of(session: AsyncSession | AsyncConnection) -> AsyncConnection:
+def packed(call: Call[Any]) -> NewJob:
+    """A call as it is queued after the commit; raises as `put`."""
+    clash = next((name for name in CALLBACKS if name in call.options), None)
+    if clash is not None:
+        raise refusal(call, clash, "is not for enqueue_in; let the job start a workflow")
+    return pack(call, call.definition.registry.max_arguments)
+
+
+async def connection_of(session: AsyncSession | AsyncConnection) -> AsyncConnection:
+    """The connection of the caller's transaction."""
     if isinstance(session, AsyncConnection):
         return session
     return await session.connection(bind_arguments={"clause": outbox_table})

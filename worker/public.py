@@ -12,6 +12,7 @@ from worker.engine import Worker
 from worker.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
 from worker.handle import JobHandle, WorkflowHandle
 from worker.hooks import JobEnd
+from worker.inline import InlineClient, inline
 from worker.job import Job, JobError, Priority, Progress, State, Try
 from worker.limits import ConcurrencyLimit, RateLimit
 from worker.registry import (
@@ -37,6 +38,7 @@ __all__ = [
     "ConcurrencyLimit",
     "Context",
     "EmbarqError",
+    "InlineClient",
     "Job",
     "JobDefinition",
     "JobEnd",
@@ -68,6 +70,7 @@ __all__ = [
     "every",
     "group",
     "injected",
+    "inline",
     "job",
     "on_job_end",
     "on_job_start",

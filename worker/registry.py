@@ -8,10 +8,12 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unp
 from worker import wire
 from worker.context import Context
 from worker.cron import Every
+from worker.declared import Outbox
 from worker.declaring import check_declared, check_function
 from worker.definitions import JobDefinition, JobOptions, Producer
 from worker.errors import DefinitionError, EmbarqError, InvalidArguments, UnknownJob, UnknownResource
 from worker.hooks import EndHook, Hooks, StartHook, checked
+from worker.inline_mode import inline_process, is_inline
 from worker.options import EnqueueOptions, check_options
 from worker.places import place_of
 from worker.resources import Provider, is_per_try, provided_type
@@ -78,7 +80,8 @@ class Registry:
         self._jobs: dict[str, JobDefinition[..., Any]] = {}
         self._names: dict[str, JobDefinition[..., Any]] = {}
         self._providers: dict[type, Provider] = {}
-        self._producer: Producer | None = None
+        self.bound: Producer | None = None
+        self._inline: Producer | None = None
         self._routes: tuple[tuple[str, str], ...] = ()
         self._schedules: dict[str, ScheduleRecord] = {}
         self.hooks = Hooks()
@@ -261,7 +264,9 @@ class Registry:
         async with AsyncExitStack() as stack:
             found: dict[str, Any] = {}
             for name, kind in wanted.items():
-                if self.opens_per_try(kind):
+                if kind in context.resources:
+                    found[name] = context.resources[kind]
+                elif self.opens_per_try(kind):
                     opened = asynccontextmanager(self._providers[kind])(context)
                     found[name] = await stack.enter_async_context(opened)
                 else:
@@ -270,23 +275,40 @@ class Registry:
 
     @property
     def producer(self) -> Producer:
-        """The client that `.enqueue(...)` uses in this process.
+        """The client that `.enqueue(...)` uses in this process: the one that was bound, or that of `EMBARQ_INLINE`.
 
         Raises:
             EmbarqError: no client was bound.
         """
-        if self._producer is None:
-            raise EmbarqError("no client in this process: call registry.bind(client) at start-up")
-        return self._producer
+        found = self.bound or self._stand_in()
+        if found is None:
+            raise EmbarqError(
+                "no client in this process: call registry.bind(client) at start-up, or set EMBARQ_INLINE=1 to run jobs "
+                "where they are enqueued"
+            )
+        return found
+
+    def _stand_in(self) -> Producer | None:
+        if not is_inline():
+            return None
+        if self._inline is None:
+            self._inline = inline_process().client_for(self)
+        return self._inline
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where calls of `enqueue_in` go in this process instead of the database's table."""
+        producer = self.bound or self._stand_in()
+        return None if producer is None else producer.outbox
 
     @property
     def max_arguments(self) -> int:
         """Bytes that a call may take in this process: as its client says, where one is bound."""
-        return wire.LARGEST if self._producer is None else self._producer.max_arguments
+        return wire.LARGEST if self.bound is None else self.bound.max_arguments
 
     def bind(self, producer: Producer | None) -> None:
         """Name the client that `.enqueue(...)` uses in this process."""
-        self._producer = producer
+        self.bound = producer
 
 
 def _unprovided(definition: JobDefinition[..., Any], name: str, kind: type) -> str:

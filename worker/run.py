@@ -38,7 +38,7 @@ class Run:
     claimed: Claimed
     context: Context
     payload: wire.Payload | None = None
-    task: "asyncio.Task[None] | None" = None
+    task: "asyncio.Task[object] | None" = None
     has_begun: bool = False
     started: float = field(default_factory=time.monotonic)
     leased_until: float = 0.0

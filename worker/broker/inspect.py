@@ -23,6 +23,9 @@ from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, r
 DAMAGED_TOLD = 5
 T = TypeVar("T")
 
+# Now in ms; result, payload, lease; tries; due time in ms, queue, record of the run, progress; earlier tries.
+LookUp = tuple[bytes, bytes, bytes, bytes, int, bytes, bytes, bytes, bytes, Sequence[bytes]]
+
 
 class WorkerRecord(KnownJobs, frozen=True, kw_only=True):
     """What a worker says of itself at each heartbeat. `started_at` is Unix seconds, `rate` the tries that it ended in a
@@ -143,15 +146,17 @@ class Inspector:
         self._kind: type[wire.Result] = wire.UnreadResult if unread else wire.Result
         self._redis = redis
 
+    def unread(self) -> "Inspector":
+        """One for those who only pass results on."""
+        return Inspector(self._redis, unread=True)
+
     async def find(self, job_id: str) -> Job:
         """The job as it is now.
 
         Raises:
             JobNotFound: there is none, or its result is no longer kept.
         """
-        with unavailable_when_away():
-            answer = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
-        now, result, payload, lease, tries, due, queue, run, progress, history = answer
+        now, result, payload, lease, tries, due, queue, run, progress, history = await self.look_up(job_id)
         past = tuple(_try(record) for record in _readable(history, wire.TryRecord))
         if result:
             return _ended(job_id, result, past, self._kind)
@@ -160,6 +165,12 @@ class Inspector:
         latest = _progress(next(iter(_readable([progress], wire.ProgressRecord)), None))
         seen = _Waiting(int(now), lease != b"", tries, int(due), queue.decode(), _RunRecord.read(run), latest, past)
         return _waiting(job_id, payload, seen)
+
+    async def look_up(self, job_id: str) -> LookUp:
+        """What is known of a job at one moment, as the script returns it."""
+        with unavailable_when_away():
+            answer: LookUp = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
+        return answer
 
     async def why(self, job_id: str) -> Facts:
         """What a job waits for."""

@@ -9,7 +9,6 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from worker.broker.inspect import Inspector
 from worker.client import Client
 from worker.connections import REQUESTS
 from worker.database import Database
@@ -145,7 +144,7 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
             settings.redis_url, verify_tls=settings.redis_tls_verify, max_arguments=settings.max_arguments
         )
         client = await stack.enter_async_context(opened)
-        client.inspector = Inspector(client, unread=True)
+        client.inspector = client.inspector.unread()
         database = await stack.enter_async_context(Database.open(settings.database_url, patience=REQUESTS))
         declared = declared_queues(registry, settings.routes, settings.queues)
         registry.bind(client)

@@ -1,0 +1,141 @@
+"""A client whose jobs run in the calling process, before the call that enqueues them returns."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
+
+from worker import wire
+from worker.batches import Batches
+from worker.broker.broker import NewJob, Placed
+from worker.calls import Call
+from worker.client import Client
+from worker.config import WorkerConfig
+from worker.errors import JobNotFound
+from worker.handle import JobHandle, WorkflowHandle
+from worker.inline.queue import InlineQueue
+from worker.inline.runner import Runner
+from worker.inline.stand_ins import InlineBroker, InlineEnds, InlineGraphs, InlineInspector, NoRedis
+from worker.job import Job
+from worker.registry import Registry
+from worker.registry import registry as default_registry
+from worker.workflows import Flow, WorkflowOptions, signatures
+
+R = TypeVar("R")
+
+NOWHERE = "redis://inline.invalid"
+# Nobody else could run a job that is not known here, and nobody waits for what is away to come back.
+CONFIG = WorkerConfig(unknown_job_deadline=0, outage_patience=0)
+
+
+class _AtOnce(Batches):
+    """Runs each job in its own call: one that runs may enqueue others."""
+
+    async def add(self, job: NewJob) -> Placed:
+        """Run a job, or find the one that stands for it."""
+        (placed,) = await self._send([job])
+        return placed
+
+
+class _Outbox:
+    """Where calls of `enqueue_in` go."""
+
+    def __init__(self, enqueue: Callable[[Call[Any], NewJob], Awaitable[None]]) -> None:
+        self._enqueue = enqueue
+
+    async def put(self, session: Any, call: Call[Any]) -> str:
+        """Run a call when the transaction of `session` commits; see `worker.inline.outbox`."""
+        from worker.inline import outbox  # noqa: PLC0415  # SQLAlchemy is loaded by those who have a session
+
+        return await outbox.put(session, call, self._enqueue)
+
+
+class InlineClient(Client):
+    """The same methods as `Client`, without Redis. What needs Redis, as to pause a queue, raises `NotInline`."""
+
+    def __init__(self, registry: Registry, queue: InlineQueue, *, max_arguments: int = wire.LARGEST) -> None:
+        super().__init__(NOWHERE, max_arguments=max_arguments)
+        self._registry = registry
+        self._queue = queue
+        self.connection_pool = self.connections = NoRedis()
+        self.broker = InlineBroker(self, queue)
+        self.graphs = InlineGraphs(self, self._budget, queue, self._runner)
+        self.inspector = InlineInspector(self, queue)
+        self._ends = InlineEnds(self.connections, queue)
+        self.batches = _AtOnce(self._enqueue, self._budget.seconds)
+        self.outbox = _Outbox(self._queue_later)
+
+    async def enqueue(self, call: Call[R]) -> JobHandle[R]:
+        """Run one call; it has ended when this returns, however it did. See `Client.enqueue`.
+
+        Raises:
+            InlineTooDeep: jobs enqueue jobs without end.
+            Exception: a resource could not be opened.
+        """
+        return await Client.enqueue(self._of(call.definition.registry), call)
+
+    async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+        """Run many calls, one after the other; see `Client.enqueue_many`."""
+        handles: list[JobHandle[R]] = []
+        for registry, own in groupby(calls, lambda call: call.definition.registry):
+            handles += await Client.enqueue_many(self._of(registry), own)
+        return handles
+
+    async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
+        """Run a workflow, its steps one after the other; see `Client.start`."""
+        first = next(signatures(flow), None)
+        home = self if first is None else self._of(first.definition.registry)
+        return await Client.start(home, flow, options)
+
+    async def jobs(self) -> list[Job]:
+        """All jobs that are remembered, in the order in which they ended."""
+        found = []
+        for job_id in self._queue.memory.ids():
+            with contextlib.suppress(JobNotFound):
+                found.append(await self.find(job_id))
+        return found
+
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
+        return [await self._queue.put(self._runner(), job) for job in jobs]
+
+    async def _queue_later(self, call: Call[Any], job: NewJob) -> None:
+        await self._of(call.definition.registry)._enqueue([job])
+
+    def _runner(self) -> Runner:
+        own = partial(InlineClient, self._registry, self._queue, max_arguments=self.max_arguments)
+        return self._queue.runner(self._registry, own)
+
+    def _of(self, registry: object) -> "InlineClient":
+        """The client that runs the jobs of a registry: they are known there and nowhere else."""
+        if registry is self._registry or not isinstance(registry, Registry):
+            return self
+        return InlineClient(registry, self._queue, max_arguments=self.max_arguments)
+
+
+@asynccontextmanager
+async def inline(
+    registry: Registry = default_registry,
+    *,
+    resources: Mapping[type, object] | None = None,
+    config: WorkerConfig = CONFIG,
+) -> AsyncIterator[InlineClient]:
+    """Let `.enqueue(...)` run the registry's jobs in this process, within the block, on a clean slate.
+
+        async with inline(resources={Mailer: mailer}) as client:
+            handle = await send_welcome_email.enqueue(user_id=7)
+            assert await handle.result()
+
+    `resources`: what jobs are given by type in place of what `@resource` functions provide, which are not opened then.
+    `config`: max_tries, time limits, result_ttl and max_result for jobs that declare none.
+    """
+    queue = InlineQueue(config, resources or {})
+    client = InlineClient(registry, queue)
+    before = registry.bound
+    registry.bind(client)
+    try:
+        yield client
+    finally:
+        registry.bind(before)
+        await queue.close()

@@ -1,0 +1,152 @@
+"""Jobs of a database transaction in inline mode: run when it has committed, and not at all if it does not.
+
+What is written in a transaction hangs on its connection, which hears of commits, rollbacks and savepoints. It is run
+when the session's transaction has ended, inside `await session.commit()`; of a connection without a session, when that
+goes back to its pool.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, ExceptionContext, Pool, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.util.concurrency import await_, in_greenlet
+
+from worker.broker.broker import NewJob
+from worker.calls import Call
+from worker.outbox import connection_of, packed
+
+logger = structlog.stdlib.get_logger("embarq.inline")
+
+WRITTEN = "embarq_inline"
+
+Enqueue = Callable[[Call[Any], NewJob], Awaitable[object]]
+Job = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True, eq=False)
+class _Written:
+    """What a connection is to run. `jobs`: of the transaction that is open; `committing`: of the one whose commit was
+    the last that was heard of; `ready`: of those before it. `savepoints`: names, with how much was written before each.
+    `in_session`: the transaction of a session has not ended."""
+
+    jobs: list[Job] = field(default_factory=list)
+    committing: list[Job] = field(default_factory=list)
+    ready: list[Job] = field(default_factory=list)
+    savepoints: list[tuple[str, int]] = field(default_factory=list)
+    in_session: bool = False
+
+    def take(self) -> list[Job]:
+        """What may run now."""
+        taken = self.ready + self.committing
+        self.ready, self.committing = [], []
+        return taken
+
+
+async def put(session: AsyncSession | AsyncConnection, call: Call[Any], enqueue: Enqueue) -> str:
+    """Run a call if and when the caller's transaction commits; the id that its job will have. Raises as
+    `worker.outbox.put`. `enqueue` runs a call, which was packed as a job."""
+    job = packed(call)
+    connection = (await connection_of(session)).sync_connection
+    if connection is None:
+        raise RuntimeError("the connection is closed")
+    _listen(connection)
+    written: _Written = connection.info.setdefault(WRITTEN, _Written())
+    written.jobs.append(lambda: enqueue(call, job))
+    if isinstance(session, AsyncSession):
+        written.in_session = True
+        inner = session.sync_session
+        inner.info.setdefault(WRITTEN, []).append(written)
+        if not event.contains(inner, "after_transaction_end", _session_ends):
+            event.listen(inner, "after_transaction_end", _session_ends)
+    return job.id
+
+
+def _listen(connection: Connection) -> None:
+    if not event.contains(connection, "commit", _commits):
+        event.listen(connection, "begin", _begins)
+        event.listen(connection, "commit", _commits)
+        event.listen(connection, "rollback", _rolls_back)
+        event.listen(connection, "savepoint", _saves)
+        event.listen(connection, "release_savepoint", _releases)
+        event.listen(connection, "rollback_savepoint", _rolls_back_to)
+    if not event.contains(connection.engine, "handle_error", _fails):
+        event.listen(connection.engine, "handle_error", _fails)
+
+
+def _of(connection: Connection | None) -> _Written:
+    found = None if connection is None or connection.closed else connection.info.get(WRITTEN)
+    return found if isinstance(found, _Written) else _Written()
+
+
+def _begins(connection: Connection) -> None:
+    written = _of(connection)
+    written.ready += written.committing
+    written.committing = []
+
+
+def _commits(connection: Connection) -> None:
+    """It is about to: should that fail, `_fails` hears of it before anything else happens here."""
+    written = _of(connection)
+    written.committing += written.jobs
+    written.jobs, written.savepoints = [], []
+
+
+def _fails(context: ExceptionContext) -> None:
+    _of(context.connection).committing = []
+
+
+def _rolls_back(connection: Connection) -> None:
+    written = _of(connection)
+    written.jobs, written.savepoints = [], []
+
+
+def _saves(connection: Connection, name: str) -> None:
+    written = _of(connection)
+    written.savepoints.append((name, len(written.jobs)))
+
+
+def _releases(connection: Connection, name: str, _context: None) -> None:
+    written = _of(connection)
+    written.savepoints = [each for each in written.savepoints if each[0] != name]
+
+
+def _rolls_back_to(connection: Connection, name: str, _context: None) -> None:
+    """A savepoint that is not known began before anything was written here."""
+    written = _of(connection)
+    before = dict(written.savepoints).get(name, 0)
+    del written.jobs[before:]
+    _releases(connection, name, None)
+
+
+def _session_ends(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        for written in session.info.pop(WRITTEN, ()):
+            written.in_session = False
+            _run(written.take())
+
+
+@event.listens_for(Pool, "checkin")  # of any pool: the transaction is the caller's, and so is its engine
+def _came_back(_connection: Any, record: Any) -> None:
+    written = record.info.pop(WRITTEN, None)
+    if isinstance(written, _Written) and not written.in_session:
+        _run(written.take())
+
+
+def _run(jobs: list[Job]) -> None:
+    if jobs and in_greenlet():
+        await_(_run_all(jobs))
+    elif jobs:
+        logger.error("jobs of a transaction were not run: its connection was left to the garbage collector")
+
+
+async def _run_all(jobs: list[Job]) -> None:
+    """The transaction stands, whatever becomes of what it enqueued."""
+    for job in jobs:
+        try:
+            await job()
+        except Exception as error:
+            logger.exception("a job of a transaction could not be run", reason=str(error))

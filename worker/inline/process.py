@@ -1,0 +1,50 @@
+"""The jobs of a process in which `EMBARQ_INLINE` is on: one queue for all of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+
+from worker import wire
+from worker.config import WorkerConfig
+from worker.inline.client import CONFIG, InlineClient
+from worker.inline.queue import InlineQueue
+from worker.registry import Registry, registry
+from worker.settings import Settings
+
+
+def client_for(home: Registry) -> InlineClient:
+    """A client that runs the jobs of a registry.
+
+    Raises:
+        SettingsError: a variable that jobs go by has a value that is not allowed.
+    """
+    return InlineClient(home, _queue())
+
+
+@asynccontextmanager
+async def open_client(max_arguments: int = wire.LARGEST) -> AsyncIterator[InlineClient]:
+    """A client that closes on leaving what its jobs were given in this loop; raises as `client_for`."""
+    queue = _queue()
+    try:
+        yield InlineClient(registry, queue, max_arguments=max_arguments)
+    finally:
+        await queue.close()
+
+
+@cache
+def _queue() -> InlineQueue:
+    return InlineQueue(_config(Settings.load()), {})
+
+
+def _config(settings: Settings) -> WorkerConfig:
+    """What a worker would be told for jobs that declare nothing themselves."""
+    return WorkerConfig(
+        unknown_job_deadline=CONFIG.unknown_job_deadline,
+        outage_patience=CONFIG.outage_patience,
+        max_tries=settings.max_tries,
+        soft_timeout=settings.soft_timeout,
+        timeout=settings.timeout,
+        cancel_grace=settings.cancel_grace,
+        result_ttl=settings.result_ttl,
+        max_result=settings.max_result,
+    )

@@ -1,0 +1,182 @@
+"""The queue of inline mode: whatever is put into it has run when the call returns."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from worker import wire
+from worker.broker.broker import NewJob, Placed
+from worker.broker.exchange import Ended
+from worker.broker.graphs import NewWorkflow
+from worker.client import Client
+from worker.config import WorkerConfig
+from worker.inline.flow import Flow
+from worker.inline.frames import Place, entered
+from worker.inline.memory import Entry, Flowing, Memory
+from worker.inline.runner import Runner, as_queued
+from worker.inline.waiters import Waiters
+from worker.observability.logs import hand_to_logging
+from worker.registry import Registry
+from worker.workflow_records import WorkflowState
+
+
+class InlineQueue:
+    """Jobs and workflows of this process, and who runs them: a runner for each registry in each event loop."""
+
+    def __init__(self, config: WorkerConfig, replaced: Mapping[type, object]) -> None:
+        """`replaced`: what jobs are given in place of what their registry provides."""
+        if not structlog.is_configured():  # by itself it prints failures with all local variables to standard output
+            hand_to_logging()
+        self.config = config
+        self.replaced = replaced
+        self.memory = Memory()
+        self.waiters = Waiters()
+        self._runners: dict[asyncio.AbstractEventLoop, dict[Registry, Runner]] = {}
+
+    def runner(self, registry: Registry, make_client: Callable[[], Client]) -> Runner:
+        """Who runs the registry's jobs in this loop; they are given a client of their own."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._runners:
+            for closed in [each for each in self._runners if each.is_closed()]:
+                self._runners.pop(closed, None)
+        here = self._runners.setdefault(loop, {})
+        if registry not in here:
+            here[registry] = Runner(make_client(), registry, self.config, self.replaced, self.settle)
+        return here[registry]
+
+    async def close(self) -> None:
+        """Close the resources that were opened in this loop."""
+        for runner in self._runners.pop(asyncio.get_running_loop(), {}).values():
+            await runner.close()
+
+    async def put(self, runner: Runner, new: NewJob) -> Placed:
+        """Run a job, or find the one that stands for it.
+
+        Raises:
+            InlineTooDeep: jobs enqueue jobs without end.
+            asyncio.CancelledError: the caller was cancelled, and the job with it.
+            Exception: a resource could not be opened; nothing was run.
+        """
+        entry = _entry(new)
+        with entered(f"job {_job_of(entry)!r}") as place:
+            await runner.open()
+            known = self.memory.find(new.id)
+            if known is not None:
+                return Placed(new.id, known.new.nonce == new.nonce)
+            standing = self.memory.standing_for(new.unique, new.id)
+            if standing != new.id:
+                return Placed(standing, False)
+            if self.memory.take(entry) is not entry:  # another thread was faster
+                return Placed(new.id, False)
+            await runner.run(entry, place)
+        return Placed(new.id, True)
+
+    async def start(self, runner: Runner, new: NewWorkflow) -> bool:
+        """Run a workflow, unless its id is taken; raises as `put`."""
+        with entered(f"workflow {new.id}") as place:
+            await runner.open()
+            known = self.memory.find_flow(new.id)
+            if known is not None:
+                return known.flow.new.nonce == new.nonce
+            if self.memory.find(new.id) is not None:
+                return False
+            flowing = Flowing(Flow.begin(new))
+            self.memory.take_flow(flowing)
+            await self._carry_out(runner, flowing, place)
+        return True
+
+    async def retry(self, runner: Runner, workflow_id: str) -> str:
+        """Run what did not end well of a workflow; what is asked of `Graphs.retry`."""
+        flowing = self.memory.find_flow(workflow_id)
+        if flowing is None:
+            return "unknown"
+        flow = flowing.flow
+        if flow.state in {WorkflowState.RUNNING, WorkflowState.SUCCEEDED}:
+            return flow.state
+        with entered(f"workflow {workflow_id}") as place:
+            await runner.open()
+            flow.retry(self.under_way(flowing).keys())
+            self.memory.take_flow(flowing)
+            await self._carry_out(runner, flowing, place)
+        return "running"
+
+    def cancel_flow(self, workflow_id: str) -> str:
+        """End a workflow: what waits at once, what runs is stopped; what is asked of `Graphs.cancel`."""
+        flowing = self.memory.find_flow(workflow_id)
+        if flowing is None:
+            return "unknown"
+        if flowing.flow.state is not WorkflowState.RUNNING:
+            return "ended"
+        flowing.flow.cancel()
+        for number in self.under_way(flowing):
+            entry = self.memory.find(flowing.flow.node(number).job_id or "")
+            if entry is not None:
+                entry.stop()
+        self._tell_end(flowing)
+        return "cancelled"
+
+    def under_way(self, flowing: Flowing) -> dict[int, str]:
+        """The nodes of a workflow that run, or are ready to."""
+        found = {}
+        for number in range(len(flowing.flow.new.nodes)):
+            entry = self.memory.find(flowing.flow.node(number).job_id or "")
+            if entry is not None and not entry.has_ended:
+                found[number] = "running" if entry.run is not None else "queued"
+        return found
+
+    async def _carry_out(self, runner: Runner, flowing: Flowing, place: Place) -> None:
+        """Run the jobs of a workflow that are ready, until none is; nothing where somebody else does."""
+        self._queue(flowing)
+        self._tell_end(flowing)  # of a workflow of nothing but empty groups
+        if flowing.is_carried_out:
+            return
+        flowing.is_carried_out = True
+        try:
+            while flowing.queue:
+                await runner.run(flowing.queue.popleft(), place)
+        finally:
+            flowing.is_carried_out = False
+            if flowing.queue:  # the caller was cancelled
+                self.cancel_flow(flowing.id)
+                while flowing.queue:
+                    runner.drop(flowing.queue.popleft())
+
+    def _queue(self, flowing: Flowing) -> None:
+        """Jobs of the nodes that have become ready."""
+        flow = flowing.flow
+        while flow.ready:
+            number = flow.ready.popleft()
+            node, new = flow.node(number), flow.new.nodes[number]
+            self.memory.forget(node.job_id or "")  # what is left of it where it starts anew
+            job = NewJob(node.job_id or "", node.queue_key or "", "", new.payload, node.delay_ms or 0, node.due_ms)
+            entry = _entry(job, (flowing, number))
+            self.memory.take(entry)
+            flowing.queue.append(entry)
+
+    def settle(self, entry: Entry, ended: Ended) -> None:
+        """Keep how a job ended, let follow what follows, and tell those who wait."""
+        self.memory.end(entry, ended)
+        if entry.step is not None:
+            flowing, number = entry.step
+            flowing.flow.ended(number, ended.state, ended.value)
+            self._queue(flowing)
+            self._tell_end(flowing)
+        self.waiters.tell(entry.id)
+
+    def _tell_end(self, flowing: Flowing) -> None:
+        if flowing.flow.state.ended:
+            self.memory.end_flow(flowing)
+            self.waiters.tell(flowing.id)
+
+
+def _entry(new: NewJob, step: tuple[Flowing, int] | None = None) -> Entry:
+    """A job as it would lie in the queue: it is run at once, whatever time was asked for."""
+    now_ms = time.time_ns() // 1_000_000
+    due_ms = now_ms + new.delay_ms if new.due_ms is None else new.due_ms
+    return Entry(new, as_queued(new.payload, now_ms, due_ms), step)
+
+
+def _job_of(entry: Entry) -> str:
+    return wire.loads(entry.payload, wire.Payload).job

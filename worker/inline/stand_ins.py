@@ -1,0 +1,170 @@
+"""What stands in inline mode where a client has its parts that talk to Redis."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from redis.asyncio import Redis
+
+from worker import wire
+from worker.broker.broker import Broker, Cancelled, Step, StepAction
+from worker.broker.budget import Budget
+from worker.broker.ends import Ends
+from worker.broker.exchange import Claimed
+from worker.broker.facts import Facts
+from worker.broker.graphs import FoundWorkflow, Graphs, NewWorkflow
+from worker.broker.inspect import Inspector, LookUp, QueueRecord, ServerFacts, WorkerRecord
+from worker.broker.pool import Pool, QuickConnection
+from worker.errors import NotInline
+from worker.inline.memory import Entry
+from worker.inline.queue import InlineQueue
+from worker.inline.runner import WORKER, Runner
+from worker.inline.steps import StepRecords
+
+
+class NoRedis(Pool):
+    """Connections to nowhere: whatever still asks Redis is told that there is none."""
+
+    def __init__(self) -> None:
+        super().__init__(max_connections=1, timeout=0)
+
+    async def get_connection(self, *_: object, **__: object) -> QuickConnection:
+        """None is to be had.
+
+        Raises:
+            NotInline: always.
+        """
+        raise NotInline("this needs Redis, and inline mode (EMBARQ_INLINE=1) has none")
+
+
+class InlineBroker(Broker):
+    """Cancels jobs, and keeps the records of their steps."""
+
+    def __init__(self, redis: Redis, queue: InlineQueue) -> None:
+        super().__init__(redis)
+        self._queue = queue
+        self._steps = StepRecords(queue.memory)
+
+    async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
+        """Cancel a job; see `Broker.cancel`. Of a workflow's job that is yet to run, its turn keeps the result."""
+        entry = self._queue.memory.find(job_id)
+        if entry is None:
+            return Cancelled.UNKNOWN
+        if entry.has_ended:
+            return Cancelled.ENDED
+        return Cancelled.CANCELLING if entry.stop() else Cancelled.CANCELLED
+
+    async def once(
+        self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
+    ) -> tuple[Step, bytes]:
+        """Begin or end a step that is to run once; see `Broker.once`."""
+        return self._steps.once(key, claimed, action, value, keep_ms)
+
+
+class InlineGraphs(Graphs):
+    """Runs workflows. `runner`: who does it in this loop."""
+
+    def __init__(self, redis: Redis, budget: Budget, queue: InlineQueue, runner: Callable[[], Runner]) -> None:
+        super().__init__(redis, budget)
+        self._queue = queue
+        self._runner = runner
+
+    async def start(self, new: NewWorkflow) -> bool:
+        """Run a workflow; False when its id is taken."""
+        return await self._queue.start(self._runner(), new)
+
+    async def retry(self, workflow_id: str) -> str:
+        """Run what did not end well; see `Graphs.retry`."""
+        return await self._queue.retry(self._runner(), workflow_id)
+
+    async def cancel(self, workflow_id: str) -> str:
+        """End a workflow; see `Graphs.cancel`."""
+        return self._queue.cancel_flow(workflow_id)
+
+    async def find(self, workflow_id: str) -> FoundWorkflow | None:
+        """The workflow as it is, if there is one."""
+        flowing = self._queue.memory.find_flow(workflow_id)
+        return None if flowing is None else flowing.flow.found(self._queue.under_way(flowing))
+
+    async def state(self, workflow_id: str) -> str | None:
+        """Its state alone, if there is one."""
+        flowing = self._queue.memory.find_flow(workflow_id)
+        return None if flowing is None else flowing.flow.state
+
+    async def value(self, workflow_id: str, node: int) -> bytes | None:
+        """The value of a node as JSON; None when it is not there."""
+        flowing = self._queue.memory.find_flow(workflow_id)
+        return None if flowing is None else flowing.flow.value(node)
+
+    async def cause(self, workflow_id: str, handler: int) -> bytes | None:
+        """The failure that started a handler, as JSON."""
+        flowing = self._queue.memory.find_flow(workflow_id)
+        return None if flowing is None else flowing.flow.causes.get(handler)
+
+
+class InlineInspector(Inspector):
+    """Looks jobs up in memory. There are no queues, and no workers but this process."""
+
+    def __init__(self, redis: Redis, queue: InlineQueue, *, unread: bool = False) -> None:
+        super().__init__(redis, unread=unread)
+        self._queue = queue
+
+    def unread(self) -> "InlineInspector":
+        """One for those who only pass results on."""
+        return InlineInspector(self._redis, self._queue, unread=True)
+
+    async def look_up(self, job_id: str) -> LookUp:
+        """What is known of a job."""
+        entry = self._queue.memory.find(job_id)
+        return _nothing() if entry is None else _known(entry)
+
+    async def why(self, job_id: str) -> Facts:
+        """What a job waits for: nothing."""
+        return Facts(time.time() * 1000)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """None."""
+        return []
+
+    async def queues(self) -> list[QueueRecord]:
+        """None: whatever is enqueued has run."""
+        return []
+
+    async def server(self) -> ServerFacts:
+        """None, which is as it should be."""
+        return ServerFacts("none: inline mode", "0", 0, (), evicts=False, policy="noeviction", persists=True)
+
+
+class InlineEnds(Ends):
+    """Tells who waits for a job of this process that it has ended."""
+
+    def __init__(self, pool: Pool, queue: InlineQueue) -> None:
+        super().__init__(pool)
+        self._queue = queue
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the job ends; see `Ends.watch`."""
+        with self._queue.waiters.watch(job_id) as event:
+            yield event
+
+
+def _nothing() -> LookUp:
+    return b"0", b"", b"", b"", 0, b"-1", b"", b"", b"", ()
+
+
+def _known(entry: Entry) -> LookUp:
+    """What the look-up script returns."""
+    now_ms = time.time_ns() // 1_000_000
+    now, run = b"%d" % now_ms, entry.run
+    if entry.has_ended:
+        return now, entry.result, b"", b"", 0, b"-1", b"", b"", b"", entry.past
+    due, queue = now, entry.new.queue_key.encode()
+    if run is None:
+        record = b"retry %s 0 0" % WORKER.encode() if entry.tries else b""
+        return now, b"", entry.payload, b"", entry.tries, due, queue, record, b"", entry.past
+    record = b"running %s %d 0" % (WORKER.encode(), run.claimed.claimed_ms)
+    progress = wire.progress_record(run.context.last_progress)
+    told = b"" if progress is None else wire.dumps(progress)
+    return now, b"", entry.payload, run.claimed.token.encode(), entry.tries, due, queue, record, told, entry.past

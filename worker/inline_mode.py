@@ -1,0 +1,42 @@
+"""Whether `EMBARQ_INLINE` lets this process run its jobs itself.
+
+Kept apart from `worker.inline`, which stands above the client and the registry and is loaded only where it is on.
+"""
+
+import importlib
+import os
+from types import ModuleType
+
+from worker.errors import EmbarqError
+
+VARIABLE = "EMBARQ_INLINE"
+ON, OFF = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
+
+
+def is_inline() -> bool:
+    """Whether it is on.
+
+    Raises:
+        EmbarqError: it is on in production, or is neither on nor off.
+    """
+    value = os.environ.get(VARIABLE, "").strip().lower()
+    if value in OFF:
+        return False
+    if value not in ON:
+        raise EmbarqError(f"{VARIABLE}={value!r} must be 1 or 0")
+    if _is_production():
+        raise EmbarqError(
+            f"{VARIABLE}={value} is for development and tests, and this is production: unset it "
+            "(EMBARQ_ENV=development says that a host with DYNO is none)"
+        )
+    return True
+
+
+def inline_process() -> ModuleType:
+    """`worker.inline.process`, which has this process's own client."""
+    return importlib.import_module("worker.inline.process")
+
+
+def _is_production() -> bool:
+    stated = os.environ.get("EMBARQ_ENV", "").strip().lower()
+    return stated == "production" or (not stated and "DYNO" in os.environ)
