@@ -11,21 +11,22 @@ from worker.broker.graphs import FoundWorkflow, NewWorkflow, NodeRecord
 from worker.job import State
 from worker.workflow_records import WorkflowState
 
+SKIPPED = "skipped"
+
 
 @dataclass(slots=True, eq=False)
 class Flow:
     """A workflow under way. `ready`: numbers of the jobs that may start now, to be taken from its left.
 
-    waits: how many must end well first, a node. ends, values: of nodes that ended. causes: why handlers were started.
-    left: how many nodes must still end well. again: nodes that ended badly with their workflow, or after it.
+    waits: how many must end well first, a node. ends, values: of nodes that ended, or are skipped. causes: why handlers
+    were started. left: how many nodes must still end well. again: nodes that ended badly with their workflow, or after.
     """
 
     new: NewWorkflow
     state: WorkflowState = WorkflowState.RUNNING
     ready: deque[int] = field(default_factory=deque)
     waits: list[int] = field(default_factory=list)
-    ends: dict[int, State] = field(default_factory=dict)
-    skipped: set[int] = field(default_factory=set)
+    ends: dict[int, str] = field(default_factory=dict)
     values: dict[int, bytes] = field(default_factory=dict)
     causes: dict[int, bytes] = field(default_factory=dict)
     again: set[int] = field(default_factory=set)
@@ -52,8 +53,9 @@ class Flow:
         self._start_all()
 
     def cancel(self) -> None:
-        """End it: nothing follows what is ready or runs."""
-        self._end(WorkflowState.CANCELLED)
+        """End it, unless it has ended: nothing follows what is ready or runs."""
+        if self.state is WorkflowState.RUNNING:
+            self._end(WorkflowState.CANCELLED)
 
     def retry(self, under_way: AbstractSet[int]) -> list[int]:
         """Let it go on where it failed or was cancelled; the numbers of the nodes that start anew. Those `under_way` do
@@ -95,9 +97,9 @@ class Flow:
             fields["failed"] = str(self.failed)
         if self.finished_ms is not None:
             fields["finished"] = str(self.finished_ms)
-        waiting = "skipped" if self.state.ended else "waiting"
-        states = {**under_way, **dict.fromkeys(self.skipped, "skipped"), **self.ends}
-        nodes = {n: (self.node(n), str(states.get(n, waiting))) for n in range(len(self.new.nodes))}
+        waiting = SKIPPED if self.state.ended else "waiting"
+        states = {**under_way, **self.ends}
+        nodes = {n: (self.node(n), states.get(n, waiting)) for n in range(len(self.new.nodes))}
         return FoundWorkflow(fields, nodes)
 
     def _end(self, state: WorkflowState) -> None:
@@ -111,7 +113,7 @@ class Flow:
             return
         if number in self.ends:
             return
-        self.ends[number] = state
+        self.ends[number] = state.value
         if node.members is None:
             self.values[number] = value if well else b'{"error":' + value + b"}"
         if not well:
@@ -138,7 +140,7 @@ class Flow:
         """A node's value is there, be it a failure: start the successors that waited for it alone."""
         for successor in node.then:
             if not well and self.node(successor).is_callback:
-                self.skipped.add(successor)
+                self.ends[successor] = SKIPPED
                 self._count_down()
                 continue
             self.waits[successor] -= 1
@@ -149,7 +151,7 @@ class Flow:
         """One of those that must end well has; with the last of them the workflow ends."""
         self.left -= 1
         if self.left == 0 and self.state is WorkflowState.RUNNING:
-            well = self.ends.get(self.new.last) is State.SUCCEEDED
+            well = self.ends.get(self.new.last) == State.SUCCEEDED
             self._end(WorkflowState.SUCCEEDED if well else WorkflowState.FAILED)
 
     def _start_all(self) -> None:
@@ -164,7 +166,7 @@ class Flow:
     def _is_done(self, number: int) -> bool:
         """Whether a node's end stands when its workflow goes on: a success, or a failure that was passed on."""
         ended = self.ends.get(number)
-        if ended is State.SUCCEEDED or number in self.skipped:
+        if ended == State.SUCCEEDED:
             return True
         passed_on = ended is not None and self.new.on_failure == "continue" and not self.node(number).is_handler
         return passed_on and number not in self.again
@@ -178,7 +180,7 @@ class Flow:
 
     def _finish_last(self) -> None:
         """All nodes have ended. Where the last one failed it is tried again: failures of others are values."""
-        if self.ends.get(self.new.last) is State.SUCCEEDED:
+        if self.ends.get(self.new.last) == State.SUCCEEDED:
             self._end(WorkflowState.SUCCEEDED)
         else:
             self.left = 1

@@ -29,14 +29,17 @@ Job = Callable[[], Awaitable[object]]
 
 @dataclass(slots=True, eq=False)
 class _Written:
-    """What a connection is to run. `jobs`: of the transaction that is open; `committing`: of the one whose commit was
-    the last that was heard of; `ready`: of those before it. `savepoints`: names, with how much was written before each.
-    `in_session`: the transaction of a session has not ended."""
+    """What a connection is to run.
+
+    jobs: of the transaction that is open. committing: of the one whose commit was the last that was heard of. ready: of
+    those before it. savepoints: of each that is open, how much was written before. in_session: a session's transaction
+    has not ended.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     committing: list[Job] = field(default_factory=list)
     ready: list[Job] = field(default_factory=list)
-    savepoints: list[tuple[str, int]] = field(default_factory=list)
+    savepoints: list[int] = field(default_factory=list)
     in_session: bool = False
 
     def take(self) -> list[Job]:
@@ -50,9 +53,12 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any], enqueue:
     """Run a call if and when the caller's transaction commits; the id that its job will have. Raises as
     `worker.outbox.put`. `enqueue` runs a call, which was packed as a job."""
     job = packed(call)
-    connection = (await connection_of(session)).sync_connection
+    outer = await connection_of(session)
+    connection = outer.sync_connection
     if connection is None:
         raise RuntimeError("the connection is closed")
+    if not connection.in_transaction():  # the first statement would begin one
+        await outer.begin()
     _listen(connection)
     written: _Written = connection.info.setdefault(WRITTEN, _Written())
     written.jobs.append(lambda: enqueue(call, job))
@@ -104,22 +110,22 @@ def _rolls_back(connection: Connection) -> None:
     written.jobs, written.savepoints = [], []
 
 
-def _saves(connection: Connection, name: str) -> None:
+def _saves(connection: Connection, _name: None) -> None:
     written = _of(connection)
-    written.savepoints.append((name, len(written.jobs)))
+    written.savepoints.append(len(written.jobs))
 
 
-def _releases(connection: Connection, name: str, _context: None) -> None:
+def _releases(connection: Connection, _name: str, _context: None) -> None:
+    savepoints = _of(connection).savepoints
+    if savepoints:
+        savepoints.pop()
+
+
+def _rolls_back_to(connection: Connection, _name: str, _context: None) -> None:
+    """The inner ones end first. One that is not known began before anything was written here."""
     written = _of(connection)
-    written.savepoints = [each for each in written.savepoints if each[0] != name]
-
-
-def _rolls_back_to(connection: Connection, name: str, _context: None) -> None:
-    """A savepoint that is not known began before anything was written here."""
-    written = _of(connection)
-    before = dict(written.savepoints).get(name, 0)
+    before = written.savepoints.pop() if written.savepoints else 0
     del written.jobs[before:]
-    _releases(connection, name, None)
 
 
 def _session_ends(session: Session, transaction: SessionTransaction) -> None:

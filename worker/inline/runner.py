@@ -129,6 +129,8 @@ class Runner:
                 outcome = await self._outcome(run, trying)
             except asyncio.CancelledError:
                 run.cancel(Stop.CANCELLED)
+                if entry.step is not None:  # and with it the rest of its workflow
+                    entry.step[0].flow.cancel()
                 outcome = await self._outcome(run, trying)
                 raise
         finally:
