@@ -97,7 +97,7 @@ class Client(ArqCalls):
 
         With `EMBARQ_INLINE=1` it connects to nothing: jobs run in this process (`worker.inline`).
         """
-        if is_inline():
+        if cls is Client and is_inline():
             async with inline_process().open_client(max_arguments) as stand_in:
                 yield stand_in
             return

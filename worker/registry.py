@@ -264,9 +264,7 @@ class Registry:
         async with AsyncExitStack() as stack:
             found: dict[str, Any] = {}
             for name, kind in wanted.items():
-                if kind in context.resources:
-                    found[name] = context.resources[kind]
-                elif self.opens_per_try(kind):
+                if self.opens_per_try(kind):
                     opened = asynccontextmanager(self._providers[kind])(context)
                     found[name] = await stack.enter_async_context(opened)
                 else:

@@ -1,7 +1,7 @@
 """A client whose jobs run in the calling process, before the call that enqueues them returns."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import groupby
@@ -116,21 +116,17 @@ class InlineClient(Client):
 
 @asynccontextmanager
 async def inline(
-    registry: Registry = default_registry,
-    *,
-    resources: Mapping[type, object] | None = None,
-    config: WorkerConfig = CONFIG,
+    registry: Registry = default_registry, *, config: WorkerConfig = CONFIG
 ) -> AsyncIterator[InlineClient]:
-    """Let `.enqueue(...)` run the registry's jobs in this process, within the block, on a clean slate.
+    """Let `.enqueue(...)` run the registry's jobs in this process, within the block, where nothing has run before.
 
-        async with inline(resources={Mailer: mailer}) as client:
+        async with inline() as client:
             handle = await send_welcome_email.enqueue(user_id=7)
             assert await handle.result()
 
-    `resources`: what jobs are given by type in place of what `@resource` functions provide, which are not opened then.
     `config`: max_tries, time limits, result_ttl and max_result for jobs that declare none.
     """
-    queue = InlineQueue(config, resources or {})
+    queue = InlineQueue(config)
     client = InlineClient(registry, queue)
     before = registry.bound
     registry.bind(client)

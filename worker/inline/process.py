@@ -33,7 +33,7 @@ async def open_client(max_arguments: int = wire.LARGEST) -> AsyncIterator[Inline
 
 @cache
 def _queue() -> InlineQueue:
-    return InlineQueue(_config(Settings.load()), {})
+    return InlineQueue(_config(Settings.load()))
 
 
 def _config(settings: Settings) -> WorkerConfig:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 
@@ -25,12 +25,10 @@ from worker.workflow_records import WorkflowState
 class InlineQueue:
     """Jobs and workflows of this process, and who runs them: a runner for each registry in each event loop."""
 
-    def __init__(self, config: WorkerConfig, replaced: Mapping[type, object]) -> None:
-        """`replaced`: what jobs are given in place of what their registry provides."""
+    def __init__(self, config: WorkerConfig) -> None:
         if not structlog.is_configured():  # by itself it prints failures with all local variables to standard output
             hand_to_logging()
         self.config = config
-        self.replaced = replaced
         self.memory = Memory()
         self.waiters = Waiters()
         self._runners: dict[asyncio.AbstractEventLoop, dict[Registry, Runner]] = {}
@@ -43,7 +41,7 @@ class InlineQueue:
                 self._runners.pop(closed, None)
         here = self._runners.setdefault(loop, {})
         if registry not in here:
-            here[registry] = Runner(make_client(), registry, self.config, self.replaced, self.settle)
+            here[registry] = Runner(make_client(), registry, self.config, self.settle)
         return here[registry]
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -24,7 +24,7 @@ from worker.inline.memory import Entry
 from worker.job import State
 from worker.outcomes import Outcome, failure
 from worker.registry import Registry
-from worker.resources import open_resources, provided_type
+from worker.resources import Provider, open_resources
 from worker.run import Run, Stop
 
 logger = structlog.stdlib.get_logger("embarq.inline")
@@ -51,23 +51,27 @@ class Runner:
         client: Client,
         registry: Registry,
         config: WorkerConfig,
-        replaced: Mapping[type, object],
         settle: Callable[[Entry, Ended], None],
     ) -> None:
-        """`replaced`: what jobs are given in place of what the registry provides. `settle` keeps how a job ended."""
+        """`settle` keeps how a job ended."""
         self._client = client
         self._registry = registry
         self._config = config
-        self._replaced = replaced
         self._settle = settle
         self._executor = InlineExecutor(
             registry, config, WORKER, client.broker, client.graphs, Elsewhere(client.inspector)
         )
+        self._providers: Sequence[Provider] = ()
         self._keeper: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[Mapping[type, object]] | None = None
 
     async def open(self) -> None:
-        """Open the resources, unless they are open; raises what a provider raises, and may be tried again then."""
+        """Open the resources, unless they are open; raises what a provider raises, and may be tried again then. They
+        are opened anew where a test has replaced one."""
+        providers = self._registry.providers
+        if providers != self._providers:
+            await self._close_resources()
+            self._providers = providers
         if self._keeper is None or self._keeper.done() or self._opened is None:
             self._opened = asyncio.get_running_loop().create_future()
             keeping = self._keep_resources(self._opened)
@@ -79,15 +83,18 @@ class Runner:
     async def close(self) -> None:
         """End hooks that are under way, and close the resources, if they are open."""
         await self._executor.close()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+        await self._close_resources()
+
+    async def _close_resources(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
 
     async def _keep_resources(self, opened: "asyncio.Future[Mapping[type, object]]") -> None:
-        providers = [each for each in self._registry.providers if provided_type(each) not in self._replaced]
         try:
-            async with open_resources(providers) as resources:
-                opened.set_result({**resources, **self._replaced})
+            async with open_resources(self._providers) as resources:
+                opened.set_result(resources)
                 with contextlib.suppress(asyncio.CancelledError):  # closed as a worker does it, also at the loop's end
                     await asyncio.Event().wait()
         except BaseException as error:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from worker.config import WorkerConfig
 from worker.definitions import JobDefinition
-from worker.errors import EmbarqError, JobNotFound
+from worker.errors import JobNotFound
 from worker.job import Job
 from worker.registry import Registry
 from worker.registry import registry as default_registry
@@ -141,9 +141,7 @@ class Kit:
 
 @contextmanager
 def _bound(registry: Registry, client: TaggedClient) -> Iterator[None]:
-    before = None
-    with contextlib.suppress(EmbarqError):
-        before = registry.producer
+    before = registry.bound
     registry.bind(client)
     try:
         yield

@@ -31,6 +31,7 @@ from worker.config import WorkerConfig
 from worker.errors import EmbarqError, InvalidArguments, JobEnded, JobFailed, JobNotFound, NotInline
 from worker.inline import InlineDeadlock, InlineTooDeep, frames, memory
 from worker.resources import injected
+from worker.testing import replaced
 
 
 @pytest.fixture
@@ -530,11 +531,17 @@ async def test_replaced_resources_are_given_in_their_place(registry: Registry, s
     def send_in_thread(mailer: Mailer = injected) -> str:
         return mailer.name
 
-    async with inline(registry, resources={Mailer: Fake(), Session: Fake()}):
-        result: object = await (await send.enqueue()).result()
-        assert result == ["fake", 0, "fake"]
-        assert await (await send_in_thread.enqueue()).result() == "fake"
-    assert steps == []
+    replacing = (replaced(Mailer, Fake(), registry=registry), replaced(Session, Fake(), registry=registry))
+    async with inline(registry):
+        await send.enqueue()
+        assert steps == ["open mailer", "begin 1", "commit"]
+        steps.clear()
+        with replacing[0], replacing[1]:
+            result: object = await (await send.enqueue()).result()
+            assert result == ["fake", 0, "fake"]
+            assert await (await send_in_thread.enqueue()).result() == "fake"
+        assert steps == ["close mailer"]
+        assert await (await send_in_thread.enqueue()).result() == "real"
 
 
 async def test_resource_that_cannot_be_opened_is_told_by_enqueue_and_tried_again(registry: Registry) -> None:
