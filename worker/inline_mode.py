@@ -10,7 +10,13 @@ from types import ModuleType
 from worker.errors import EmbarqError
 
 VARIABLE = "EMBARQ_INLINE"
-ON, OFF = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
+NOWHERE = "redis://inline.invalid"  # where a client is said to connect that connects to nothing
+NOT_IN_PRODUCTION = (
+    f"{VARIABLE} is on, which is for development and tests, and this is production: unset it "
+    "(EMBARQ_ENV=development says that a host with DYNO is none)"
+)
+ON = frozenset({"1", "true", "t", "yes", "y", "on"})  # as settings read truth values
+OFF = frozenset({"", "0", "false", "f", "no", "n", "off"})
 
 
 def is_inline() -> bool:
@@ -25,11 +31,20 @@ def is_inline() -> bool:
     if value not in ON:
         raise EmbarqError(f"{VARIABLE}={value!r} must be 1 or 0")
     if _is_production():
-        raise EmbarqError(
-            f"{VARIABLE}={value} is for development and tests, and this is production: unset it "
-            "(EMBARQ_ENV=development says that a host with DYNO is none)"
-        )
+        raise EmbarqError(NOT_IN_PRODUCTION)
     return True
+
+
+def refuse_inline(command: str) -> None:
+    """Let a command that has nothing to do there say so.
+
+    Raises:
+        EmbarqError: it is on.
+    """
+    if is_inline():
+        raise EmbarqError(
+            f"{command} has nothing to do while {VARIABLE} is on: jobs run in the process that enqueues them; unset it"
+        )
 
 
 def inline_process() -> ModuleType:

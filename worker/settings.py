@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import EmbarqError, InvalidOptions
+from worker.inline_mode import NOT_IN_PRODUCTION
 from worker.service import Service
 from worker.variables import PREFIX, refusal, url_of, variable_of
 
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, min_length=16)
     data_dir: Path = Path(".embarq")
     jobs: Names = ("jobs",)
+    inline: bool = False  # who looks at it before there are settings: `worker.inline_mode`
     redis_tls_verify: bool = Field(default_factory=lambda: "DYNO" not in os.environ)
 
     concurrency: int = Field(100, ge=1, le=10_000)
@@ -150,9 +152,15 @@ class Settings(BaseSettings):
 
     def redis_problems(self) -> list[str]:
         """What not even a command that only asks Redis can do without."""
-        if self.development or self.redis_url is not None:
+        if self.development:
             return []
-        return ["REDIS_URL is not set: a private Redis is for development only; set the one that all processes share"]
+        if self.inline:
+            return [NOT_IN_PRODUCTION]
+        return (
+            []
+            if self.redis_url is not None
+            else ["REDIS_URL is not set: a private Redis is for development only; set the one that all processes share"]
+        )
 
     def api_problems(self) -> list[str]:
         """What the API cannot do without, beside the `problems` of all."""

@@ -9,6 +9,7 @@ from worker.cli.servers import refuse_old_redis
 from worker.database.migrate import migrate
 from worker.dev import postgres_for, redis_for
 from worker.errors import EmbarqError
+from worker.inline_mode import refuse_inline
 from worker.project import find_project
 from worker.settings import Settings
 
@@ -27,6 +28,7 @@ def run_all(settings: Settings) -> int:
     Raises:
         EmbarqError: it is production here.
     """
+    refuse_inline("the worker of `embarq dev`")
     if not settings.development:
         raise EmbarqError("`embarq dev` is for development, and this is production: `embarq api` and `embarq worker`")
     if settings.redis_url is not None:

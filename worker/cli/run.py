@@ -14,6 +14,7 @@ from worker.cli.env_file import read_env_file
 from worker.client import Client
 from worker.dev import redis_for
 from worker.discovery import discover
+from worker.inline_mode import NOWHERE, is_inline
 from worker.observability.logs import configure_logs
 from worker.project import find_project
 from worker.registry import registry
@@ -69,7 +70,12 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
 
     Raises:
         SettingsMissing: in production, REDIS_URL is not set.
+        EmbarqError: EMBARQ_INLINE is on in production.
     """
+    if is_inline():
+        async with Client.open(NOWHERE, max_arguments=settings.max_arguments) as client:
+            yield client
+        return
     refuse(settings.redis_problems())
     stack = redis_for(settings.data_dir, settings.redis_url)
     url = await asyncio.to_thread(stack.__enter__)

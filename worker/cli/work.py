@@ -16,6 +16,7 @@ from worker.cli.servers import servers_for_jobs
 from worker.client import Client
 from worker.config import Suspects, WorkerConfig
 from worker.engine import Worker
+from worker.inline_mode import refuse_inline
 from worker.isolated import IsolatedWorkers
 from worker.loops import Companion
 from worker.memory import keep_heap
@@ -52,6 +53,7 @@ class Asked:
 def run_worker(asked: Asked, supervisor: int | None) -> None:
     """Run jobs until told to stop, in this process or in several; `supervisor` is the process that watches this one."""
     settings, parent = start(), parent_of(supervisor)
+    refuse_inline("a worker")
     refuse(settings.problems())
     names = tuple(asked.queues.split(",")) if asked.queues else settings.queues
     with servers_for_jobs(settings, names) as served:
@@ -82,6 +84,7 @@ def run_isolated(queues: str, concurrency: int, supervisor: int | None) -> None:
 def run_scheduler() -> None:
     """Fire what is scheduled until SIGTERM or Ctrl-C."""
     settings = start()
+    refuse_inline("a scheduler")
     refuse(settings.problems())
     run(_schedule(settings))
 

@@ -24,6 +24,7 @@ from worker.http.middleware import RequestContext, request_of
 from worker.http.parts import prepare
 from worker.http.schemas import BASE
 from worker.http.state import Shared
+from worker.inline_mode import NOWHERE, is_inline
 from worker.loop_watch import watching
 from worker.memory import keep_heap
 from worker.observability.logs import configure_logs
@@ -137,11 +138,11 @@ ROUTES: tuple[BaseRoute, ...] = (
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Shared]:
     """Open what the process shares. Nothing here needs Redis to be there yet."""
-    if settings.redis_url is None:
+    if settings.redis_url is None and not is_inline():
         raise EmbarqError("REDIS_URL is not set; `embarq dev` starts a private Redis")
     async with AsyncExitStack() as stack:
         opened = Client.open(
-            settings.redis_url, verify_tls=settings.redis_tls_verify, max_arguments=settings.max_arguments
+            settings.redis_url or NOWHERE, verify_tls=settings.redis_tls_verify, max_arguments=settings.max_arguments
         )
         client = await stack.enter_async_context(opened)
         client.inspector = client.inspector.unread()

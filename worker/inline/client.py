@@ -18,6 +18,7 @@ from worker.handle import JobHandle, WorkflowHandle
 from worker.inline.queue import InlineQueue
 from worker.inline.runner import Runner
 from worker.inline.stand_ins import InlineBroker, InlineEnds, InlineGraphs, InlineInspector, NoRedis
+from worker.inline_mode import NOWHERE
 from worker.job import Job
 from worker.registry import Registry
 from worker.registry import registry as default_registry
@@ -25,7 +26,6 @@ from worker.workflows import Flow, WorkflowOptions, signatures
 
 R = TypeVar("R")
 
-NOWHERE = "redis://inline.invalid"
 # Nobody else could run a job that is not known here, and nobody waits for what is away to come back.
 CONFIG = WorkerConfig(unknown_job_deadline=0, outage_patience=0)
 
