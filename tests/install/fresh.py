@@ -66,7 +66,7 @@ class Fresh:
     def running(
         self, *command: str, port: int = 0, variables: Mapping[str, str] | None = None
     ) -> Iterator[httpx.Client]:
-        """A command that serves HTTP on a port, a free one by default; Ctrl-C at the end, after which nothing is left."""
+        """A command that serves HTTP on a port, a free one by default; Ctrl-C at the end, and nothing is left."""
         port = port or free_port()
         log = self.folder.with_name(f"{self.folder.name}-{port}.log")
         own = self.variables(PORT=str(port), EMBARQ_MAIL_PORT=str(free_port()), **(variables or {}))

@@ -84,5 +84,8 @@ class KnownQueues:
 def refused(job: str, queue: str) -> InvalidOptions:
     """The error of a call into a queue that nobody knows."""
     or_open = "" if queue.startswith(BY_KEY) else ", or set EMBARQ_OPEN_QUEUES=1"
-    message = f"there is no queue {queue!r}: no job declares it and no worker serves it; start a worker with -Q {queue}{or_open}"
+    message = (
+        f"there is no queue {queue!r}: no job declares it and no worker serves it; "
+        f"start a worker with -Q {queue}{or_open}"
+    )
     return InvalidOptions(job, [ArgumentProblem(("options", "queue"), message)])

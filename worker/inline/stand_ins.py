@@ -133,7 +133,7 @@ class InlineInspector(Inspector):
 
     async def server(self) -> ServerFacts:
         """None, which is as it should be."""
-        return ServerFacts("none: inline mode", "0", 0, (), evicts=False, policy="noeviction", persists=True)
+        return ServerFacts("none: inline mode", None, "0", 0, (), evicts=False, policy="noeviction", persists=True)
 
 
 class InlineEnds(Ends):
