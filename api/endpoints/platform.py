@@ -123,10 +123,7 @@ async def download(request: Request) -> Response:
         raise LinkExpired("the link has expired, or is not one of ours")
     async with shared(request).database.session() as session:
         file = await get(session, StoredFile, file_id)
-    headers = {
-        "Content-Length": str(file.size),
-        "Content-Disposition": f"attachment; filename*=utf-8''{quote(file.name)}",
-    }
+    headers = {"Content-Length": str(file.size), "Content-Disposition": _attached(file.name)}
     if request.method == "HEAD":
         return Response(headers=headers, media_type=file.content_type)
     parts = store.parts(file.place)
@@ -135,6 +132,12 @@ async def download(request: Request) -> Response:
     except FileNotFoundError as error:
         raise FileGone(f"the file {file.name} is gone") from error
     return StreamingResponse(_after(first, parts), headers=headers, media_type=file.content_type)
+
+
+def _attached(name: str) -> str:
+    """As RFC 6266 has it: names that are not plain in the form that may hold any."""
+    quoted = quote(name)
+    return f'attachment; filename="{name}"' if quoted == name else f"attachment; filename*=utf-8''{quoted}"
 
 
 async def _after(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
