@@ -11,7 +11,7 @@ from starlette.routing import Route
 from worker import http as engine
 from worker.settings import Settings
 
-KEY = "0123456789abcdef"
+KEY = "0123456789abcdef-ü"
 
 
 async def hello(_request: object) -> PlainTextResponse:
@@ -45,7 +45,7 @@ async def test_nobody_is_served_without_the_key(http: httpx.AsyncClient, path: s
         KEY,
         "Bearer \xff",
     ):
-        headers = [] if value is None else [(b"Authorization", value.encode("latin-1"))]
+        headers = [] if value is None else [(b"Authorization", value.encode())]
         answer = await http.get(path, headers=headers)
         assert answer.status_code == 401, value
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -55,7 +55,7 @@ async def test_nobody_is_served_without_the_key(http: httpx.AsyncClient, path: s
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_key_opens_everything(http: httpx.AsyncClient, scheme: str) -> None:
-    headers = {"Authorization": f"{scheme} {KEY}"}
+    headers = [(b"Authorization", f"{scheme} {KEY}".encode())]
     for path, status in (("/api/v1/queues", 200), ("/own", 200), ("/health/workers", 503), ("/nowhere", 404)):
         assert (await http.get(path, headers=headers)).status_code in {status, 200}
 
