@@ -26,7 +26,8 @@ class WorkerConfig:
     concurrency: jobs at once. lease: how long a silent worker is believed.
     poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
-    burst: end when the queues are empty. schedules: whether it also fires what is scheduled, which a burst never does.
+    burst: end when nothing is left in the queues but jobs that this worker does not know. schedules: whether it also
+    fires what is scheduled, which a burst never does.
     starts: whether its start is one to schedules that ask for a run then; none is where a supervisor starts it again.
     max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none. max_result: bytes of a result as JSON.
     recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told

@@ -20,7 +20,7 @@ from worker.broker.broker import Renewed
 from worker.broker.exchange import Claim, Claimed, Ended, PutBack, Settlement
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client
-from worker.config import WorkerConfig
+from worker.config import Suspects, WorkerConfig
 from worker.elsewhere import Elsewhere
 from worker.errors import BrokerUnavailable
 from worker.executor import Executor
@@ -29,6 +29,7 @@ from worker.handing_back import HandingBack
 from worker.heartbeat import Heartbeat
 from worker.isolation import Isolation
 from worker.job import Priority, State
+from worker.leftovers import Leftovers
 from worker.loops import Companion, Duty, keep_doing
 from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
@@ -54,9 +55,10 @@ class Worker(ArqWorker):
     """Runs the registry's jobs from its queues until told to stop.
 
     Must be made inside a running loop. `await worker.async_run()` works until `handle_sig` was called (or, with
-    `burst`, until the queues are empty); all it started has ended by then, or was handed back. So it is where it is
-    cancelled, or one of its companions fails: it hands back first, which takes 3 s at most. It never ends its process:
-    what runs in a thread and does not listen is left behind. `plan` says when it stops.
+    `burst`, until nothing is left in the queues but jobs that it does not know); all it started has ended by then, or
+    was handed back. So it is where it is cancelled, or one of its companions fails: it hands back first, which takes
+    3 s at most. It never ends its process: what runs in a thread and does not listen is left behind. `plan` says when
+    it stops.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Worker(ArqWorker):
         )
         self.id = f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
         self.client = client
-        self._companions = companions
+        self._companions = tuple(companions)
         self.config = config
         self.executor = Executor(registry, config, self.id, client.broker, client.graphs, Elsewhere(client.inspector))
         self.runs: dict[str, Run] = {}
@@ -98,6 +100,8 @@ class Worker(ArqWorker):
         self._progress = ProgressWriter(client.broker, config.lease_ms, self.runs, self._heard)
         self._heart = Heartbeat(self.id, client, registry, config)
         self._serves_all = service.serves_all
+        if config.burst and config.suspects is not Suspects.ONLY:
+            self._companions += (Leftovers(client.inspector, registry, config, self._take_no_more),)
         self._standby = Standby(client.broker, client.connections, self._pump, config.lease)
         self._serve(Service(self._declared()) if self._serves_all else service)
 

@@ -1,5 +1,6 @@
 """What a caller may ask of one call: the same table for Python (`.options(...)`) and HTTP (`"options"`)."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from worker.broker.keys import BY_KEY, MARK, wrong_with_key
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.job import Priority
 from worker.signature import Signature
+from worker.suggestions import did_you_mean
 from worker.wire import LONGEST_NAME
 
 FORBID = ConfigDict(extra="forbid")
@@ -161,7 +163,8 @@ def check_options(job: str, options: Any) -> EnqueueOptions:
     try:
         checked = _ADAPTER.validate_python(options)
     except ValidationError as error:
-        raise InvalidOptions(job, problems(error, "options")) from error
+        found = problems(error, "options")
+        raise InvalidOptions(job, [_named(each, EnqueueOptions.__annotations__) for each in found]) from error
     for names in EXCLUSIVE:
         given = [name for name in names if name in checked]
         if len(given) > 1:
@@ -184,6 +187,16 @@ def problems(error: ValidationError, *root: str) -> list[ArgumentProblem]:
     if count > MOST_PROBLEMS:
         found.append(ArgumentProblem(root, f"has {count - MOST_PROBLEMS} more problems"))
     return found
+
+
+UNKNOWN = "Extra inputs are not permitted"
+
+
+def _named(problem: ArgumentProblem, known: Iterable[str]) -> ArgumentProblem:
+    """An unknown option, with the one that was meant."""
+    if problem.message != UNKNOWN or len(problem.path) != 2:
+        return problem
+    return ArgumentProblem(problem.path, f"there is no such option{did_you_mean(str(problem.path[1]), known)}")
 
 
 def _short_part(part: str | int) -> str | int:

@@ -27,13 +27,15 @@ TICK = 0.1
 SHORTEST_LIFE = 5.0
 LONGEST_PAUSE = 30.0
 LONGEST_WORD = 1024
+WRITTEN_WRONGLY = 2  # exit code
 KILLED_AFTER = 1.0  # a child ends itself; one that has not so long after it should have is killed
 
 
 @dataclass(slots=True)
 class Slot:
     """A place for one child. `line`: the socket to it. `failures` counts ends in a row that came soon after the start.
-    `told`: orders that it has; `killed`: whether it was; `running`: how many jobs it says that it waits for."""
+    `told`: orders that it has; `killed`: whether it was; `is_done`: whether none is to follow; `running`: how many jobs
+    it says that it waits for."""
 
     number: int
     process: "subprocess.Popen[bytes] | None" = None
@@ -43,6 +45,7 @@ class Slot:
     start_at: float = 0.0
     told: set[bytes] = field(default_factory=set)
     killed: bool = False
+    is_done: bool = False
     running: int | None = None
 
     def start(
@@ -120,25 +123,32 @@ class Supervisor:
 
     A child that dies, or that ended itself to be recycled, is started again, with `--again`; one that dies soon after
     its start, after a pause that doubles. A first SIGTERM or SIGINT gives the children's jobs their grace; after a
-    second one, or the grace, they are handed back, and 4 s later no child is left.
+    second one, or the grace, they are handed back, and 4 s later no child is left. In a `burst`, a child that ended
+    well is not started again, and the last one ends the supervisor. Where the first children say that a setting or a
+    job is wrong, it ends with their exit code: starting them again would not help.
     """
 
     command: Sequence[str]
     count: int
     plan: StopPlan
     parent: Parent | None = None
+    burst: bool = False
     slots: list[Slot] = field(default_factory=list)
+    code: int = 0
+    has_worked: bool = False
 
     def run(self) -> int:
-        """Work until a signal; then until every child has ended."""
+        """Work until a signal; then until every child has ended. The exit code."""
         for signum in STOPS:
             signal.signal(signum, lambda signum, _: self.plan.signal(signum))
         self.slots = [Slot(number) for number in range(self.count)]
         while not self.plan.is_on or any(slot.process is not None for slot in self.slots):
             for slot in self.slots:
                 self._tend(slot)
+            if all(slot.is_done for slot in self.slots):
+                self.plan.hurry()
             self._wait()
-        return 0
+        return self.code
 
     def _wait(self) -> None:
         """Wait a moment, or for the parent."""
@@ -161,7 +171,7 @@ class Supervisor:
         if self.plan.is_on:
             slot.hear()
             slot.stop(self.plan)
-        elif slot.process is None and time.monotonic() >= slot.start_at:
+        elif slot.process is None and not slot.is_done and time.monotonic() >= slot.start_at:
             slot.start([*self.command, "--again"] if slot.started else self.command)
             logger.info("child started", child=slot.number, pid=slot.process.pid if slot.process else None)
 
@@ -170,13 +180,20 @@ class Supervisor:
         slot.failures = slot.failures + 1 if code != 0 and lived < SHORTEST_LIFE else 0
         pause = min(LONGEST_PAUSE, 2.0 ** (slot.failures - 1)) if slot.failures else 0.0
         slot.start_at = time.monotonic() + pause
+        slot.is_done = self.burst and code == 0
+        self.has_worked = self.has_worked or code == 0 or lived >= SHORTEST_LIFE
+        if code == WRITTEN_WRONGLY and not self.has_worked:
+            self.code = code
+            self.plan.hurry()
         log = logger.info if code == 0 else logger.warning
         log("child ended", child=slot.number, code=code, lived=round(lived, 1), restart_in=pause)
         slot.end()
 
 
-def supervise(arguments: Sequence[str], count: int, grace: float, parent: Parent | None = None) -> int:
+def supervise(
+    arguments: Sequence[str], count: int, grace: float, parent: Parent | None = None, *, burst: bool = False
+) -> int:
     """Run `embarq worker` with these arguments as `count` processes. `grace`: seconds that jobs get at a stop."""
     command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
     logger.info("supervisor starts", processes=count, pid=os.getpid())
-    return Supervisor(command, count, StopPlan(grace), parent).run()
+    return Supervisor(command, count, StopPlan(grace), parent, burst).run()

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -206,6 +206,18 @@ class Inspector:
         with unavailable_when_away():
             kinds = [kind.decode() for kind in await pipe.execute()]
         return {key: kind for key, kind in zip(queue_keys, kinds, strict=True) if kind not in {"zset", "none"}}
+
+    async def names(self, queue_key: str) -> AsyncIterator[str]:
+        """The names of the jobs in a level of a queue, '' for those that cannot be read. Each that stays meanwhile is
+        among them; it may come twice."""
+        place: bytes = b"0"
+        while True:
+            with unavailable_when_away():
+                place, *found = await scripts.run(self._redis, scripts.NAMES, (), (queue_key, place))
+            for name in found:
+                yield name.decode(errors="replace")
+            if place == b"0":
+                return
 
     async def server(self) -> ServerFacts:
         """What the server says of itself."""

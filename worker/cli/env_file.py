@@ -3,13 +3,9 @@
 import os
 from pathlib import Path
 
-from worker.errors import EmbarqError
+from worker.settings import SettingsError
 
 NAME = ".env"
-
-
-class EnvFileError(EmbarqError):
-    """The file cannot be read."""
 
 
 def read_env_file(folder: Path) -> tuple[str, ...]:
@@ -17,7 +13,7 @@ def read_env_file(folder: Path) -> tuple[str, ...]:
     which the real environment says by EMBARQ_ENV or DYNO, there is no such file for us.
 
     Raises:
-        EnvFileError: it cannot be read.
+        SettingsError: it cannot be read.
     """
     path = folder / NAME
     if os.environ.get("EMBARQ_ENV", "").lower() == "production" or "DYNO" in os.environ or not path.is_file():
@@ -27,7 +23,7 @@ def read_env_file(folder: Path) -> tuple[str, ...]:
     try:
         found = dotenv_values(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise EnvFileError(f"{path} cannot be read: {error}") from error
+        raise SettingsError(f"{path} cannot be read: {error}") from error
     unset = {name: value for name, value in found.items() if value is not None and name not in os.environ}
     os.environ.update(unset)
     return tuple(unset)

@@ -16,6 +16,7 @@ from worker.cli.servers import servers_for_jobs
 from worker.client import Client
 from worker.config import Suspects, WorkerConfig
 from worker.engine import Worker
+from worker.errors import DefinitionError
 from worker.inline_mode import refuse_inline
 from worker.isolated import IsolatedWorkers
 from worker.loops import Companion
@@ -59,7 +60,7 @@ def run_worker(asked: Asked, supervisor: int | None) -> None:
     with servers_for_jobs(settings, names) as served:
         processes = asked.processes or settings.processes
         if processes > 1:
-            sys.exit(supervise(asked.of_each_process, processes, settings.grace, parent))
+            sys.exit(supervise(asked.of_each_process, processes, settings.grace, parent, burst=asked.burst))
         _run_here(served, asked, names, parent)
 
 
@@ -114,6 +115,8 @@ def _config(settings: Settings, queues: tuple[str, ...], concurrency: int | None
 async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | None) -> None:
     database_url = None if config.suspects is Suspects.ONLY else settings.database_url
     async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
+        if not registry.names:
+            raise DefinitionError(f"no module of {', '.join(settings.jobs)}, which EMBARQ_JOBS names, has a @job")
         plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:
             companions.append(IsolatedWorkers(SuspectQueues(client), config, plan))
