@@ -67,6 +67,14 @@ async def test_progress_of_a_running_job(http: httpx.AsyncClient, jobs: Kit) -> 
     assert 0 < seen["progress"]["percent"] < 100
 
 
+async def test_unknown_job_says_which_may_be_meant(http: httpx.AsyncClient, queue: str) -> None:
+    answer = await http.post("/api/v1/jobs", json=body(queue) | {"job": "ecko"})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404,
+        "no job is registered as 'ecko'; did you mean 'echo'?",
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "status", "pointer"),
     [

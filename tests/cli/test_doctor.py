@@ -123,6 +123,15 @@ async def test_what_is_not_set_is_wrong(deployment: Deployment) -> None:
     assert not (deployment.folder / ".embarq").exists()  # no private server was started
 
 
+async def test_misspelt_setting_is_wrong_but_stops_no_release(deployment: Deployment) -> None:
+    deployment.environment["EMBARQ_CONCURENCY"] = "5"
+    told = ["settings: EMBARQ_CONCURENCY is no setting; did you mean EMBARQ_CONCURRENCY?"]
+    _, found = deployment.doctor()
+    assert lines(found["wrong"], "settings") == told
+    code, found = deployment.doctor("--release")
+    assert (code, lines(found["warning"], "settings")) == (0, told)
+
+
 async def test_platforms_own_addresses_are_looked_at(deployment: Deployment) -> None:
     platform = Deployment(ROOT, {**deployment.environment, "EMBARQ_JOBS": "jobs"})
     code, found = platform.doctor("--release")

@@ -1,5 +1,6 @@
 """Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
 
+import os
 from collections.abc import Awaitable, Callable
 
 from worker.cli.check import Check
@@ -9,6 +10,7 @@ from worker.errors import BrokerUnavailable, ServerTooOld
 from worker.project import find_project
 from worker.registry import registry
 from worker.settings import Settings
+from worker.variables import misspelt
 
 # In the order in which they are told. Each may raise BrokerUnavailable, which is told once.
 OF_REDIS: tuple[Callable[[Patient], Awaitable[list[Check]]], ...] = (
@@ -28,6 +30,8 @@ async def examine(settings: Settings, *, is_release: bool = False) -> list[Check
     """
     missing = [*settings.problems(), *settings.api_problems()]
     checks = [Check.wrong("settings", line) for line in missing]
+    tell = Check.doubtful if is_release else Check.wrong  # a variable of the release before is no reason to stay there
+    checks += [tell("settings", str(each)) for each in misspelt(type(settings), os.environ)]
     if settings.redis_problems():
         return checks
     folders = find_project().migration_folders()

@@ -35,7 +35,9 @@ from worker.errors import (
 )
 from worker.history.reader import InvalidCursor
 from worker.http.json import InvalidJson, ProblemResponse
+from worker.http.state import shared
 from worker.options import LONGEST_MESSAGE, MOST_PROBLEMS, shortened
+from worker.suggestions import did_you_mean
 
 logger = structlog.stdlib.get_logger("embarq.api")
 
@@ -155,7 +157,8 @@ def _known(table: Mapping[type[Exception], HTTPStatus], request: Request, error:
     status = status_of(error, table)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request not served", path=request.url.path, reason=str(error))
-    answer = problem(status, detail_of(error), getattr(error, "problems", ()))
+    hint = did_you_mean(error.name, shared(request).registry.names) if isinstance(error, UnknownJob) else ""
+    answer = problem(status, detail_of(error) + hint, getattr(error, "problems", ()))
     if isinstance(error, BodyTooSlow):
         answer.headers["Connection"] = "close"
     return answer
