@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP
 from anyio import to_thread
 
 from api.stand_ins import MessageBox
+from worker.private import private_folder, private_opener
 
 logger = structlog.stdlib.get_logger("embarq.api")
 
@@ -36,9 +37,10 @@ class MailCatcher:
     def _keep(self, content: bytes, recipients: list[str]) -> None:
         message = email.message_from_bytes(content, _class=EmailMessage, policy=email.policy.default)
         received = datetime.now(UTC)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         name = f"{received:%Y%m%dT%H%M%S%f}.eml"
-        (self._folder / name).write_bytes(content)
+        with open(self._folder / name, "wb", opener=private_opener) as file:
+            file.write(content)
         body = message.get_body(("plain",))
         self._box.add(
             {

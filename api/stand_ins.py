@@ -6,6 +6,8 @@ from typing import Any
 
 from anyio import to_thread
 
+from worker.private import make_private, private_opener
+
 
 class MessageBox:
     """An append-only list of records; a record whose key is there already is not added again."""
@@ -17,12 +19,12 @@ class MessageBox:
 
     def add(self, record: dict[str, Any]) -> bool:
         """Append a record; False when its `key` was there already. One short write, atomic on a local disk."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._path.parent)
         self._learn_keys()
         key = record.get("key")
         if key is not None and key in self._keys:
             return False
-        with self._path.open("a", encoding="utf-8") as file:
+        with open(self._path, "a", encoding="utf-8", opener=private_opener) as file:
             file.write(json.dumps(record) + "\n")
         return True
 

@@ -20,6 +20,7 @@ from settings import Files, Settings, load_settings
 from worker import Context, resource
 from worker.broker.pool import make_pool
 from worker.database import Database
+from worker.private import make_private
 
 S = TypeVar("S", bound=Service)
 
@@ -105,14 +106,14 @@ def open_store(settings: Settings, opened: Database) -> FileStore:
     if settings.files_in is Files.POSTGRES:
         return FileStore(InPostgres(opened), secret)
     root = settings.data_dir / "files"
-    root.mkdir(parents=True, exist_ok=True)
+    make_private(root)
     return FileStore(Folder(root), secret)
 
 
 def _kept_secret(path: Path) -> str:
     """A secret in a file that only its owner may read; processes that start at once agree on the first one's."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         with NamedTemporaryFile("w", dir=path.parent) as draft:
             draft.write(secrets.token_hex(32))
             draft.flush()

@@ -6,16 +6,23 @@ from pathlib import Path
 OTHERS = 0o077
 
 
-def private_folder(folder: Path) -> Path:
-    """Make a folder for its owner alone, and those above it that are missing; close one that others could enter.
-
-    A folder that is there and belongs to somebody else stays as it is.
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone. One that is there stays as it is.
 
     Raises:
         OSError: it cannot be made.
     """
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def private_folder(folder: Path) -> Path:
+    """As `make_private`, for a folder that is nobody's but ours: one that others could enter is closed to them.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    make_private(folder)
     _close(folder)
     return folder
 

