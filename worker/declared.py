@@ -50,6 +50,11 @@ class Home(Protocol):
         ...
 
     @property
+    def sync_producer(self) -> Any:
+        """The same for callers that cannot await."""
+        ...
+
+    @property
     def max_arguments(self) -> int:
         """Bytes that a call may take in this process."""
         ...

@@ -11,13 +11,14 @@ from worker.calls import Call
 from worker.context import Context, current_context
 from worker.declared import Outbox
 from worker.errors import DefinitionError, UnknownResource
-from worker.handle import JobHandle, WorkflowHandle
+from worker.handle import JobHandle
 from worker.job import Priority
 from worker.limits import Limit
 from worker.options import EnqueueOptions, check_options
+from worker.producers import Producer, SyncProducer
 from worker.retries import RetryPolicy
 from worker.signature import Signature
-from worker.workflows import Flow, WorkflowOptions
+from worker.sync_handle import SyncJobHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,34 +52,17 @@ class JobOptions(TypedDict, total=False):
     result_ttl: float | None
 
 
-class Producer(Protocol):
-    """Whoever puts calls into a queue: the client."""
-
-    @property
-    def max_arguments(self) -> int:
-        """Bytes that a call may take as JSON."""
-        ...
-
-    @property
-    def outbox(self) -> Outbox | None:
-        """Where calls of `enqueue_in` go instead of the database's table."""
-        ...
-
-    async def enqueue(self, call: Call[R]) -> JobHandle[R]:
-        """Queue one call and return a handle on its job."""
-        ...
-
-    async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
-        """Start a workflow and return a handle on it."""
-        ...
-
-
 class Home(Protocol):
     """The registry, as far as its jobs go."""
 
     @property
     def producer(self) -> Producer:
         """The client that `.enqueue(...)` uses in this process."""
+        ...
+
+    @property
+    def sync_producer(self) -> SyncProducer:
+        """The client that `.enqueue_sync(...)` uses in this process."""
         ...
 
     @property
@@ -194,6 +178,10 @@ class JobDefinition(Generic[P, R]):
         """
         return await self.registry.producer.enqueue(self.call(*args, **kwargs))
 
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> SyncJobHandle[R]:
+        """Queue the job by the `SyncClient` that is open: for callers that cannot await. Raises as `enqueue`."""
+        return self.registry.sync_producer.enqueue(self.call(*args, **kwargs))
+
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """The job as a step of a workflow. Behind another step it gets that step's result as the first argument that
         is not given by name; `args` come after it."""
@@ -249,6 +237,10 @@ class BoundJob(Generic[P, R]):
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Queue the job; raises as `JobDefinition.enqueue` does."""
         return await self._definition.registry.producer.enqueue(self.call(*args, **kwargs))
+
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> SyncJobHandle[R]:
+        """Queue the job; see `JobDefinition.enqueue_sync`."""
+        return self._definition.registry.sync_producer.enqueue(self.call(*args, **kwargs))
 
 
 async def put_into_outbox(home: Home, session: Any, call: Call[Any]) -> str:

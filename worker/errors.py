@@ -149,6 +149,10 @@ class ResourceUnavailable(EmbarqError):
     """
 
 
+class ClientClosed(EmbarqError):
+    """A client without a loop of its caller was closed, and with it whatever was under way."""
+
+
 class NotInline(EmbarqError):
     """What was asked needs Redis, and inline mode has none."""
 

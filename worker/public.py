@@ -28,6 +28,8 @@ from worker.registry import (
 from worker.resources import injected
 from worker.retries import RetryPolicy
 from worker.signature import Signature
+from worker.sync import SyncClient
+from worker.sync_handle import SyncJobHandle, SyncWorkflowHandle
 from worker.workflow_records import Workflow, WorkflowState
 from worker.workflows import chain, chord, group
 
@@ -55,6 +57,9 @@ __all__ = [
     "Signature",
     "SoftTimeLimitExceeded",
     "State",
+    "SyncClient",
+    "SyncJobHandle",
+    "SyncWorkflowHandle",
     "Try",
     "Worker",
     "WorkerConfig",

@@ -5,17 +5,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from worker import wire
 from worker.context import Context
 from worker.cron import Every
-from worker.declared import Outbox
 from worker.declaring import check_declared, check_function
-from worker.definitions import JobDefinition, JobOptions, Producer
-from worker.errors import DefinitionError, EmbarqError, InvalidArguments, UnknownJob, UnknownResource
+from worker.definitions import JobDefinition, JobOptions
+from worker.errors import DefinitionError, InvalidArguments, UnknownJob, UnknownResource
 from worker.hooks import EndHook, Hooks, StartHook, checked
-from worker.inline_mode import inline_process, is_inline
 from worker.options import EnqueueOptions, check_options
 from worker.places import place_of
+from worker.producers import Producers
 from worker.resources import Provider, is_per_try, provided_type
 from worker.schedules import ScheduleRecord, make_record
 
@@ -73,15 +71,14 @@ class JobDecorator:
         return definition
 
 
-class Registry:
+class Registry(Producers):
     """Jobs by name and alias, and the resources they ask for."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._jobs: dict[str, JobDefinition[..., Any]] = {}
         self._names: dict[str, JobDefinition[..., Any]] = {}
         self._providers: dict[type, Provider] = {}
-        self.bound: Producer | None = None
-        self._inline: Producer | None = None
         self._routes: tuple[tuple[str, str], ...] = ()
         self._schedules: dict[str, ScheduleRecord] = {}
         self.hooks = Hooks()
@@ -270,43 +267,6 @@ class Registry:
                 else:
                     found[name] = context.resource(kind)
             yield found
-
-    @property
-    def producer(self) -> Producer:
-        """The client that `.enqueue(...)` uses in this process: the one that was bound, or that of `EMBARQ_INLINE`.
-
-        Raises:
-            EmbarqError: no client was bound.
-        """
-        found = self.bound or self._stand_in()
-        if found is None:
-            raise EmbarqError(
-                "no client in this process: call registry.bind(client) at start-up, or set EMBARQ_INLINE=1 to run jobs "
-                "where they are enqueued"
-            )
-        return found
-
-    def _stand_in(self) -> Producer | None:
-        if not is_inline():
-            return None
-        if self._inline is None:
-            self._inline = inline_process().client_for(self)
-        return self._inline
-
-    @property
-    def outbox(self) -> Outbox | None:
-        """Where calls of `enqueue_in` go in this process instead of the database's table."""
-        producer = self.bound or self._stand_in()
-        return None if producer is None else producer.outbox
-
-    @property
-    def max_arguments(self) -> int:
-        """Bytes that a call may take in this process: as its client says, where one is bound."""
-        return wire.LARGEST if self.bound is None else self.bound.max_arguments
-
-    def bind(self, producer: Producer | None) -> None:
-        """Name the client that `.enqueue(...)` uses in this process."""
-        self.bound = producer
 
 
 def _unprovided(definition: JobDefinition[..., Any], name: str, kind: type) -> str:

@@ -12,13 +12,13 @@ import structlog
 from worker.broker.broker import NewJob
 from worker.broker.timetable import Fired, Schedules
 from worker.calls import Call
-from worker.definitions import Producer
 from worker.errors import BrokerUnavailable, EmbarqError, ScheduleExists, ScheduleNotFound
 from worker.handle import JobHandle
 from worker.job import to_ms
 from worker.loops import Duty, keep_doing
 from worker.options import check_options
 from worker.packing import new_id, pack
+from worker.producers import Producer
 from worker.registry import Registry
 from worker.schedules import Overlap, Schedule, ScheduleRecord, firings, jittered
 

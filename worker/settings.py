@@ -156,11 +156,9 @@ class Settings(BaseSettings):
             return []
         if self.inline:
             return [NOT_IN_PRODUCTION]
-        return (
-            []
-            if self.redis_url is not None
-            else ["REDIS_URL is not set: a private Redis is for development only; set the one that all processes share"]
-        )
+        if self.redis_url is not None:
+            return []
+        return ["REDIS_URL is not set: a private Redis is for development only; set the one that all processes share"]
 
     def api_problems(self) -> list[str]:
         """What the API cannot do without, beside the `problems` of all."""

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Protocol, Unpack, cast
 from pydantic import Field, InstanceOf, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from worker.declared import Home
 from worker.errors import ArgumentProblem, InvalidWorkflow
 from worker.handle import WorkflowHandle
 from worker.options import FORBID, SystemId, is_client_id, problems, reserved_id
 from worker.signature import Signature
+from worker.sync_handle import SyncWorkflowHandle
 from worker.workflow_records import OnFailure
 
 MOST_NODES = 50_000
@@ -70,6 +72,14 @@ class Starter(Protocol):
         ...
 
 
+class SyncStarter(Protocol):
+    """The same for callers that cannot await: the sync client."""
+
+    def start(self, flow: "Flow", options: WorkflowOptions) -> SyncWorkflowHandle:
+        """Start a workflow and return a handle on it."""
+        ...
+
+
 class Startable:
     """What can be started with the client that its jobs are bound to."""
 
@@ -84,12 +94,19 @@ class Startable:
             InvalidArguments: a step's arguments do not fit its job.
             BrokerUnavailable: Redis did not answer; the same id may be tried again.
         """
-        flow = cast("Flow", self)
-        first = next(signatures(flow), None)
+        producer: Starter = self._home().producer
+        return await producer.start(cast("Flow", self), check_workflow_options(options))
+
+    def enqueue_sync(self, **options: Unpack[WorkflowOptions]) -> SyncWorkflowHandle:
+        """Start the workflow by the `SyncClient` that is open: for callers that cannot await. Raises as `enqueue`."""
+        producer: SyncStarter = self._home().sync_producer
+        return producer.start(cast("Flow", self), check_workflow_options(options))
+
+    def _home(self) -> Home:
+        first = next(signatures(cast("Flow", self)), None)
         if first is None:
             raise _invalid("it has no job")
-        producer: Starter = first.definition.registry.producer
-        return await producer.start(flow, check_workflow_options(options))
+        return first.definition.registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ async def right() -> None:
     assert await flaky(fail_times=0) == 1
 
 
+def right_without_await() -> None:
+    handle = send.enqueue_sync("a@example.test", count=2)
+    sent: bool = handle.result(timeout=30)
+    size: int = shrink.options(delay=60).enqueue_sync(path="x").result()
+    assert sent
+    assert size
+
+
 async def wrong() -> None:
     await send.enqueue()  # E: call-arg
     await send.enqueue(to=5)  # E: arg-type
@@ -35,4 +43,11 @@ async def wrong() -> None:
     await send.options(delay=1).enqueue("a", count="two")  # E: arg-type
     text: str = await (await shrink.enqueue("x")).result()  # E: assignment
     await sleep.enqueue("long")  # E: arg-type
+    assert text
+
+
+def wrong_without_await() -> None:
+    send.enqueue_sync()  # E: call-arg
+    send.options(delay=1).enqueue_sync("a", count="two")  # E: arg-type
+    text: str = shrink.enqueue_sync("x").result()  # E: assignment
     assert text

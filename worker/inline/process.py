@@ -8,8 +8,10 @@ from worker import wire
 from worker.config import WorkerConfig
 from worker.inline.client import CONFIG, InlineClient
 from worker.inline.queue import InlineQueue
+from worker.inline_mode import NOWHERE
 from worker.registry import Registry, registry
 from worker.settings import Settings
+from worker.sync import SyncClient
 
 
 def client_for(home: Registry) -> InlineClient:
@@ -29,6 +31,12 @@ async def open_client(max_arguments: int = wire.LARGEST) -> AsyncIterator[Inline
         yield InlineClient(registry, queue, max_arguments=max_arguments)
     finally:
         await queue.close()
+
+
+@cache
+def sync_client() -> SyncClient:
+    """A client for callers that cannot await; jobs run in a thread of its own."""
+    return SyncClient(NOWHERE)
 
 
 @cache
