@@ -42,6 +42,7 @@ from worker.run import Run, Stop
 from worker.scheduler import Scheduler
 from worker.service import Service
 from worker.stopping import StopPlan
+from worker.sync import lent
 from worker.wakeup import Standby, keep_reading
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -115,7 +116,8 @@ class Worker(ArqWorker):
         logger.info("worker starts", worker=self.id, queues=queues, jobs=len(self.functions))
         await self._heart.refuse_other_keys(self._pump.service)
         try:
-            await self._work()
+            with lent(self.client, self._registry):
+                await self._work()
         finally:
             await self.executor.close()
         await self._heart.say_goodbye()

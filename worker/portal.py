@@ -19,6 +19,7 @@ T = TypeVar("T")
 LOOK_AGAIN = 1.0  # seconds between looks whether the thread still lives
 CLOSED_WITHIN = 5.0
 BROKEN_OFF_WITHIN = 2.0
+OWN_LOOP = "a coroutine cannot wait for its own loop: use `await ….enqueue(…)` in place of `enqueue_sync`"
 
 
 class _Life(Generic[C]):
@@ -84,6 +85,27 @@ class _Life(Generic[C]):
             self.thread.join(CLOSED_WITHIN)
 
 
+def awaited(answer: "concurrent.futures.Future[T]", lives: Callable[[], bool]) -> T:
+    """The answer of a loop in another thread, as soon as it is there. `lives`: whether there can be one. Raises what
+    was raised there.
+
+    Raises:
+        ClientClosed: there will be none.
+    """
+    try:
+        while True:
+            done, _ = concurrent.futures.wait([answer], timeout=LOOK_AGAIN)
+            if done:
+                return answer.result()
+            if not lives() and not answer.done():
+                raise _closed()
+    except concurrent.futures.CancelledError as error:
+        raise _closed() from error
+    except BaseException:
+        answer.cancel()
+        raise
+
+
 class Portal(Generic[C]):
     """Asks what lives in the loop of another thread, which is started by the first question. Used from any thread.
 
@@ -108,19 +130,7 @@ class Portal(Generic[C]):
         """
         life = self._alive()
         life.opened.result()
-        answer = life.begin(ask)
-        try:
-            while True:
-                done, _ = concurrent.futures.wait([answer], timeout=LOOK_AGAIN)
-                if done:
-                    return answer.result()
-                if not life.thread.is_alive() and not answer.done():
-                    raise _closed()
-        except concurrent.futures.CancelledError as error:
-            raise _closed() from error
-        except BaseException:
-            answer.cancel()
-            raise
+        return awaited(life.begin(ask), life.thread.is_alive)
 
     def _alive(self) -> _Life[C]:
         with self._lock:
@@ -129,7 +139,7 @@ class Portal(Generic[C]):
             if self._life is None or not self._life.thread.is_alive():
                 self._life = _Life(self._opening)
             if threading.current_thread() is self._life.thread:
-                raise EmbarqError("a coroutine that runs in the sync client's own loop must use `await ….enqueue(…)`")
+                raise EmbarqError(OWN_LOOP)
             return self._life
 
     def open(self) -> None:

@@ -1,6 +1,10 @@
 """The client for code without an event loop: Flask, Django, scripts, notebooks."""
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from types import TracebackType
@@ -10,9 +14,10 @@ from worker import wire
 from worker.broker.inspect import QueueRecord, WorkerRecord
 from worker.calls import Call
 from worker.client import BULK, Client
+from worker.errors import EmbarqError
 from worker.handle import JobHandle
 from worker.job import Job, State
-from worker.portal import Portal
+from worker.portal import OWN_LOOP, Portal, awaited
 from worker.producers import SyncProducer
 from worker.registry import Registry
 from worker.registry import registry as default_registry
@@ -25,61 +30,12 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class SyncClient:
-    """What `Client` does, for callers that cannot await; it works beside a running loop too.
+class SyncCalls(ABC):
+    """The methods of `Client` for callers that cannot await."""
 
-        with SyncClient("redis://localhost") as client:
-            handle = send_email.enqueue_sync("ada@example.com", subject="Hello")
-            print(handle.result(timeout=30))
-
-    Between `open` and `close`, or in its `with` block, `enqueue_sync` of the registry's jobs uses it. One thread with
-    an event loop, started by the first call, does the work for all threads that call. In a process that was forked it
-    begins anew by itself. A call that waits may be interrupted with Ctrl-C, and ends with `ClientClosed` where the
-    client is closed meanwhile; at the end of the process that happens by itself.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        registry: Registry = default_registry,
-        size: int = 50,
-        verify_tls: bool = True,
-        budget: float = 5.0,
-        max_arguments: int = wire.LARGEST,
-    ) -> None:
-        """The options are those of `Client.open`; nothing is connected before the first call."""
-        options = {"size": size, "verify_tls": verify_tls, "budget": budget, "max_arguments": max_arguments}
-        self._portal: Portal[Client] = Portal(lambda: Client.open(url, **options))  # type: ignore[arg-type]
-        self._registry = registry
-        self._before: SyncProducer | None = None
-
-    def open(self) -> Self:
-        """Let `enqueue_sync` use this client, until `close`: at the start of an application."""
-        self._portal.open()
-        if self._registry.bound_sync is not self:
-            self._before = self._registry.bound_sync
-            self._registry.bind_sync(self)
-        return self
-
-    def close(self) -> None:
-        """Close the connections, and end the thread; what is under way is broken off."""
-        if self._registry.bound_sync is self:
-            self._registry.bind_sync(self._before)
-        self._before = None
-        self._portal.close()
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
+    @abstractmethod
     def ask(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         """Ask the `Client` anything in its own loop: `client.ask(lambda client: client.schedules.all())`."""
-        return self._portal.ask(ask)
 
     def enqueue(self, call: Call[R]) -> SyncJobHandle[R]:
         """Queue one call; see `Client.enqueue`."""
@@ -152,6 +108,91 @@ class SyncClient:
     def workers(self) -> Sequence[WorkerRecord]:
         """The workers whose heartbeat is fresh; see `Client.workers`."""
         return self.ask(lambda client: client.workers())
+
+
+class SyncClient(SyncCalls):
+    """What `Client` does, for callers that cannot await; it works beside a running loop too.
+
+        with SyncClient("redis://localhost") as client:
+            handle = send_email.enqueue_sync("ada@example.com", subject="Hello")
+            print(handle.result(timeout=30))
+
+    Between `open` and `close`, or in its `with` block, `enqueue_sync` of the registry's jobs uses it. One thread with
+    an event loop, started by the first call, does the work for all threads that call. In a process that was forked it
+    begins anew by itself. A call that waits may be interrupted with Ctrl-C, and ends with `ClientClosed` where the
+    client is closed meanwhile; at the end of the process that happens by itself.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        registry: Registry = default_registry,
+        size: int = 50,
+        verify_tls: bool = True,
+        budget: float = 5.0,
+        max_arguments: int = wire.LARGEST,
+    ) -> None:
+        """The options are those of `Client.open`; nothing is connected before the first call."""
+        options = {"size": size, "verify_tls": verify_tls, "budget": budget, "max_arguments": max_arguments}
+        self._portal: Portal[Client] = Portal(lambda: Client.open(url, **options))  # type: ignore[arg-type]
+        self._registry = registry
+        self._before: SyncProducer | None = None
+
+    def open(self) -> Self:
+        """Let `enqueue_sync` use this client, until `close`: at the start of an application."""
+        self._portal.open()
+        if self._registry.bound_sync is not self:
+            self._before = self._registry.bound_sync
+            self._registry.bind_sync(self)
+        return self
+
+    def close(self) -> None:
+        """Close the connections, and end the thread; what is under way is broken off."""
+        if self._registry.bound_sync is self:
+            self._registry.bind_sync(self._before)
+        self._before = None
+        self._portal.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ask(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Ask the `Client` anything in its own loop; see `SyncCalls.ask`."""
+        return self._portal.ask(ask)
+
+
+class _Lent(SyncCalls):
+    """For other threads of a process whose loop has a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    def ask(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        if threading.get_ident() == self._thread:
+            raise EmbarqError(OWN_LOOP)
+        return awaited(asyncio.run_coroutine_threadsafe(ask(self._client), self._loop), self._loop.is_running)
+
+
+@contextmanager
+def lent(client: Client, registry: Registry) -> Iterator[None]:
+    """In the block, `enqueue_sync` of the registry's jobs uses the client of this loop where it is called in another
+    thread, as by jobs that are plain functions; not where a `SyncClient` is open."""
+    if registry.bound_sync is not None:
+        yield
+        return
+    registry.bind_sync(_Lent(client))
+    try:
+        yield
+    finally:
+        registry.bind_sync(None)
 
 
 async def _enqueue_many(calls: Sequence[Call[R]], client: Client) -> list[JobHandle[R]]:

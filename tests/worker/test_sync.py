@@ -24,6 +24,7 @@ from worker import (
     WorkflowState,
     chain,
     group,
+    inline,
 )
 from worker.errors import (
     BrokerUnavailable,
@@ -283,6 +284,32 @@ async def test_wait_is_ended_by_ctrl_c(redis_url: str, queue: str, tmp_path: Pat
     _, err = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode != 0
     assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("is_inline", [False, True])
+async def test_plain_function_that_is_a_job_queues_others(kit: Kit, is_inline: bool) -> None:
+    kit.registry.route([("*", kit.queue)])
+
+    @kit.registry.job()
+    async def one(number: int) -> int:
+        return number
+
+    @kit.registry.job()
+    def fan_out() -> int:
+        handles = [one.enqueue_sync(number) for number in range(5)]
+        return sum(handle.result(timeout=15) for handle in handles)
+
+    @kit.registry.job()
+    async def blocking() -> None:
+        one.enqueue_sync(1)
+
+    running = inline(kit.registry) if is_inline else kit.worker()
+    async with running:
+        assert await (await fan_out.enqueue()).result(15) == 10
+        with pytest.raises(JobFailed, match="await"):
+            await (await blocking.enqueue()).result(15)
+    with pytest.raises(EmbarqError, match="no sync client"):
+        one.enqueue_sync(1)
 
 
 async def test_inline_mode_runs_the_job_in_the_clients_thread(

@@ -22,6 +22,7 @@ from worker.inline_mode import NOWHERE
 from worker.job import Job
 from worker.registry import Registry
 from worker.registry import registry as default_registry
+from worker.sync import lent
 from worker.workflows import Flow, WorkflowOptions, signatures
 
 R = TypeVar("R")
@@ -131,7 +132,8 @@ async def inline(
     before = registry.bound
     registry.bind(client)
     try:
-        yield client
+        with lent(client, registry):
+            yield client
     finally:
         registry.bind(before)
         await queue.close()
