@@ -2,23 +2,19 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.documentation.pages import Block, Page, read_page
-from tests.install.fresh import copy_of_the_repository
+from tests.install.fresh import Fresh, copy_of_the_repository
 from tests.support import ROOT, free_port
 from worker.dev import private_redis
 from worker.project import find_project
@@ -28,7 +24,6 @@ OUTPUT = {"", "text", "console"}
 CHECKED = {"json", "toml"}
 RUN = {"sh", "python"}
 NOT_RUN = 3  # blocks that say why they cannot run here
-START_LIMIT = 90
 BLOCK_LIMIT = 60
 
 
@@ -42,7 +37,7 @@ class Clone:
     @property
     def environment(self) -> dict[str, str]:
         """As a reader's who has activated the clone's environment."""
-        return {"PYTHONPATH": str(self.folder), "PORT": str(self.port)}
+        return {"PYTHONPATH": str(self.folder)}
 
 
 @dataclass(frozen=True)
@@ -104,50 +99,15 @@ def own_redis(servers: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def clone() -> Iterator[Clone]:
-    with TemporaryDirectory(prefix="embarq-") as path, running(Clone(Path(path) / "embarq", free_port())) as clone:
-        yield clone
-
-
-@contextmanager
-def running(clone: Clone) -> Iterator[Clone]:
-    copy_of_the_repository(clone.folder)
-    for page in PAGES:
-        if page.in_a_clone:
-            write_files(page, clone.folder)
-    log = clone.folder.parent / "dev.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "dev"],
-            cwd=clone.folder,
-            env=os.environ | clone.environment | {"EMBARQ_MAIL_PORT": str(free_port())},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        wait_until_ready(clone.port, process, log)
-        yield clone
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_until_ready(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while True:
-        try:
-            paths = ("/health/workers", "/health/ready")
-            if all(httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200 for path in paths):
-                return
-        except httpx.TransportError:
-            pass
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    """A clone in which `make run` runs, beside the files that its pages tell to write."""
+    with TemporaryDirectory(prefix="embarq-") as path:
+        clone = Clone(copy_of_the_repository(Path(path) / "embarq"), free_port())
+        for page in PAGES:
+            if page.in_a_clone:
+                write_files(page, clone.folder)
+        fresh = Fresh(clone.folder, Path(sys.executable).parent)
+        with fresh.running("python", "-m", "worker.cli", "dev", port=clone.port, variables=clone.environment):
+            yield clone
 
 
 def write_files(page: Page, folder: Path) -> None:

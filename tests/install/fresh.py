@@ -66,7 +66,8 @@ class Fresh:
     def running(
         self, *command: str, port: int = 0, variables: Mapping[str, str] | None = None
     ) -> Iterator[httpx.Client]:
-        """A command that serves HTTP on a port, a free one by default; Ctrl-C at the end, and nothing is left."""
+        """A command that serves HTTP on a port, a free one by default, with a worker unless it is the API alone. Ctrl-C
+        ends it, and nothing of it is left."""
         port = port or free_port()
         log = self.folder.with_name(f"{self.folder.name}-{port}.log")
         own = self.variables(PORT=str(port), EMBARQ_MAIL_PORT=str(free_port()), **(variables or {}))
@@ -76,7 +77,7 @@ class Fresh:
             )
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-                wait_until_ready(http, process, log)
+                wait_until_ready(http, process, log, workers="api" not in command)
                 yield http
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does
             assert process.wait(STOP_LIMIT) in {0, 130}, log.read_text()
@@ -87,12 +88,13 @@ class Fresh:
             process.wait(STOP_LIMIT)
 
 
-def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until it answers and, where its workers count, they do."""
+def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path, *, workers: bool) -> None:
+    """Wait until it answers and, where workers belong to it, one lives."""
+    paths = ("/health/ready", "/health/workers") if workers else ("/health/ready",)
     deadline = time.monotonic() + START_LIMIT
     while True:
         with contextlib.suppress(httpx.TransportError):
-            if http.get("/health/ready").status_code == 200:
+            if all(http.get(path).status_code == 200 for path in paths):
                 return
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
