@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.support import ROOT, free_port
 
@@ -103,9 +104,12 @@ def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log
 
 def left_of(session: int) -> list[str]:
     """Command lines of the processes of a session that still run."""
-    listed = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True, check=True)
-    lines = (line.split(None, 2) for line in listed.stdout.splitlines())
-    return [line[2] for line in lines if len(line) == 3 and line[0] == str(session) and not line[1].startswith("Z")]
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(" ".join(process.cmdline()))
+    return left
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
