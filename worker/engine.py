@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 from arq.worker import Worker as ArqWorker
 
-from worker import heartbeat
+from worker import heartbeat, recycling
 from worker.aborts import AbortWatch
 from worker.arq_functions import as_arq
 from worker.broker import keys
@@ -31,7 +30,6 @@ from worker.isolation import Isolation
 from worker.job import Priority, State
 from worker.leftovers import Leftovers
 from worker.loops import Companion, Duty, keep_doing
-from worker.memory import resident_megabytes
 from worker.outcomes import Outcome
 from worker.packing import new_id
 from worker.progress import ProgressWriter
@@ -49,7 +47,6 @@ logger = structlog.stdlib.get_logger("embarq.worker")
 
 PROGRESS_INTERVAL = 0.1
 LIMITS_INTERVAL = 0.05
-RECYCLE_INTERVAL = 0.5
 
 
 class Worker(ArqWorker):
@@ -197,7 +194,7 @@ class Worker(ArqWorker):
         return [
             Duty("progress writer", PROGRESS_INTERVAL, self._progress.write),
             Duty("heartbeat", heartbeat.INTERVAL, self._heartbeat),
-            Duty("recycling", RECYCLE_INTERVAL, self._recycle),
+            Duty("recycling", recycling.INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
             Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
             Duty("abort watch", self.config.poll, AbortWatch(self.client, self.runs.values).run_once),
@@ -352,15 +349,11 @@ class Worker(ArqWorker):
 
     async def _recycle(self) -> None:
         """Stop when this process has done, or taken, as much as it may: its supervisor starts a fresh one."""
-        config, done = self.config, self._tries_ended
-        used = resident_megabytes() if config.recycle_megabytes else 0
-        if self._stopping or (
-            done < (config.recycle_jobs or math.inf) and used < (config.recycle_megabytes or math.inf)
-        ):
-            return
-        logger.info("worker is recycled", worker=self.id, jobs=done, megabytes=used)
-        self.plan.stop()
-        self.follow_plan()
+        used = recycling.used(self._tries_ended, self.config)
+        if not self._stopping and used.is_enough(self.config):
+            logger.info("worker is recycled", worker=self.id, jobs=used.jobs, megabytes=used.megabytes)
+            self.plan.stop()
+            self.follow_plan()
 
     async def _heartbeat(self) -> None:
         served = self._registry.queues if self._serves_all else set(self._pump.service.queues)
