@@ -5,7 +5,7 @@ import os
 import uvicorn
 
 from worker.cli.run import start
-from worker.cli.servers import refuse_old_redis
+from worker.cli.servers import servers_for_api
 from worker.discovery import discover
 from worker.project import find_project
 from worker.registry import registry
@@ -24,16 +24,15 @@ def serve_api(host: str | None, port: int | None) -> None:
         os.environ["EMBARQ_HOST"] = host  # the application reads it again, in each of its processes
     settings = start()
     refuse([*settings.problems(), *settings.api_problems()])
-    if settings.redis_url is not None:
-        refuse_old_redis(settings, settings.redis_url)
-    discover(settings.jobs, registry)
-    uvicorn.run(
-        find_project().app,
-        factory=True,
-        host=settings.host,
-        port=port or settings.port,
-        workers=settings.web_concurrency,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.grace),
-    )
+    with servers_for_api(settings):
+        discover(settings.jobs, registry)
+        uvicorn.run(
+            find_project().app,
+            factory=True,
+            host=settings.host,
+            port=port or settings.port,
+            workers=settings.web_concurrency,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.grace),
+        )

@@ -1,4 +1,4 @@
-"""The servers of commands that run jobs: those of the settings, or private ones in development."""
+"""The servers of commands that run: those of the settings, or private ones in development."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from worker.client import Client
 from worker.dev import postgres_for, redis_for
 from worker.discovery import discover
 from worker.errors import BrokerUnavailable, EmbarqError, ServerTooOld
+from worker.inline_mode import is_inline
 from worker.project import find_project
 from worker.registry import Registry, registry
 from worker.resources import is_of_database
@@ -40,6 +41,18 @@ def servers_for_jobs(settings: Settings, queues: Sequence[str]) -> Iterator[Sett
             found["DATABASE_URL"] = stack.enter_context(_private_tables(settings))
         stack.enter_context(_environment(found))
         yield find_project().load_settings()
+
+
+@contextmanager
+def servers_for_api(settings: Settings) -> Iterator[Settings]:
+    """As `servers_for_jobs`, for a process that only queues them: in production it does without what is not set."""
+    if settings.development and not is_inline():
+        with servers_for_jobs(settings, ()) as served:
+            yield served
+        return
+    if settings.redis_url is not None:
+        refuse_old_redis(settings, settings.redis_url)
+    yield settings
 
 
 def refuse_old_redis(settings: Settings, url: str) -> None:

@@ -28,7 +28,7 @@ from worker.private import private_folder, private_opener
 logger = structlog.stdlib.get_logger("embarq.servers")
 
 GUARD = Path(__file__).with_name("guard.py")
-START_LIMIT = 30.0
+START_LIMIT = 60.0
 STOP_LIMIT = 15.0
 LEAVE_LIMIT = 1.0
 SPARE = 5.0

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -65,6 +66,27 @@ def test_several_processes_share_the_servers_of_their_supervisor(folder: Path) -
     with running(folder, "worker", "-Q", "*", "--processes", "2"):
         assert enqueue(folder, "ask_database")["result"] == 1
     gone(folder)
+
+
+@pytest.mark.timeout(180)
+def test_api_and_worker_in_two_terminals_need_no_dev(folder: Path) -> None:
+    port = free_port()
+    with (
+        running(folder, "api", PORT=str(port), EMBARQ_MAIL_PORT=str(free_port())),
+        running(folder, "worker", "-Q", "*"),
+    ):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+            wait_until(lambda: _is_ready(http), "the API is not ready")
+            posted = http.post("/api/v1/jobs", json={"job": "ask_database"})
+            assert http.get(posted.headers["Location"], params={"wait": 30}, timeout=40).json()["result"] == 1
+    gone(folder)
+
+
+def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/health/ready").json()["database"] == "ok"
+    except httpx.TransportError:
+        return False
 
 
 @pytest.mark.timeout(180)
