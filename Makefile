@@ -1,9 +1,13 @@
 # `make run` and `make test` need Python 3.11 or newer and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+new_enough = $(shell case "$$($(1) --version 2>&1)" in ("Python 3.1"[1-9]*|"Python 3."[2-9][0-9]*) echo yes;; esac)
+found = $(or $(shell $(PYTHON) --version 2>/dev/null | head -n 1),not there)
+TOO_OLD = Embarq needs Python 3.11 or newer, but $(PYTHON) is $(found): name another, as in \
+make PYTHON=python3.12 $(or $(MAKECMDGOALS),run)
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
+.PHONY: FORCE run test test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
@@ -42,8 +46,10 @@ bench-growth: .venv/ready
 bench-history: .venv/ready
 	@$(BIN)/python -m benchmarks --history
 
-.venv/ready: requirements-dev.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+# Also where its Python is gone, or too old.
+.venv/ready: requirements-dev.txt pyproject.toml $(if $(call new_enough,$(BIN)/python),,FORCE)
+	$(if $(call new_enough,$(BIN)/python)$(call new_enough,$(PYTHON)),,$(error $(TOO_OLD)))
+	@test -n "$(call new_enough,$(BIN)/python)" || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
