@@ -14,6 +14,11 @@ def shrink(path: str) -> int:
     return len(path)
 
 
+@job
+async def bare(ctx: Context, to: str) -> int:
+    return len(to)
+
+
 async def right() -> None:
     handle = await send.enqueue("a@example.test", count=2)
     sent: bool = await handle.result()
@@ -24,6 +29,8 @@ async def right() -> None:
     assert sent
     assert size
     assert await flaky(fail_times=0) == 1
+    length: int = await (await bare.enqueue("x")).result()
+    assert length
 
 
 def right_without_await() -> None:
@@ -43,6 +50,7 @@ async def wrong() -> None:
     await send.options(delay=1).enqueue("a", count="two")  # E: arg-type
     text: str = await (await shrink.enqueue("x")).result()  # E: assignment
     await sleep.enqueue("long")  # E: arg-type
+    await bare.enqueue(5)  # E: arg-type
     assert text
 
 
@@ -51,3 +59,7 @@ def wrong_without_await() -> None:
     send.options(delay=1).enqueue_sync("a", count="two")  # E: arg-type
     text: str = shrink.enqueue_sync("x").result()  # E: assignment
     assert text
+
+
+@job(time_out=5)  # E: call-overload untyped-decorator
+async def misspelt() -> None: ...
