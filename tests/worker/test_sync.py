@@ -45,6 +45,10 @@ def sync(redis_url: str, kit: Kit) -> Iterator[SyncClient]:
         yield client
 
 
+def portals() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "embarq sync client"}
+
+
 async def test_job_is_queued_and_its_result_awaited_without_await(kit: Kit, sync: SyncClient) -> None:
     @kit.registry.job()
     async def greet(name: str) -> str:
@@ -137,6 +141,7 @@ async def test_many_threads_share_one(kit: Kit, sync: SyncClient) -> None:
     async def nothing() -> None: ...
 
     found: list[str] = []
+    before = portals()
 
     def queue_some() -> None:
         found.extend(nothing.enqueue_sync().id for _ in range(50))
@@ -147,8 +152,7 @@ async def test_many_threads_share_one(kit: Kit, sync: SyncClient) -> None:
     for thread in threads:
         await asyncio.to_thread(thread.join, 30)
     assert len(set(found)) == 400
-    portals = [thread for thread in threading.enumerate() if thread.name == "embarq sync client"]
-    assert len(portals) == 1
+    assert len(portals() - before) == 1
 
 
 def test_redis_that_is_away_is_told_in_time(registry: Registry) -> None:
@@ -187,6 +191,7 @@ async def test_who_waits_is_told_when_it_is_closed(kit: Kit, redis_url: str) -> 
     @kit.registry.job()
     async def nothing() -> None: ...
 
+    before = portals()
     client = SyncClient(redis_url, registry=kit.registry).open()
     handle = nothing.enqueue_sync()
     waiting = asyncio.create_task(asyncio.to_thread(handle.result))
@@ -194,7 +199,7 @@ async def test_who_waits_is_told_when_it_is_closed(kit: Kit, redis_url: str) -> 
     client.close()
     with pytest.raises(ClientClosed):
         await asyncio.wait_for(waiting, 15)
-    assert not [thread for thread in threading.enumerate() if thread.name == "embarq sync client"]
+    assert portals() == before
 
 
 async def test_it_asks_the_client_what_it_has_no_method_for(sync: SyncClient) -> None:
@@ -247,7 +252,7 @@ async def test_forked_process_begins_anew_and_leaves_its_parents_connections_alo
         os.wait()
         began = time.monotonic()
         say(f"parent-{number}-after")
-        assert time.monotonic() - began < 2, "the parent lost its connection"
+        assert time.monotonic() - began < 4, "the parent lost its connection"
     client.close()
     print("done")
 """,

@@ -304,10 +304,10 @@ async def test_limits_of_time_hold(registry: Registry) -> None:
 async def test_time_in_a_job_that_another_enqueued_is_not_its_own(registry: Registry, client: InlineClient) -> None:
     @registry.job()
     async def slow() -> str:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.0)
         return "slow"
 
-    @registry.job(soft_timeout=0.5, timeout=0.7)
+    @registry.job(soft_timeout=1.5, timeout=1.8)
     async def outer() -> str:
         handles = await asyncio.gather(slow.enqueue(), slow.enqueue())
         return await handles[0].result()
