@@ -23,7 +23,7 @@ SLICE = 1000  # keys in one call
 async def clean(client: TaggedClient) -> None:
     """Delete what the client's jobs and workflows left, and forget the queues that it named."""
     queues = {keys.queue_key(queue) for queue in client.named}
-    names: list[str] = []
+    names = list(client.notes)
     limits: set[str] = set()
     for made in client.made:
         parts = _of_workflow(made) if isinstance(made, NewWorkflow) else [(made.id, made.queue_key, made.payload)]

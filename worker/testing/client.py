@@ -16,7 +16,8 @@ from worker.testing.tag import Tag
 
 class TaggedClient(Client):
     """A client for one test. It takes names of queues as the code under test says them, and `enqueued` has them so.
-    `made`: the same as Redis got it. `named`: the queues that it came by, by their names in Redis."""
+    `made`: the same as Redis got it. `named`: the queues that it came by, by their names in Redis. `notes`: keys that
+    its workers may leave."""
 
     def __init__(self, url: str, *, budget: float = 5.0, **options: Any) -> None:
         """See `Client`."""
@@ -25,6 +26,7 @@ class TaggedClient(Client):
         self.enqueued: list[Enqueued] = []
         self.made: list[NewJob | NewWorkflow] = []
         self.named: set[str] = set()
+        self.notes: set[str] = set()
         self.graphs = _TaggedGraphs(self, Budget(budget))
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:

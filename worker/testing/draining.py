@@ -15,6 +15,7 @@ from worker.job import Priority
 from worker.outcomes import Outcome, Outcomes
 from worker.registry import Registry
 from worker.run import Run
+from worker.testing.client import TaggedClient
 
 LOOK_EVERY = 0.01
 LOOKED_AT = 1000
@@ -39,11 +40,12 @@ class DrainingWorker(Worker):
     """A worker that ends when nothing waits, also not for later: whenever nothing else is to do, the next time at which
     something is due has come. It stops, too, once it has started more than `most` jobs."""
 
-    def __init__(self, client: Client, registry: Registry, config: WorkerConfig, most: int) -> None:
+    def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, most: int) -> None:
         super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._hurry)])
         plain = self.executor.outcomes
         self.told = ToldOutcomes(plain.registry, plain.config, plain.worker, plain.outages)
         self.executor.outcomes = self.told
+        self._notes = client.notes
         self.most = most
         self.started = 0
         self.ended: list[str] = []
@@ -51,6 +53,7 @@ class DrainingWorker(Worker):
     def begin(self, claim: Claim, leased_until: float) -> None:
         """Start the jobs of a claim, and count them."""
         self.started += len(claim.jobs)
+        self._notes.update(f"{keys.CLAIMED}{self.id}:{each.number}" for each in claim.jobs)
         if self.started > self.most:
             self.plan.hurry()
             self.follow_plan()
