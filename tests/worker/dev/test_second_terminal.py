@@ -74,11 +74,11 @@ def test_api_and_worker_in_two_terminals_need_no_dev(folder: Path) -> None:
     with (
         running(folder, "api", PORT=str(port), EMBARQ_MAIL_PORT=str(free_port())),
         running(folder, "worker", "-Q", "*"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
     ):
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-            wait_until(lambda: _is_ready(http), "the API is not ready")
-            posted = http.post("/api/v1/jobs", json={"job": "ask_database"})
-            assert http.get(posted.headers["Location"], params={"wait": 30}, timeout=40).json()["result"] == 1
+        wait_until(lambda: _is_ready(http), "the API is not ready")
+        posted = http.post("/api/v1/jobs", json={"job": "ask_database"})
+        assert http.get(posted.headers["Location"], params={"wait": 30}, timeout=40).json()["result"] == 1
     gone(folder)
 
 
