@@ -84,7 +84,7 @@ def test_api_and_worker_in_two_terminals_need_no_dev(folder: Path) -> None:
 
 def _is_ready(http: httpx.Client) -> bool:
     try:
-        return http.get("/health/ready").json()["database"] == "ok"
+        return bool(http.get("/health/ready").json()["database"] == "ok")
     except httpx.TransportError:
         return False
 
