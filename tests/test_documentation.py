@@ -23,7 +23,7 @@ PAGES = [page for page in map(read_page, sorted([ROOT / "README.md", *ROOT.glob(
 OUTPUT = {"", "text", "console"}
 CHECKED = {"json", "toml"}
 RUN = {"sh", "python"}
-NOT_RUN = 3  # blocks that say why they cannot run here
+NOT_RUN = 4  # blocks that say why they cannot run here
 BLOCK_LIMIT = 60
 
 
