@@ -1,5 +1,6 @@
 """This service's typed settings: the engine's and the learning platform's, read once at the roots."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -62,6 +63,11 @@ class Settings(engine.Settings):
         if self.development and self.smtp_url is None and self.mail_port == self.port:
             found.append(f"EMBARQ_MAIL_PORT={self.mail_port} is the API's own PORT: give the mail catcher another one")
         return found
+
+    @property
+    def further_ports(self) -> Mapping[str, int]:
+        """The mail catcher's, where there is one."""
+        return {} if self.smtp_url else {"mail_port": self.mail_port}
 
     @property
     def sms_endpoint(self) -> str:

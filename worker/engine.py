@@ -174,6 +174,11 @@ class Worker(ArqWorker):
         return self._handing_back.unsettled()
 
     @property
+    def is_seen(self) -> bool:
+        """Whether Redis knows of it."""
+        return self._heart.is_heard
+
+    @property
     def running(self) -> int:
         """How many jobs run."""
         return len(self.runs)

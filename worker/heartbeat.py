@@ -28,7 +28,7 @@ EVENTS_PART = 8  # of a server's memory that events may take: an eighth
 
 
 class Heartbeat:
-    """Tells Redis that a worker lives, which queues it serves and which jobs it knows."""
+    """Tells Redis that a worker lives, which queues it serves and which jobs it knows. `is_heard`: it has done so."""
 
     def __init__(self, worker: str, client: Client, registry: Registry, config: WorkerConfig) -> None:
         self._worker = worker
@@ -39,6 +39,7 @@ class Heartbeat:
         self._event_bytes = config.event_bytes
         self._pace = Pace()
         self._known = (0, KnownJobs())
+        self.is_heard = False
 
     async def look_at_server(self) -> None:
         """See how much of its memory events may take, and say why it may lose jobs.
@@ -87,7 +88,9 @@ class Heartbeat:
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
         ttl_ms = int(INTERVAL * BELIEVED_FOR * 1000)
         said = wire.dumps(record)
-        return await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
+        known = await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
+        self.is_heard = True
+        return known
 
     def _know(self) -> KnownJobs:
         """What is told of the jobs; thousands take some milliseconds, so it is made again only where there are more."""

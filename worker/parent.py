@@ -12,7 +12,7 @@ from multiprocessing.connection import wait
 
 PR_SET_PDEATHSIG = 1
 LONGEST_ORDER = 1024
-RUNNING = b"running "
+RUNNING, READY = b"running ", b"ready "
 
 
 class Parent:
@@ -24,6 +24,7 @@ class Parent:
         self._socket = socket.socket(fileno=number)
         self._socket.set_inheritable(False)
         self._told: int | None = None
+        self._is_ready = False
 
     def fileno(self) -> int:
         """For `select`."""
@@ -38,11 +39,19 @@ class Parent:
 
     def tell_running(self, jobs: int) -> None:
         """Say how many jobs run still, once for each number; never waits."""
-        if jobs == self._told:
-            return
-        self._told = jobs
+        if jobs != self._told:
+            self._told = jobs
+            self._tell(b"%b%d\n" % (RUNNING, jobs))
+
+    def tell_ready(self, example: bytes = b"") -> None:
+        """Say that this process does its work now, once. `example`: something to try, in one short line."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._tell(b"%b%b\n" % (READY, example))
+
+    def _tell(self, word: bytes) -> None:
         with contextlib.suppress(OSError):
-            self._socket.send(b"%b%d\n" % (RUNNING, jobs), socket.MSG_DONTWAIT)
+            self._socket.send(word, socket.MSG_DONTWAIT)
 
 
 def parent_of(number: int | None) -> Parent | None:

@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -168,6 +168,11 @@ class Settings(BaseSettings):
             reached = f"EMBARQ_API_KEY is not set, and other machines reach {self.host}"
             return [f"{reached}: {SET_A_KEY}, or EMBARQ_ENV=development if all of them may do everything"]
         return []
+
+    @property
+    def further_ports(self) -> Mapping[str, int]:
+        """Ports that the application listens on beside its own, in development, by the fields that set them."""
+        return {}
 
     @classmethod
     def load(cls, **defaults: Any) -> Self:

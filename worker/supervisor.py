@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from worker.parent import RUNNING, Parent
+from worker.parent import READY, RUNNING, Parent
 from worker.stopping import NOW, STOP, STOPS, StopPlan
 
 logger = structlog.stdlib.get_logger("embarq.supervisor")
@@ -26,7 +26,7 @@ logger = structlog.stdlib.get_logger("embarq.supervisor")
 TICK = 0.1
 SHORTEST_LIFE = 5.0
 LONGEST_PAUSE = 30.0
-LONGEST_WORD = 1024
+LONGEST_WORD = 16_384
 WRITTEN_WRONGLY = 2  # exit code
 KILLED_AFTER = 1.0  # a child ends itself; one that has not so long after it should have is killed
 
@@ -35,7 +35,7 @@ KILLED_AFTER = 1.0  # a child ends itself; one that has not so long after it sho
 class Slot:
     """A place for one child. `line`: the socket to it. `failures` counts ends in a row that came soon after the start.
     `told`: orders that it has; `killed`: whether it was; `is_done`: whether none is to follow; `running`: how many jobs
-    it says that it waits for."""
+    it says that it waits for; `example`: what it says once it is ready, something to try or nothing."""
 
     number: int
     process: "subprocess.Popen[bytes] | None" = None
@@ -47,6 +47,7 @@ class Slot:
     killed: bool = False
     is_done: bool = False
     running: int | None = None
+    example: bytes | None = None
 
     def start(
         self,
@@ -79,7 +80,7 @@ class Slot:
         finally:
             ear.close()
         self.started = time.monotonic()
-        self.told, self.killed, self.running = set(), False, None
+        self.told, self.killed, self.running, self.example = set(), False, None, None
 
     def tell(self, order: bytes) -> None:
         """Give the child an order, once."""
@@ -89,11 +90,13 @@ class Slot:
                 self.line.send(order)
 
     def hear(self) -> None:
-        """Take in what the child says of its jobs."""
-        with contextlib.suppress(OSError, ValueError):  # nothing, or it has just ended
-            said = self.line.recv(LONGEST_WORD) if self.line is not None else b""
-            if said.endswith(b"\n"):
-                self.running = int(said.rpartition(RUNNING)[2])
+        """Take in what the child says."""
+        with contextlib.suppress(OSError):  # nothing, or it has just ended
+            for word in self.line.recv(LONGEST_WORD).splitlines() if self.line is not None else ():
+                if word.startswith(RUNNING):
+                    self.running = int(word.removeprefix(RUNNING))
+                elif word.startswith(READY):
+                    self.example = word.removeprefix(READY)
 
     def stop(self, plan: StopPlan) -> None:
         """Do to the child what the plan of a stop says; called again and again until the child has ended."""
@@ -157,6 +160,8 @@ class Supervisor:
             return
         if self.plan.is_on:
             self.parent.tell_running(sum(slot.running or 0 for slot in self.slots if slot.process is not None))
+        elif all(slot.example is not None for slot in self.slots):
+            self.parent.tell_ready()
         if select.select([self.parent], [], [], TICK)[0]:
             orders = self.parent.orders()
             if orders and NOW not in orders:
@@ -168,8 +173,8 @@ class Supervisor:
     def _tend(self, slot: Slot) -> None:
         if slot.process is not None and slot.process.poll() is not None:
             self._note_end(slot, slot.process.returncode)
+        slot.hear()
         if self.plan.is_on:
-            slot.hear()
             slot.stop(self.plan)
         elif slot.process is None and not slot.is_done and time.monotonic() >= slot.start_at:
             slot.start([*self.command, "--again"] if slot.started else self.command)

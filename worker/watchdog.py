@@ -46,8 +46,13 @@ class Stoppable(Protocol):
     plan: StopPlan
 
     @property
+    def is_seen(self) -> bool:
+        """Whether Redis knows of it; asked for from a thread, as what follows."""
+        ...
+
+    @property
     def running(self) -> int:
-        """How many jobs run; asked for from a thread."""
+        """How many jobs run."""
         ...
 
     def follow_plan(self) -> None:
@@ -100,8 +105,8 @@ class Watchdog:
                 by = self._hear()
                 if self._plan.gone_at != self._armed_for:
                     self._arm()
-                if self._plan.is_on and self._supervisor is not None:  # it may say on a screen what the stop waits for
-                    self._supervisor.tell_running(self._worker.running)
+                if self._supervisor is not None:
+                    self._tell(self._supervisor)
                 if by:
                     _bounded(partial(logger.info, "told to stop", by=by))
             except Exception:
@@ -144,6 +149,13 @@ class Watchdog:
             return "supervisor, now"
         self._supervisor = None
         return "end of the supervisor"
+
+    def _tell(self, supervisor: Parent) -> None:
+        """It may say on a screen that the worker is there, and what its stop waits for."""
+        if self._worker.is_seen:
+            supervisor.tell_ready()
+        if self._plan.is_on:
+            supervisor.tell_running(self._worker.running)
 
     def _arm(self) -> None:
         """There is an end, or a nearer one: see that it comes, and have a connection ready for it."""

@@ -30,7 +30,7 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for the end.")]
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        from worker.cli.version import version
+        from worker.version import version
 
         typer.echo(f"embarq {version()}")
         raise typer.Exit
@@ -54,22 +54,29 @@ def options(
 
 
 @app.command("dev")
-def dev_command() -> None:
+def dev_command(
+    reload: Annotated[
+        bool, typer.Option(help="Restart the API and the worker when the project's code changes.")
+    ] = True,
+) -> None:
     """Everything in one terminal: Redis and Postgres if none is set, the API, a worker."""
-    from worker.cli import dev, run
+    from worker.cli import run
+    from worker.dev import terminal
 
-    sys.exit(dev.run_all(run.start()))
+    sys.exit(terminal.run_all(run.start(), reload=reload))
 
 
 @app.command("api")
 def api_command(
     port: Port = None,
     host: Annotated[str | None, typer.Option(help="Address to bind; EMBARQ_HOST by default.")] = None,
+    sockets: Annotated[str | None, typer.Option(hidden=True)] = None,
+    supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The HTTP API."""
     from worker.cli import serve
 
-    serve.serve_api(host, port)
+    serve.serve_api(host, port, sockets, supervisor)
 
 
 @app.command("worker")

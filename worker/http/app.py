@@ -16,7 +16,7 @@ from worker.discovery import discover
 from worker.errors import EmbarqError
 from worker.http.bodies import Bodies
 from worker.http.budget import Budget
-from worker.http.endpoints import bulk, health, jobs, queues, schedules, workflows
+from worker.http.endpoints import bulk, health, jobs, queues, root, schedules, workflows
 from worker.http.errors import handlers
 from worker.http.keys import BearerKey
 from worker.http.known_queues import KnownQueues, declared_queues
@@ -130,6 +130,7 @@ ROUTES: tuple[BaseRoute, ...] = (
             Route("/workflows/{id}/retry", workflows.retry, methods=["POST"]),
         ],
     ),
+    Route("/", root.root),
     Route("/health/workers", health.workers),
     *KEYLESS,
 )

@@ -1,7 +1,7 @@
 """Whether to write in colour, and how."""
 
 import os
-from typing import IO
+from typing import Protocol
 
 PLAIN = "\x1b[0m"
 DIM = "\x1b[2m"
@@ -13,7 +13,23 @@ MAGENTA = "\x1b[35m"
 BOLD = "\x1b[1m"
 
 
-def wants_colour(stream: IO[str]) -> bool:
+class Output(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take a text."""
+        ...
+
+    def flush(self) -> object:
+        """Show it now."""
+        ...
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        ...
+
+
+def wants_colour(stream: Output) -> bool:
     """Whether a stream is to have colours: by `NO_COLOR` and `FORCE_COLOR`, as https://no-color.org and
     https://force-color.org have it, else where it is a terminal that knows them."""
     if os.environ.get("NO_COLOR"):

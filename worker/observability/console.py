@@ -12,31 +12,34 @@ from worker.observability.colours import DIM, GREEN, RED, YELLOW, painted
 EVENT_WIDTH = 30
 INDENT = "    "
 STACKS = ("stack", "exception")
+TRACEBACK = "Traceback (most recent call last):\n"
 LEVELS = {"DEBUG": DIM, "INFO": GREEN, "WARNING": YELLOW, "ERROR": RED, "CRITICAL": RED}
 BARE = frozenset({int, float, bool, type(None)})
 
 
 def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
     """A record without colours."""
-    below = _stacks(fields)
-    pairs = " ".join([f"{name}={value if type(value) in BARE else shown(value)}" for name, value in fields.items()])
-    return (
-        f"{moment} {record.levelname:<8} {escaped(record.getMessage()):<{EVENT_WIDTH}} [{record.name}] {pairs}{below}"
-    )
+    what, below = _told(record, fields)
+    pairs = "".join([f" {name}={value if type(value) in BARE else shown(value)}" for name, value in fields.items()])
+    return f"{moment} {record.levelname:<8} {what:<{EVENT_WIDTH}} [{record.name}]{pairs}{below}"
 
 
 def coloured_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
     """A record for a terminal: the level in its colour, and dim what is read least."""
-    below = _stacks(fields)
+    what, below = _told(record, fields)
     level = painted(f"{record.levelname:<8}", LEVELS.get(record.levelname, ""))
-    pairs = " ".join([painted(f"{name}=", DIM) + shown(value) for name, value in fields.items()])
-    name = painted(f"[{record.name}]", DIM)
-    return f"{painted(moment, DIM)} {level} {escaped(record.getMessage()):<{EVENT_WIDTH}} {name} {pairs}{below}"
+    pairs = "".join([f" {painted(name + '=', DIM)}{shown(value)}" for name, value in fields.items()])
+    return f"{painted(moment, DIM)} {level} {what:<{EVENT_WIDTH}} {painted(f'[{record.name}]', DIM)}{pairs}{below}"
 
 
-def _stacks(fields: dict[str, Any]) -> str:
-    """The stacks among the fields, which leave them."""
-    return "".join(["\n" + stack(fields.pop(name)) for name in STACKS if name in fields])
+def _told(record: logging.LogRecord, fields: dict[str, Any]) -> tuple[str, str]:
+    """What happened, and the stacks below it, which leave the fields."""
+    message = record.getMessage().rstrip("\n")
+    stacks = [fields.pop(name) for name in STACKS if name in fields]
+    if message.startswith(TRACEBACK):  # as uvicorn tells of an application that does not start
+        message, _, rest = message.partition("\n")
+        stacks.append(rest)
+    return escaped(message), "".join(["\n" + stack(each) for each in stacks])
 
 
 def escaped(text: str) -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict
@@ -17,12 +17,12 @@ from structlog.typing import EventDict
 from worker import wire
 from worker.context import current_context
 from worker.errors import NotSerializable
-from worker.observability.colours import wants_colour
+from worker.observability.colours import Output, wants_colour
 from worker.observability.console import coloured_line, console_line, shown
 from worker.observability.lines import LineHandler
 from worker.texts import LONGEST_TRACEBACK, tail
 
-CHATTY = ("httpx", "httpcore", "uvicorn.access")
+CHATTY = ("httpx", "httpcore", "uvicorn.access", "uvicorn.error")
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
 NO_FIELDS = {"message", "asctime", "fields", "taskName", "color_message"}  # uvicorn's last one is the message again
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | NO_FIELDS
@@ -41,15 +41,15 @@ FOR_MACHINES = Stamp("%Y-%m-%dT%H:%M:%S", time.gmtime, "Z")
 FOR_PEOPLE = Stamp("%H:%M:%S", time.localtime)
 
 
-def configure_logs(level: str, *, as_json: bool, stream: IO[str] | None = None) -> None:
+def configure_logs(level: str, *, as_json: bool, stream: Output | None = None) -> None:
     """Send every line to a stream, standard error by default, for people or as one JSON object a line.
 
     Lines written inside a job carry `job`, `job_id` and `try`, those inside a request `request_id`.
     """
-    stream = stream or sys.stderr
+    output: Output = stream or sys.stderr
     hand_to_logging()
-    handler = LineHandler(stream)
-    handler.setFormatter(LineFormatter(json_line, FOR_MACHINES) if as_json else for_people(wants_colour(stream)))
+    handler = LineHandler(output)
+    handler.setFormatter(LineFormatter(json_line, FOR_MACHINES) if as_json else for_people(wants_colour(output)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

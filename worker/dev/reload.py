@@ -1,0 +1,77 @@
+"""What `embarq dev` watches: the project's modules, and what it reads from files."""
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from worker.project import ENGINE, Project
+
+logger = structlog.stdlib.get_logger("embarq.dev")
+
+READ_AT_START = ("pyproject.toml", ".env")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Folders whose Python files are watched, those below them too, and single files."""
+
+    folders: frozenset[Path]
+    files: frozenset[Path]
+
+    @classmethod
+    def of(cls, project: Project, jobs: Iterable[str]) -> "Watched":
+        """The packages of the modules with jobs, of the application and of the settings; the engine is none of them."""
+        modules = [*jobs, project.app.partition(":")[0], project.settings.partition(":")[0]]
+        places = [place for name in modules if (place := _place(name)) is not None]
+        files = {place for place in places if place.is_file()} | {project.folder / name for name in READ_AT_START}
+        return cls(frozenset(place for place in places if place.is_dir()), frozenset(files))
+
+    def takes(self, path: Path) -> bool:
+        """Whether a file that has changed is one of these."""
+        inside = path.suffix == ".py" and any(path.is_relative_to(folder) for folder in self.folders)
+        return inside or path in self.files
+
+
+def _place(module: str) -> Path | None:
+    """The folder or the file of a module's outermost package; nothing of it is imported."""
+    try:
+        found = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):  # the process that needs it says so
+        return None
+    if found is None or found.origin is None:
+        return None
+    origin = Path(found.origin).resolve()
+    place = origin.parent if origin.name == "__init__.py" else origin
+    return None if place == ENGINE else place
+
+
+async def watch(watched: Watched, tell: Callable[[set[Path]], object]) -> None:
+    """Tell of each change, those that come together at once, until cancelled. Where that cannot be done, say so."""
+    try:
+        import watchfiles  # noqa: PLC0415  # a dependency of development
+    except ImportError:
+        logger.warning("no reload: `pip install watchfiles` for it")
+        return
+    done = asyncio.Event()  # the threads that wait look at it: a cancellation alone would wait for them
+
+    async def follow(places: Iterable[Path], *, below: bool) -> None:
+        there = [place for place in places if place.is_dir()]
+        async for changes in watchfiles.awatch(*there, recursive=below, stop_event=done, step=50, debounce=500):
+            paths = {Path(path) for _, path in changes if watched.takes(Path(path))}
+            if paths:
+                tell(paths)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follow(watched.folders, below=True))
+            group.create_task(follow({file.parent for file in watched.files}, below=False))
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                done.set()
+    except* OSError as errors:  # too many watches, a file system that knows none
+        logger.warning("no reload: files cannot be watched", reason=str(errors.exceptions[0]))
