@@ -4,10 +4,11 @@ error, and by the exit code."""
 import importlib
 import sys
 import traceback
+from pathlib import Path
 
 from worker.discovery import discover
 from worker.errors import EmbarqError
-from worker.project import find_project
+from worker.project import ENGINE, find_project
 from worker.registry import registry
 from worker.texts import LONGEST_TRACEBACK, tail
 
@@ -31,11 +32,19 @@ def main() -> int:
         check()
     except EmbarqError as error:
         sys.stderr.write(f"{error}\n")
-    except BaseException:  # whatever a module raises, or that it wants to exit
-        sys.stderr.write(tail(traceback.format_exc(), LONGEST_TRACEBACK))
+    except BaseException as error:  # whatever a module raises, or that it wants to exit
+        sys.stderr.write(tail(_traceback(error), LONGEST_TRACEBACK))
     else:
         return 0
     return 1
+
+
+def _traceback(error: BaseException) -> str:
+    """With the steps in the project's own code alone, if there are any: how we came to import it helps nobody."""
+    told, here = traceback.TracebackException.from_exception(error), str(Path.cwd())
+    own = [step for step in told.stack if step.filename.startswith(here) and not step.filename.startswith(str(ENGINE))]
+    told.stack[:] = own
+    return "".join(told.format())
 
 
 if __name__ == "__main__":

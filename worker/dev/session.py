@@ -145,7 +145,7 @@ class Session:
         self.screen.say(f"{_named(self.changed)} changed")
         self.changed.clear()
         problem = await problem_of(self.environment, self.reaper, self.stops)
-        if self.stops.stage is not Stage.SERVING:
+        if self.stops.stage is not Stage.SERVING or self.changed:  # what was tried is not what is there now
             return
         if problem is None:
             await self._replace()

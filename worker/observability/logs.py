@@ -22,7 +22,8 @@ from worker.observability.console import coloured_line, console_line, shown
 from worker.observability.lines import LineHandler
 from worker.texts import LONGEST_TRACEBACK, tail
 
-CHATTY = ("httpx", "httpcore", "uvicorn.access", "uvicorn.error")
+CHATTY = ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "watchfiles")
+BEFORE_MIGRATIONS = ("Context impl", "Will assume")  # what alembic says each time
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
 NO_FIELDS = {"message", "asctime", "fields", "taskName", "color_message"}  # uvicorn's last one is the message again
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | NO_FIELDS
@@ -55,9 +56,14 @@ def configure_logs(level: str, *, as_json: bool, stream: Output | None = None) -
     root.setLevel(level)
     for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("alembic.runtime.migration").addFilter(_is_news)
     for own in OWN_HANDLERS:
         logging.getLogger(own).handlers.clear()
         logging.getLogger(own).propagate = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(BEFORE_MIGRATIONS)
 
 
 def for_people(in_colour: bool) -> "LineFormatter":
