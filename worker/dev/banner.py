@@ -1,6 +1,7 @@
 """What a newcomer reads once everything is up: where it answers, and a line to try."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from worker.definitions import JobDefinition
 from worker.observability.colours import BOLD, DIM, painted
 
+KEY = "EMBARQ_API_KEY"
 LIKED = "echo"
 SIMPLE: Mapping[str, Any] = {"string": "text", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
 LONGEST_EXAMPLE = 500  # bytes
@@ -47,13 +49,20 @@ def _arguments(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def banner(url: str, seconds: float, example: bytes, *, reload: bool, in_colour: bool) -> list[str]:
-    """The lines. `seconds`: how long the start took. `example`: the body of a request to try, if any."""
+def trial(url: str, example: bytes, environment: Mapping[str, str]) -> str:
+    """A line for a shell that queues the job of this body. A key that the shell knows as well is not shown."""
+    key = environment.get(KEY)
+    shown = f"${KEY}" if key and key == os.environ.get(KEY) else key
+    header = f'-H "Authorization: Bearer {shown}" ' if key else ""
+    return f"curl -i {url}/api/v1/jobs {header}-d {shlex.quote(example.decode())}"
+
+
+def banner(url: str, seconds: float, trial: str, *, reload: bool, in_colour: bool) -> list[str]:
+    """The lines. `seconds`: how long the start took. `trial`: a line to try, if there is one."""
     strong = (lambda text: painted(text, BOLD)) if in_colour else str
     weak = (lambda text: painted(text, DIM)) if in_colour else str
     lines = ["", f"  {strong('Embarq')} is ready {weak(f'after {seconds:.1f} s')}", f"  {strong(url)}/", ""]
-    if example:
-        body = shlex.quote(example.decode())
-        lines += [f"  Try:  curl -i {url}/api/v1/jobs -d {body}", ""]
+    if trial:
+        lines += [f"  Try:  {trial}", ""]
     changes = "A change of the code restarts the API and the worker. " if reload else ""
     return [*lines, f"  {weak(f'{changes}Ctrl-C stops everything.')}", ""]

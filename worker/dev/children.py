@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from worker.dev.servers import held
 from worker.stopping import StopPlan
 from worker.supervisor import Slot
 
@@ -20,11 +21,18 @@ CLOSE_WITHIN = 5.0
 
 
 class Reaper:
-    """The process that sees children out if this one is killed."""
+    """The process that sees children out if this one is killed, and keeps their private servers until then."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=held(),
+        )
 
     def tell(self, sign: str, pid: int) -> None:
         """A child has started, `+`, or ended, `-`."""

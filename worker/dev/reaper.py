@@ -3,7 +3,7 @@
 Children of `embarq dev` leave by themselves when its end of their socket closes. What does not, because a job holds the
 interpreter, or was started by a job as a program of its own, is killed here a moment later. A script without imports of
 ours, so that it takes little memory. On standard input is a line for each child that starts (`+pid`) or has ended
-(`-pid`).
+(`-pid`). It holds what counts as a use of the private servers, so that jobs can still be handed back.
 """
 
 import contextlib

@@ -54,7 +54,7 @@ async def watch(watched: Watched, tell: Callable[[set[Path]], object]) -> None:
     try:
         import watchfiles  # noqa: PLC0415  # a dependency of development
     except ImportError:
-        logger.warning("no reload: `pip install watchfiles` for it")
+        logger.warning("no reload: `pip install 'embarq[dev]'` for it")
         return
     done = asyncio.Event()  # the threads that wait look at it: a cancellation alone would wait for them
 

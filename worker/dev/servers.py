@@ -128,6 +128,11 @@ class _Busy(Exception):
 _held: set[int] = set()
 
 
+def held() -> tuple[int, ...]:
+    """The descriptors of this process's locks. A process that is started with them keeps the servers, too."""
+    return tuple(_held)
+
+
 def _close_in_child() -> None:
     for descriptor in _held:
         os.close(descriptor)

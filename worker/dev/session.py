@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.dev.banner import address, banner
+from worker.dev.banner import address, banner, trial
 from worker.dev.children import Child, Reaper
 from worker.dev.ports import Reserved
 from worker.dev.screen import Screen
@@ -135,8 +135,8 @@ class Session:
 
     def _show_banner(self, seconds: float) -> None:
         url = address(self.settings.host, self.settings.port)
-        example = self.api.example or b""
-        for line in banner(url, seconds, example, reload=self.reload, in_colour=self.screen.in_colour):
+        line_to_try = trial(url, self.api.example, self.environment) if self.api.example else ""
+        for line in banner(url, seconds, line_to_try, reload=self.reload, in_colour=self.screen.in_colour):
             self.screen.write(line)
 
     async def _take_change(self) -> None:

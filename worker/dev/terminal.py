@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 
 from worker.database.migrate import migrate
+from worker.dev import postgres_for, redis_for
+from worker.dev.banner import KEY
 from worker.dev.ports import Reserved, holder, others_for
 from worker.dev.reload import Watched, watch
 from worker.dev.screen import Screen, ScreenStream
 from worker.dev.session import Session
 from worker.dev.stops import Stage, Stops
-from worker.embedded import postgres_for, redis_for
+from worker.errors import EmbarqError
 from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
 from worker.project import Project, find_project
@@ -27,8 +30,10 @@ def run_all(settings: Settings, *, reload: bool) -> int:
 
     Raises:
         PortError: a port is taken; nothing was started then.
-        EmbarqError: a private server, or a migration, failed.
+        EmbarqError: it is production here, or a private server, or a migration, failed.
     """
+    if not settings.development:
+        raise EmbarqError("`embarq dev` is for development, and this is production: `embarq api` and `embarq worker`")
     command = "make run" if "MAKELEVEL" in os.environ else "embarq dev"
     port = Reserved(settings.host, settings.port, command)
     port.take()
@@ -58,7 +63,7 @@ async def _run(settings: Settings, project: Project, port: Reserved, others: dic
         urls = await asyncio.to_thread(_start_servers, servers, settings, project)
         if stops.stage is not Stage.SERVING:
             return 0
-        environment = _environment(project, urls, others, in_colour=screen.in_colour)
+        environment = _environment(project, urls, others, in_colour=screen.in_colour) | _generated_key(settings, screen)
         session = Session(screen, stops, settings, environment, port, reload, began)
         async with _watched(session, project):
             return await session.run()
@@ -87,6 +92,15 @@ def _environment(project: Project, urls: dict[str, str], ports: dict[str, int], 
     environment.pop("NO_COLOR" if in_colour else "FORCE_COLOR", None)
     environment.setdefault("FORCE_COLOR" if in_colour else "NO_COLOR", "1")
     return environment
+
+
+def _generated_key(settings: Settings, screen: Screen) -> dict[str, str]:
+    """A key for this run, where other machines could do everything without one."""
+    if not settings.is_exposed:
+        return {}
+    key = secrets.token_urlsafe(24)
+    screen.say(f"other machines reach {settings.host}: send `Authorization: Bearer {key}`, the key of this run")
+    return {KEY: key}
 
 
 @contextlib.asynccontextmanager
