@@ -24,7 +24,7 @@ def address(host: str, port: int) -> str:
 
 def example(definitions: Iterable[JobDefinition[..., Any]]) -> bytes:
     """The body of a request that queues a job: `echo`, or the first one whose arguments are simple, if any."""
-    for definition in sorted(definitions, key=lambda each: (each.name != LIKED, each.name)):
+    for definition in sorted(definitions, key=lambda each: each.name != LIKED):
         arguments = _arguments(definition.schema.json_schema())
         if arguments is not None:
             body = json.dumps({"job": definition.name, "args": arguments}).encode()

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from worker.stopping import ONE_REQUEST, StopPlan
 
-ONE_PRESS = 0.25  # seconds in which Ctrl-C, by a terminal and by what runs in it, is pressed once
+ONE_PRESS = 0.05  # seconds in which Ctrl-C is pressed once: by a terminal, and by a parent that passes it on
 
 
 class Stage(IntEnum):
