@@ -16,6 +16,11 @@ STOP = b"stop\n"
 NOW = b"now\n"
 
 
+def stops_here() -> list[signal.Signals]:
+    """Those that end this process; not SIGHUP where it is ignored, as `nohup` has it."""
+    return [each for each in STOPS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+
+
 class StopPlan:
     """The times of a stop, on the monotonic clock; None before there is one. May be used by several threads.
 

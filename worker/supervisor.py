@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from worker.parent import READY, RUNNING, Parent
-from worker.stopping import NOW, STOP, STOPS, StopPlan
+from worker.stopping import NOW, STOP, StopPlan, stops_here
 
 logger = structlog.stdlib.get_logger("embarq.supervisor")
 
@@ -142,7 +142,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until a signal; then until every child has ended. The exit code."""
-        for signum in STOPS:
+        for signum in stops_here():
             signal.signal(signum, lambda signum, _: self.plan.signal(signum))
         self.slots = [Slot(number) for number in range(self.count)]
         while not self.plan.is_on or any(slot.process is not None for slot in self.slots):

@@ -30,7 +30,7 @@ from worker.broker.exchange import Settlement
 from worker.broker.lease import LeaseKeeper
 from worker.errors import BrokerUnavailable
 from worker.parent import Parent
-from worker.stopping import NOW, STOPS, StopPlan
+from worker.stopping import NOW, STOPS, StopPlan, stops_here
 
 logger = structlog.stdlib.get_logger("embarq.watchdog")
 
@@ -77,6 +77,7 @@ class Watchdog:
         self._signals, self._told = socket.socketpair()
         self._forward_to = -1
         self._armed_for: float | None = None
+        self._stops: list[signal.Signals] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
 
@@ -84,7 +85,8 @@ class Watchdog:
         """Take over SIGTERM and SIGINT; called in the loop, in the main thread."""
         for end in (self._signals, self._told):
             end.setblocking(False)
-        for signum in STOPS:
+        self._stops = stops_here()
+        for signum in self._stops:
             signal.signal(signum, lambda *_: None)  # the thread hears of it, by the byte that is written for it
         self._forward_to = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
         self._thread.start()
@@ -96,7 +98,7 @@ class Watchdog:
         if self._plan.is_on:
             _flush()
             os._exit(0)
-        for signum in STOPS:
+        for signum in self._stops:
             signal.signal(signum, signal.SIG_DFL)
 
     def _work(self) -> None:

@@ -121,6 +121,7 @@ class Terminal:
     def is_gone(self, within: float = PATIENCE) -> None:
         """Wait until nothing of it runs any more, and see that its port is free."""
         deadline = time.monotonic() + within
+        self.code(within)
         while left := self.processes():
             assert time.monotonic() < deadline, left
             time.sleep(0.1)

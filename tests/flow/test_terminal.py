@@ -246,6 +246,14 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
         screen.is_gone()
 
 
+def test_database_that_is_away_is_one_line(opened: Open) -> None:
+    with opened(DATABASE_URL="postgres://127.0.0.1:1/x") as screen:
+        assert screen.shows("embarq: Postgres is not available").endswith(": look at DATABASE_URL")
+        assert screen.code() == 1
+        screen.is_gone()
+        assert "Traceback" not in screen.text
+
+
 def test_broken_code_ends_the_start_with_one_line_of_it(opened: Open, project: Path) -> None:
     (project / "tasks.py").write_text("import nothing_of_this_name\n")
     with opened(f"exec {EMBARQ} dev") as screen:

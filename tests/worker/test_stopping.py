@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from worker.stopping import StopPlan
+from worker.stopping import StopPlan, stops_here
 
 
 class Clock:
@@ -79,3 +79,14 @@ def request(plan: StopPlan, name: str) -> None:
         plan.hurry()
     else:
         plan.signal(signal.Signals[name])
+
+
+@pytest.mark.parametrize(("hangup", "heard"), [(signal.SIG_IGN, False), (signal.SIG_DFL, True)])
+def test_hangup_is_heard_unless_nohup_ignores_it(hangup: signal.Handlers, heard: bool) -> None:
+    before = signal.signal(signal.SIGHUP, hangup)
+    try:
+        found = stops_here()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (signal.SIGHUP in found) is heard
+    assert {signal.SIGTERM, signal.SIGINT} <= set(found)

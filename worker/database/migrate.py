@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database.branches import VERSIONS
-from worker.database.database import unavailable_when_away
+from worker.database.database import DatabaseUnavailable, unavailable_when_away
 from worker.errors import EmbarqError
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -26,14 +26,19 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
 
     Raises:
         EmbarqError: there is no such revision, or the database has seen one that is in none of the folders.
+        DatabaseUnavailable: nobody answers there.
     """
     config = _config(folders)
     config.set_main_option("sqlalchemy.url", _quoted(database_url))
     try:
-        if back_to is None:
-            command.upgrade(config, "heads")
-        else:
-            command.downgrade(config, back_to)
+        with unavailable_when_away():
+            if back_to is None:
+                command.upgrade(config, "heads")
+            else:
+                command.downgrade(config, back_to)
+    except DatabaseUnavailable as error:
+        cause = getattr(error.__cause__, "orig", error.__cause__)  # what the driver says
+        raise DatabaseUnavailable(f"{error} ({cause}): look at DATABASE_URL") from error
     except CommandError as error:
         raise EmbarqError(str(error)) from error
 

@@ -5,7 +5,7 @@ import signal
 import time
 from enum import IntEnum
 
-from worker.stopping import ONE_REQUEST, StopPlan
+from worker.stopping import ONE_REQUEST, StopPlan, stops_here
 
 ONE_PRESS = 0.05  # seconds in which Ctrl-C is pressed once: by a terminal, and by a parent that passes it on
 
@@ -29,11 +29,10 @@ class Stops:
         self._heard: dict[int, float] = {}
 
     def listen(self) -> None:
-        """Hear the signals from now on. SIGHUP stays ignored where it is: by `nohup`."""
+        """Hear the signals from now on."""
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
-                loop.add_signal_handler(signum, self.hear, signum)
+        for signum in stops_here():
+            loop.add_signal_handler(signum, self.hear, signum)
 
     def hear(self, signum: int) -> None:
         """A signal has come. What comes twice at once is one request: parents pass on what all processes get anyway,
