@@ -22,6 +22,7 @@ from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
 from worker.project import Project, find_project
 from worker.settings import LogFormat, Settings, variable_of
+from worker.supervisor import TICK
 
 
 def run_all(settings: Settings, *, reload: bool) -> int:
@@ -60,7 +61,8 @@ async def _run(settings: Settings, project: Project, port: Reserved, others: dic
         screen.say(f"port {taken} is taken by {holder(taken)}: {variable_of(field)} is {other} this time")
     servers = contextlib.ExitStack()
     try:
-        urls = await asyncio.to_thread(_start_servers, servers, settings, project)
+        starting = asyncio.create_task(asyncio.to_thread(_start_servers, servers, settings, project))
+        urls = await _unless_killed(starting, stops, screen)
         if stops.stage is not Stage.SERVING:
             return 0
         environment = _environment(project, urls, others, in_colour=screen.in_colour) | _generated_key(settings, screen)
@@ -70,6 +72,19 @@ async def _run(settings: Settings, project: Project, port: Reserved, others: dic
     finally:
         await asyncio.to_thread(servers.close)
         screen.close()
+
+
+async def _unless_killed(starting: "asyncio.Task[dict[str, str]]", stops: Stops, screen: Screen) -> dict[str, str]:
+    """What the start of the servers gives. It cannot be broken off: their locks end with this process, if need be."""
+    is_told = False
+    while not starting.done():
+        await asyncio.wait({starting}, timeout=TICK)
+        if stops.stage is not Stage.SERVING and not is_told:
+            is_told = True
+            screen.say("stopping as soon as the servers have started")
+        if stops.stage is Stage.KILL:
+            os._exit(1)
+    return starting.result()
 
 
 def _start_servers(servers: contextlib.ExitStack, settings: Settings, project: Project) -> dict[str, str]:

@@ -18,9 +18,13 @@ BARE = frozenset({int, float, bool, type(None)})
 
 
 def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    """A record without colours."""
+    """A record without colours. Each job writes two: one look at a whole line shows that it is good."""
+    pairs = "".join([f" {name}={value if type(value) in BARE else _shown(value)}" for name, value in fields.items()])
+    line = f"{moment} {record.levelname:<8} {record.getMessage():<{EVENT_WIDTH}} [{record.name}]{pairs}"
+    if line.isprintable() and "exception" not in fields and "stack" not in fields:
+        return line
     what, below = _told(record, fields)
-    pairs = "".join([f" {name}={value if type(value) in BARE else shown(value)}" for name, value in fields.items()])
+    pairs = "".join([f" {name}={shown(value)}" for name, value in fields.items()])
     return f"{moment} {record.levelname:<8} {what:<{EVENT_WIDTH}} [{record.name}]{pairs}{below}"
 
 
@@ -52,12 +56,15 @@ def _escape(character: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A field's value, without quotes where it can be read without."""
-    if type(value) in BARE:
-        return str(value)
-    if isinstance(value, str) and value and value.isprintable() and " " not in value and "=" not in value:
+    """A field's value as it may stand in a line."""
+    return str(value) if type(value) in BARE else escaped(_shown(value))
+
+
+def _shown(value: object) -> str:
+    """A value without quotes where it can be read without."""
+    if isinstance(value, str) and value and " " not in value and "=" not in value:
         return value
-    return escaped(repr(value))
+    return repr(value)
 
 
 def stack(text: object) -> str:
