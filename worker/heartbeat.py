@@ -88,9 +88,9 @@ class Heartbeat:
         levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
         ttl_ms = int(INTERVAL * BELIEVED_FOR * 1000)
         said = wire.dumps(record)
-        known = await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
+        queues = await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
         self.is_heard = True
-        return known
+        return queues
 
     def _know(self) -> KnownJobs:
         """What is told of the jobs; thousands take some milliseconds, so it is made again only where there are more."""

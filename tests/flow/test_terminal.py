@@ -22,13 +22,13 @@ pytestmark = [
 ]
 
 JOBS = """
-import asyncio
+import asyncio, os
 from worker import Context, job
 
 @job()
 async def nap(ctx: Context, seconds: float) -> str:
     await asyncio.sleep(seconds)
-    return "first"
+    return os.environ.get("OF_FILE", "first")
 
 @job()
 async def fail(ctx: Context, words: str) -> None:
@@ -240,6 +240,13 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
         (project / "tasks.py").write_text(JOBS.replace("first", "third"))
         screen.shows("ready again")
         assert result_of_a_nap(screen) == "third"
+
+        (project / ".env").write_text("OF_FILE=fourth\n")
+        screen.shows("ready again")
+        assert result_of_a_nap(screen) == "fourth"
+        (project / ".env").write_text("OF_FILE=fifth\n")
+        screen.shows("ready again")
+        assert result_of_a_nap(screen) == "fifth"
         cancel(screen, path)
         screen.press(b"\x03")
         assert screen.code() == 0

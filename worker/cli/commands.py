@@ -60,10 +60,9 @@ def dev_command(
     ] = True,
 ) -> None:
     """Everything in one terminal: Redis and Postgres if none is set, the API, a worker."""
-    from worker.cli import run
-    from worker.dev import terminal
+    from worker.cli import dev
 
-    sys.exit(terminal.run_all(run.start(), reload=reload))
+    sys.exit(dev.run_all(reload=reload))
 
 
 @app.command("api")

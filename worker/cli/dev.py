@@ -1,5 +1,8 @@
 """`embarq dev`: what it needs before anything is started."""
 
+from pathlib import Path
+
+from worker.cli.env_file import read_env_file
 from worker.cli.run import start
 from worker.cli.servers import refuse_old_redis
 from worker.dev import terminal
@@ -13,10 +16,11 @@ def run_all(*, reload: bool) -> int:
     Raises:
         EmbarqError: it is production here, or something that is set does not work.
     """
+    of_file = read_env_file(Path.cwd())
     settings = start()
     refuse_inline("the worker of `embarq dev`")
     if not settings.development:
         raise EmbarqError("`embarq dev` is for development, and this is production: `embarq api` and `embarq worker`")
     if settings.redis_url is not None:
         refuse_old_redis(settings, settings.redis_url)
-    return terminal.run_all(settings, reload=reload)
+    return terminal.run_all(settings, reload=reload, of_file=of_file)

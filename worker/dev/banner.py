@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from worker.definitions import JobDefinition
+from worker.dev.environment import KEY
 from worker.observability.colours import BOLD, DIM, painted
 
-KEY = "EMBARQ_API_KEY"
 LIKED = "echo"
 SIMPLE: Mapping[str, Any] = {"string": "text", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
 LONGEST_EXAMPLE = 500  # bytes

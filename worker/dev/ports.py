@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import EmbarqError
 from worker.observability.console import escaped
-from worker.settings import variable_of
+from worker.settings import Settings
+from worker.variables import variable_of
 
 LISTENING = "0A"  # the state in /proc/net/tcp
 LONGEST_COMMAND = 80
@@ -65,19 +67,28 @@ class Reserved:
         self._sockets = []
 
 
-def others_for(taken: Mapping[str, int], chosen: Collection[str]) -> dict[str, int]:
-    """Free ports in place of those that are taken, by the settings' fields. `chosen`: fields that somebody has set.
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A port that is taken, the variable that sets it, and a free one in its place."""
+
+    variable: str
+    taken: int
+    port: int
+
+
+def moved(settings: Settings) -> list[Moved]:
+    """Ports for this run in place of those that are taken, of the ones that the application has beside its own.
 
     Raises:
-        PortError: one of these is taken.
+        PortError: one is taken that somebody has set.
     """
-    found = {}
-    for field, port in taken.items():
+    found = []
+    for field, port in settings.further_ports.items():
         if not is_free(port):
-            if field in chosen:
-                variable = variable_of(field)
+            variable = variable_of(type(settings), field)
+            if field in settings.model_fields_set:
                 raise PortError(f"port {port} of {variable} is taken by {holder(port)}: end that, or set {variable}")
-            found[field] = free_port()
+            found.append(Moved(variable, port, free_port()))
     return found
 
 

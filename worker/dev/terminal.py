@@ -3,75 +3,83 @@
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from worker.database.migrate import migrate
 from worker.dev import postgres_for, redis_for
-from worker.dev.banner import KEY
-from worker.dev.ports import Reserved, holder, others_for
+from worker.dev.environment import environment_of_children, generated_key
+from worker.dev.ports import Moved, Reserved, holder, moved
 from worker.dev.reload import Watched, watch
 from worker.dev.screen import Screen, ScreenStream
 from worker.dev.session import Session
 from worker.dev.stops import Stage, Stops
-from worker.errors import EmbarqError
 from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
 from worker.project import Project, find_project
-from worker.settings import LogFormat, Settings, variable_of
+from worker.settings import LogFormat, Settings
 from worker.supervisor import TICK
 
 
-def run_all(settings: Settings, *, reload: bool) -> int:
+def run_all(settings: Settings, *, reload: bool, of_file: Collection[str] = ()) -> int:
     """Run until Ctrl-C, or a closed terminal, or until a child fails; returns the exit code. `reload`: whether a change
-    of the project's code restarts the API and the worker.
+    of the project's code restarts the API and the worker. `of_file`: variables that are set by `.env`.
 
     Raises:
         PortError: a port is taken; nothing was started then.
-        EmbarqError: it is production here, or a private server, or a migration, failed.
+        EmbarqError: a private server, or a migration, failed.
     """
-    if not settings.development:
-        raise EmbarqError("`embarq dev` is for development, and this is production: `embarq api` and `embarq worker`")
     command = "make run" if "MAKELEVEL" in os.environ else "embarq dev"
     port = Reserved(settings.host, settings.port, command)
     port.take()
-    others = others_for(settings.further_ports, settings.model_fields_set)
+    others = moved(settings)
     try:
-        return asyncio.run(_run(settings, find_project(), port, others, reload=reload))
+        return asyncio.run(_run(settings, port, others, of_file, reload=reload))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C must not make a traceback
 
 
-async def _run(settings: Settings, project: Project, port: Reserved, others: dict[str, int], *, reload: bool) -> int:
-    began, loop, stops = time.monotonic(), asyncio.get_running_loop(), Stops(settings.grace)
-
-    def nobody_looks() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
-            loop.call_soon_threadsafe(stops.nobody_looks)
-
+async def _run(
+    settings: Settings, port: Reserved, others: Sequence[Moved], of_file: Collection[str], *, reload: bool
+) -> int:
+    began, project, stops = time.monotonic(), find_project(), Stops(settings.grace)
     stops.listen()
-    screen = Screen(sys.stdout, in_colour=wants_colour(sys.stdout), on_gone=nobody_looks)
-    as_json = settings.log_format is LogFormat.JSON
-    configure_logs(settings.log_level, as_json=as_json, stream=ScreenStream(screen))
-    for field, other in others.items():
-        taken = settings.further_ports[field]
-        screen.say(f"port {taken} is taken by {holder(taken)}: {variable_of(field)} is {other} this time")
-    servers = contextlib.ExitStack()
+    screen, servers = _open_screen(settings, stops), contextlib.ExitStack()
+    for each in others:
+        screen.say(f"port {each.taken} is taken by {holder(each.taken)}: {each.variable} is {each.port} this time")
     try:
         starting = asyncio.create_task(asyncio.to_thread(_start_servers, servers, settings, project))
         urls = await _unless_killed(starting, stops, screen)
         if stops.stage is not Stage.SERVING:
             return 0
-        environment = _environment(project, urls, others, in_colour=screen.in_colour) | _generated_key(settings, screen)
-        session = Session(screen, stops, settings, environment, port, reload, began)
+        environment = environment_of_children(project, of_file, urls, others, in_colour=screen.in_colour)
+        key = generated_key(settings)
+        for value in key.values():
+            screen.say(
+                f"other machines reach {settings.host}: send `Authorization: Bearer {value}`, the key of this run"
+            )
+        session = Session(screen, stops, settings, environment | key, port, reload, began)
         async with _watched(session, project):
             return await session.run()
     finally:
         await asyncio.to_thread(servers.close)
         screen.close()
+
+
+def _open_screen(settings: Settings, stops: Stops) -> Screen:
+    """The screen, on which our own logs are shown from now on."""
+    loop = asyncio.get_running_loop()
+
+    def nobody_looks() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
+            loop.call_soon_threadsafe(stops.nobody_looks)
+
+    screen = Screen(sys.stdout, in_colour=wants_colour(sys.stdout), on_gone=nobody_looks)
+    as_json = settings.log_format is LogFormat.JSON
+    configure_logs(settings.log_level, as_json=as_json, stream=ScreenStream(screen))
+    return screen
 
 
 async def _unless_killed(starting: "asyncio.Task[dict[str, str]]", stops: Stops, screen: Screen) -> dict[str, str]:
@@ -93,29 +101,6 @@ def _start_servers(servers: contextlib.ExitStack, settings: Settings, project: P
     database_url = servers.enter_context(postgres_for(settings.data_dir, settings.database_url))
     migrate(database_url, project.migration_folders())
     return {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
-
-
-def _environment(project: Project, urls: dict[str, str], ports: dict[str, int], *, in_colour: bool) -> dict[str, str]:
-    """That of the children; what they write goes through a pipe, and their lines are in colour if ours are."""
-    environment = {
-        **os.environ,
-        **urls,
-        "PYTHONUNBUFFERED": "1",
-        **project.development,
-        **{variable_of(field): str(port) for field, port in ports.items()},
-    }
-    environment.pop("NO_COLOR" if in_colour else "FORCE_COLOR", None)
-    environment.setdefault("FORCE_COLOR" if in_colour else "NO_COLOR", "1")
-    return environment
-
-
-def _generated_key(settings: Settings, screen: Screen) -> dict[str, str]:
-    """A key for this run, where other machines could do everything without one."""
-    if not settings.is_exposed:
-        return {}
-    key = secrets.token_urlsafe(24)
-    screen.say(f"other machines reach {settings.host}: send `Authorization: Bearer {key}`, the key of this run")
-    return {KEY: key}
 
 
 @contextlib.asynccontextmanager

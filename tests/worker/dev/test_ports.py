@@ -4,11 +4,12 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
-from worker.dev.ports import PortError, Reserved, bind, holder, is_free, others_for
+from worker.dev.ports import PortError, Reserved, bind, holder, is_free, moved
+from worker.settings import Settings
 
 HOST = "127.0.0.1"
 
@@ -68,8 +69,16 @@ def test_reserved_port_is_refused_to_others_until_it_is_released(listening: int)
 
 
 def test_further_port_that_is_taken_gets_another_unless_it_was_chosen(listening: int) -> None:
-    found = others_for({"mail_port": listening}, ())
-    assert is_free(found["mail_port"])
+    class WithMail(Settings):
+        mail_port: int = listening
+
+        @property
+        def further_ports(self) -> Mapping[str, int]:
+            return {"mail_port": self.mail_port}
+
+    (found,) = moved(WithMail())
+    assert (found.variable, found.taken) == ("EMBARQ_MAIL_PORT", listening)
+    assert is_free(found.port)
     with pytest.raises(PortError, match=f"port {listening} of EMBARQ_MAIL_PORT is taken by"):
-        others_for({"mail_port": listening}, {"mail_port"})
-    assert others_for({"mail_port": found["mail_port"]}, {"mail_port"}) == {}
+        moved(WithMail(mail_port=listening))
+    assert moved(WithMail(mail_port=found.port)) == []
