@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from worker.dev.servers import held
+from worker.dev.locks import held
 from worker.stopping import StopPlan
 from worker.supervisor import Slot
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from worker.dev.servers import EmbeddedError, User, used
-from worker.dev.sockets import choose_socket_folder, socket_folder
+from worker.dev.sockets import choose_socket_folder, is_served, socket_folder
 from worker.dev.system_user import as_user, let_in, user_for
 from worker.private import private_folder
 
@@ -80,6 +80,7 @@ class _Postgres:
     name = "Postgres"
     variable = "DATABASE_URL"
     stops_at = signal.SIGINT  # ends without waiting for its clients
+    passing: str | None = "is still in use"  # the memory of one that was killed, whose parts have not noticed yet
 
     def __init__(self, folder: Path) -> None:
         self.state = folder.with_name(f"{folder.name}.run")
@@ -99,7 +100,8 @@ class _Postgres:
     def is_ready(self) -> bool:
         """Whether it takes connections."""
         with suppress(OSError, IndexError):
-            return self._notes.read_text().splitlines()[7].strip() == "ready"
+            says = self._notes.read_text().splitlines()[7].strip()
+            return says == "ready" and is_served(self.socket)  # one that was killed says it for ever
         return False
 
     def pid(self) -> int | None:

@@ -14,13 +14,12 @@ import structlog
 
 from worker.broker.versions import too_old
 from worker.dev.servers import EmbeddedError, User, used
-from worker.dev.sockets import choose_socket_folder, socket_folder
+from worker.dev.sockets import ANSWER_LIMIT, choose_socket_folder, socket_folder
 from worker.errors import LOWEST_REDIS
 
 logger = structlog.stdlib.get_logger("embarq.servers")
 
 NAME = "redis.sock"
-ANSWER_LIMIT = 1.0
 VERSION_LIMIT = 5.0
 
 
@@ -110,6 +109,7 @@ class _Redis:
     name = "Redis"
     variable = "REDIS_URL"
     stops_at = signal.SIGTERM
+    passing: str | None = None
 
     def __init__(self, folder: Path, program: Path | None, port: int | None, fsync: str) -> None:
         self.state = folder

@@ -7,10 +7,8 @@ Users are counted by locks on files, which the system takes away with a process,
 - `lock` is for one at a time, who looks whether the server runs, and starts it.
 """
 
-import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +20,8 @@ from typing import Protocol
 
 import structlog
 
+from worker.dev.locks import ALONE, SHARED, Busy, close_lock, is_free, let_go, open_lock, take_lock, try_lock
+from worker.dev.sockets import is_served
 from worker.errors import EmbarqError
 from worker.private import private_folder, private_opener
 
@@ -33,6 +33,7 @@ STOP_LIMIT = 15.0
 LEAVE_LIMIT = 1.0
 SPARE = 5.0
 TICK = 0.01
+AGAIN = 0.3
 
 
 class EmbeddedError(EmbarqError):
@@ -51,13 +52,15 @@ class Server(Protocol):
     """A kind of server, as far as its users are concerned.
 
     name: for people. variable: of the environment, with the URL of another one. state: the folder of locks and log.
-    stops_at: the signal that ends it in order.
+    stops_at: the signal that ends it in order. passing: words in its log that say that it did not start because an
+    earlier one has not quite ended.
     """
 
     name: str
     variable: str
     state: Path
     stops_at: signal.Signals
+    passing: str | None
 
     @property
     def socket(self) -> Path:
@@ -90,10 +93,10 @@ def used(server: Server) -> Iterator[None]:
     """
     with _told(server):
         private_folder(server.state)
-        users = _open(server.state / "users")
+        users = open_lock(server.state / "users")
     try:
         with _told(server):
-            _take(users, fcntl.LOCK_SH, START_LIMIT + STOP_LIMIT, "to end")
+            take_lock(users, SHARED, START_LIMIT + STOP_LIMIT, "to end")
             with _alone(server, 2 * START_LIMIT):
                 _ensure(server)
         yield
@@ -114,71 +117,21 @@ def _told(server: Server) -> Iterator[None]:
         ) from error
     except subprocess.SubprocessError as error:
         raise EmbeddedError(f"the private {server.name} does not start: {error}; set {server.variable}") from error
-    except _Busy as error:
+    except Busy as error:
         raise EmbeddedError(
             f"another process has waited too long for the private {server.name} in {server.state} {error}"
         ) from error
 
 
-class _Busy(Exception):
-    """A lock was not given in time."""
-
-
-# What this process holds open. A child that is forked is no user of its own, and must not look like one.
-_held: set[int] = set()
-
-
-def held() -> tuple[int, ...]:
-    """The descriptors of this process's locks. A process that is started with them keeps the servers, too."""
-    return tuple(_held)
-
-
-def _close_in_child() -> None:
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
-
-
-def _open(path: Path) -> int:
-    descriptor = private_opener(str(path), os.O_RDWR | os.O_CREAT)
-    _held.add(descriptor)
-    return descriptor
-
-
-def _close(descriptor: int) -> None:
-    _held.discard(descriptor)
-    os.close(descriptor)
-
-
-def _try(descriptor: int, kind: int) -> bool:
-    """Take a lock if nobody stands against it. One that is held already becomes one of this kind, or is lost."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _take(descriptor: int, kind: int, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not _try(descriptor, kind):
-        if time.monotonic() > deadline:
-            raise _Busy(what)
-        time.sleep(TICK)
-
-
 @contextmanager
 def _alone(server: Server, seconds: float) -> Iterator[None]:
     """One process at a time looks for a server and starts it, or leaves."""
-    lock = _open(server.state / "lock")
+    lock = open_lock(server.state / "lock")
     try:
-        _take(lock, fcntl.LOCK_EX, seconds, "to start")
+        take_lock(lock, ALONE, seconds, "to start")
         yield
     finally:
-        _close(lock)
+        close_lock(lock)
 
 
 def _ensure(server: Server) -> None:
@@ -186,19 +139,21 @@ def _ensure(server: Server) -> None:
     started = False
     deadline = time.monotonic() + START_LIMIT
     while True:
-        guard = _open(server.state / "guard")
+        guard = open_lock(server.state / "guard")
         try:
-            runs = not _try(guard, fcntl.LOCK_EX)
+            runs = not try_lock(guard, ALONE)
             if not runs and not started:
                 _start(server, guard)
                 runs = started = True
         finally:
-            _close(guard)  # the guard has a copy of it
+            close_lock(guard)  # the guard has a copy of it
         if runs and server.is_ready:
             return
-        if not runs or time.monotonic() > deadline:
+        has_failed = not runs  # it was started just now, and has ended
+        if time.monotonic() > deadline or (has_failed and not _passes(server)):
             raise EmbeddedError(_why_not(server))
-        time.sleep(TICK)
+        started = started and not has_failed
+        time.sleep(AGAIN if has_failed else TICK)
 
 
 def _start(server: Server, guard: int) -> None:
@@ -223,6 +178,11 @@ def _start(server: Server, guard: int) -> None:
         )
 
 
+def _passes(server: Server) -> bool:
+    """Whether the reason for which it did not start goes by itself."""
+    return server.passing is not None and server.passing in (server.state / "log").read_text(errors="replace")
+
+
 def _why_not(server: Server) -> str:
     log = server.state / "log"
     with suppress(OSError):
@@ -237,7 +197,7 @@ def _end_orphan(server: Server) -> None:
     """End a server whose guard was killed, where the system did not."""
     deadline = time.monotonic() + STOP_LIMIT
     told = False
-    while _is_served(server.socket):
+    while is_served(server.socket):
         pid = server.pid()
         if pid is not None and not told:
             with suppress(ProcessLookupError):
@@ -250,23 +210,12 @@ def _end_orphan(server: Server) -> None:
         time.sleep(TICK)
 
 
-def _is_served(path: Path) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1)
-            probe.connect(str(path))
-    except OSError:
-        return False
-    return True
-
-
 def _leave(server: Server, users: int) -> None:
     """Let go; the last user waits until the server has ended."""
     is_last = False
-    with suppress(OSError, _Busy), _alone(server, LEAVE_LIMIT):  # busy: somebody starts it, who is a user
-        is_last = _try(users, fcntl.LOCK_EX) or not _try(users, fcntl.LOCK_SH)
-    fcntl.flock(users, fcntl.LOCK_UN)
-    _close(users)
+    with suppress(OSError, Busy), _alone(server, LEAVE_LIMIT):  # busy: somebody starts it, who is a user
+        is_last = try_lock(users, ALONE) or not try_lock(users, SHARED)
+    let_go(users)
     if is_last:
         with suppress(OSError):
             _wait_for_end(server)
@@ -275,16 +224,8 @@ def _leave(server: Server, users: int) -> None:
 def _wait_for_end(server: Server) -> None:
     now = time.monotonic()
     while time.monotonic() < now + STOP_LIMIT + SPARE:
-        if _is_free(server.state / "guard", fcntl.LOCK_EX):
+        if is_free(server.state / "guard", ALONE):
             return
-        if time.monotonic() > now + LEAVE_LIMIT and _is_free(server.state / "users", fcntl.LOCK_SH):
+        if time.monotonic() > now + LEAVE_LIMIT and is_free(server.state / "users", SHARED):
             return  # somebody else has come, so the guard stays
         time.sleep(TICK)
-
-
-def _is_free(path: Path, kind: int) -> bool:
-    descriptor = _open(path)
-    try:
-        return _try(descriptor, kind)
-    finally:
-        _close(descriptor)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from worker.private import OTHERS
 
+ANSWER_LIMIT = 1.0  # seconds
 LONGEST = 100  # bytes of a socket's path; Linux takes 107, macOS 103
 PLAIN = re.compile(r"[\w./+~-]+", re.ASCII)  # what needs no quotes: in URLs, in lists by comma, on command lines
 
@@ -37,6 +38,17 @@ def choose_socket_folder(folder: Path, state: Path, name: str, owner: int) -> Pa
         os.chown(chosen, owner, -1)
     _record(state).write_text(str(chosen))
     return chosen
+
+
+def is_served(path: Path) -> bool:
+    """Whether a process listens on a socket."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(ANSWER_LIMIT)
+            probe.connect(str(path))
+    except OSError:
+        return False
+    return True
 
 
 def _record(state: Path) -> Path:

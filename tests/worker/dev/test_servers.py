@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import redis as sync_redis
 
@@ -191,7 +192,9 @@ def test_killed_redis_is_started_again_by_the_next_user(folder: Path) -> None:
         with sync_redis.Redis.from_url(first.found["redis"]) as client:
             client.set("key", "kept")
             client.execute_command("WAITAOF", 1, 0, 5000)
-        os.kill(int((folder / "redis" / "pid").read_text()), signal.SIGKILL)
+        server = psutil.Process(int((folder / "redis" / "pid").read_text()))
+        server.kill()
+        server.wait(40)
         with private_redis(folder / "redis") as url, sync_redis.Redis.from_url(url) as client:
             assert client.get("key") == b"kept"
 
@@ -236,6 +239,21 @@ def test_stale_notes_of_postgres_that_name_a_living_process_harm_neither(folder:
     (data / "postmaster.pid").touch()
     with private_postgres(data) as url:
         ask_postgres(url)
+
+
+def test_next_postgres_waits_for_parts_of_a_killed_one(folder: Path) -> None:
+    with user(folder, "postgres"):
+        postmaster = psutil.Process(int((folder / "postgres" / "postmaster.pid").read_text().split()[0]))
+        parts = postmaster.children()
+        for part in parts:
+            part.suspend()  # they do not notice, and hold its memory
+        postmaster.kill()
+        postmaster.wait(40)
+        ending = threading.Timer(2, lambda: [part.kill() for part in parts])
+        ending.start()
+        with private_postgres(folder / "postgres") as url:
+            assert not ending.is_alive()
+            ask_postgres(url)
 
 
 def test_data_of_postgres_that_were_half_made_are_made_anew(folder: Path) -> None:
