@@ -19,7 +19,7 @@ from worker.resources import is_of_database
 from worker.service import Service
 from worker.settings import Settings
 
-LOOK_LIMIT = 2.0
+LOOK_LIMIT = 5.0
 
 
 @contextmanager
