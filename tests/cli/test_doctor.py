@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import ROOT, eventually
-from worker import Client
+from worker import Client, Priority
+from worker.broker import keys
 from worker.dev import private_redis
 
 TASKS = """
@@ -211,3 +212,11 @@ async def test_waiting_jobs_that_no_worker_knows(deployment: Deployment, client:
 
 def _as_json(record: dict[str, Any]) -> bytes:
     return json.dumps(record).encode()
+
+
+async def test_level_of_a_queue_that_holds_another_type_stops_no_check(deployment: Deployment, client: Client) -> None:
+    deployment.run("enqueue", "send")
+    await client.set(keys.queue_key("mail", Priority.HIGH), "of another type")
+    code, found = deployment.doctor("--release")
+    assert (code, found["wrong"]) == (0, [])
+    assert lines(found["warning"], "workers:")

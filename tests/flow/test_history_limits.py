@@ -234,8 +234,8 @@ async def test_doctor_tells_what_is_missing(client: Client, tmp_path: Path) -> N
     await client.mset({keys.RECORDS_DROPPED: 12, keys.RECORDS_LEFT_OUT: 3})
     for _ in range(1001):
         await client.xadd(keys.RECORDS, {"e": "[]"})
-    port = client.connection_pool.connection_kwargs["port"]
-    checks = await examine(Settings(data_dir=tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}/0"))
+    path = client.connection_pool.connection_kwargs["path"]
+    checks = await examine(Settings(data_dir=tmp_path, REDIS_URL=f"unix://{path}"))
     warnings = [check.finding for check in checks if check.warning]
     assert "12 jobs are missing in the history: its stream was full" in warnings
     assert "3 jobs are missing in the history: the database refused them" in warnings

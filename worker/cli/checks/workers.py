@@ -2,6 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+
+from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.inspect import WorkerRecord
@@ -72,9 +75,9 @@ async def _first_in_line(patient: Patient) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for record in await patient.client.queues():
         for priority in Priority:
-            with unavailable_when_away():
+            with unavailable_when_away(), suppress(ResponseError):  # a key of another type: a worker sets it aside
                 ids = await patient.client.zrange(keys.queue_key(record.queue, priority), 0, LOOKED_AT - 1)
-            found += [(record.queue, job_id.decode(errors="replace")) for job_id in ids]
+                found += [(record.queue, job_id.decode(errors="replace")) for job_id in ids]
         if len(found) >= LOOKED_AT_IN_ALL:
             break
     return found[:LOOKED_AT_IN_ALL]
