@@ -59,11 +59,10 @@ class Heartbeat:
         Raises:
             InvalidOptions: one holds something else.
         """
-        named = [keys.queue_key(queue) for queue in service.queues if queue.startswith(keys.BY_KEY)]
+        served = [keys.queue_key(queue) for queue in service.queues]
         with contextlib.suppress(BrokerUnavailable):
-            for key, kind in (await self._client.inspector.no_queues(named) if named else {}).items():
-                told = f"{key!r} holds a {kind} in this Redis and no queue: name another key, or remove that one"
-                raise InvalidOptions("worker", [ArgumentProblem(("queues",), told)])
+            if wrong := await self._client.inspector.no_queues(served):
+                raise InvalidOptions("worker", [ArgumentProblem(("queues",), told) for told in wrong.values()])
 
     async def beat(self, service: Service, served: Iterable[str], running: int, ended: int) -> list[str]:
         """Say it. `ended`: the tries that this worker ever ended. Returns the keys of the queues that are known.

@@ -12,7 +12,14 @@ import structlog
 from worker.broker.broker import NewJob
 from worker.broker.timetable import Fired, Schedules
 from worker.calls import Call
-from worker.errors import BrokerUnavailable, EmbarqError, ScheduleExists, ScheduleNotFound
+from worker.errors import (
+    ArgumentProblem,
+    BrokerUnavailable,
+    EmbarqError,
+    InvalidOptions,
+    ScheduleExists,
+    ScheduleNotFound,
+)
 from worker.handle import JobHandle
 from worker.job import to_ms
 from worker.loops import Duty, keep_doing
@@ -26,6 +33,8 @@ logger = structlog.stdlib.get_logger("embarq.scheduler")
 
 LONGEST_SLEEP = 1.0
 ORPHAN_AFTER = 86400.0
+# Its job is not known here, or takes other arguments by now; or somebody wrote times that are none.
+UNFIT = (EmbarqError, OverflowError)
 
 
 class Scheduler:
@@ -69,11 +78,8 @@ class Scheduler:
         """Fire what is due; seconds until something is due again, a second at most."""
         table = await self._schedules.due()
         fired = [each for schedule in table.schedules for each in self._fired(schedule, table.now)]
-        if fired:
-            done = await self._schedules.fire(fired)
-            count = sum(mine and each.job is not None for each, mine in zip(fired, done, strict=True))
-            if count:
-                logger.info("schedules fired", runs=count)
+        if fired and (count := await self._fire(fired)):
+            logger.info("schedules fired", runs=count)
         await self._forget_orphans(table.schedules, table.now)
         if table.next_due is None:
             return LONGEST_SLEEP
@@ -84,14 +90,29 @@ class Scheduler:
         fired = [
             each for record in self._declared.values() if record.run_at_startup for each in self._at_start(record, now)
         ]
-        if fired and any(await self._schedules.fire(fired)):
+        if fired and await self._fire(fired):
             logger.info("schedules fired at the start")
+
+    async def _fire(self, fired: Sequence[Fired]) -> int:
+        """How many runs came of it. One that cannot be queued holds up no other."""
+        count = 0
+        for each, done in zip(fired, await self._schedules.fire(fired), strict=True):
+            if isinstance(done, str):
+                self._tell_once(each.name, done)
+            else:
+                count += done and each.job is not None
+        return count
+
+    def _tell_once(self, schedule: str, reason: str) -> None:
+        if schedule not in self._told:
+            logger.warning("schedule cannot fire here", schedule=schedule, reason=reason)
+        self._told.add(schedule)
 
     def _at_start(self, record: ScheduleRecord, now: datetime) -> Iterable[Fired]:
         try:
             job = self._job(record, now, f"schedule~{record.name}~start~{to_ms(now)}")
-        except EmbarqError as error:
-            logger.warning("schedule cannot fire here", schedule=record.name, reason=str(error))
+        except UNFIT as error:
+            self._tell_once(record.name, str(error))
         else:
             yield Fired(record.name, None, None, record.overlap is Overlap.SKIP, job)
 
@@ -104,10 +125,8 @@ class Scheduler:
             for each in firings(record.times, record.missed, due, now):
                 job = None if each.run is None else self._job(record, each.run)
                 yield Fired(record.name, each.due, each.following, record.overlap is Overlap.SKIP, job)
-        except EmbarqError as error:  # its job is not known here, or takes other arguments by now
-            if record.name not in self._told:
-                logger.warning("schedule cannot fire here", schedule=record.name, reason=str(error))
-            self._told.add(record.name)
+        except UNFIT as error:
+            self._tell_once(record.name, str(error))
 
     async def list(self) -> Sequence[Schedule]:
         """All schedules, by name."""
@@ -131,7 +150,9 @@ class Scheduler:
             UnknownJob, InvalidArguments, InvalidOptions: its runs could not be queued.
             ScheduleExists: another schedule has its name.
         """
-        self._job(record, datetime.now(UTC))
+        job = self._job(record, datetime.now(UTC))
+        if told := await self._schedules.no_queue(job.queue_key):
+            raise InvalidOptions(record.job, [ArgumentProblem(("queue",), told)])
         if not await self._schedules.create(record, await self._next(record)):
             raise ScheduleExists(record.name)
         return await self.find(record.name)

@@ -1,6 +1,8 @@
 import asyncio
+import json
 import uuid
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import Kit, eventually, logged
-from worker import Registry, every
+from worker import Context, Registry, every
 from worker.broker import keys
 from worker.cli import doctor
 from worker.cron import Every
@@ -123,12 +125,21 @@ def noting(kit: Kit, ran: list[Any], name: str) -> Any:
 
 
 async def test_declared_schedule_runs_at_each_of_its_times(kit: Kit, name: str) -> None:
-    ran: list[Any] = []
-    kit.registry.schedule(every(0.5), args={"value": 7})(noting(kit, ran, name))
+    ran: list[str] = []
+
+    @kit.registry.job(queue=kit.queue, name=name)
+    async def note(ctx: Context, value: int) -> None:
+        assert value == 7
+        ran.append(ctx.job_id)
+
+    async def several() -> bool:
+        return len(ran) >= 5
+
+    kit.registry.schedule(every(0.5), args={"value": 7})(note)
     async with kit.worker(), kit.worker():
-        await asyncio.sleep(2.6)
-    assert 4 <= len(ran) <= 6
-    assert set(ran) == {7}
+        await eventually(several, timeout=30)
+    times = [int(job_id.removeprefix(f"schedule~{name}~")) for job_id in sorted(ran)]
+    assert times == list(range(times[0], times[0] + 500 * len(times), 500)), "each of its times, and each once"
 
 
 async def test_workers_that_start_again_keep_the_next_time(kit: Kit, name: str) -> None:
@@ -247,6 +258,63 @@ async def test_schedule_of_a_job_that_cannot_run_is_refused(kit: Kit, name: str)
         await scheduler(kit).create(make_record({"name": name, "job": name, "every": 5.0, "args": {"value": "x"}}))
 
 
+@pytest.fixture
+async def somebodys(kit: Kit) -> AsyncIterator[str]:
+    """The name of a queue whose key holds something else."""
+    key = f"sky:{uuid.uuid4().hex[:12]}"
+    await kit.client.set(key, "somebody's")
+    yield f"key={key}"
+    await kit.client.delete(key)
+
+
+async def test_schedule_whose_queue_is_something_else_holds_up_no_other(kit: Kit, name: str, somebodys: str) -> None:
+    bad = make_record({"name": name, "job": name, "every": 3600.0, "options": {"queue": somebodys}})
+    good = make_record({"name": f"{name}-good", "job": name, "every": 3600.0})
+    noting(kit, [], name)
+    with pytest.raises(InvalidOptions, match="holds a string in this Redis and no queue"):
+        await scheduler(kit).create(bad)
+    await kit.client.schedules.create(bad, NOON)  # as before somebody used its key
+    await kit.client.schedules.create(good, NOON)
+    fire = scheduler(kit)
+    with logged("embarq.scheduler") as lines:
+        await fire.run_once()
+        await fire.run_once()
+    told = [line for line in lines if line["event"] == "schedule cannot fire here"]
+    assert [line["schedule"] for line in told] == [name]
+    assert "something else" in told[0]["reason"]
+    assert await kit.client.zcard(kit.queue_key) == 1
+    assert (await fire.find(name)).next_run == NOON, "it stays due"
+    key = somebodys.removeprefix("key=")
+    assert await kit.client.get(key) == b"somebody's"
+    await kit.client.delete(key)
+    await fire.run_once()
+    assert await kit.client.zcard(key) >= 1
+    for each in (bad, good):
+        await fire.drop(each.name)
+
+
+async def test_schedule_that_cannot_fire_at_a_start_holds_up_no_other(kit: Kit, name: str, somebodys: str) -> None:
+    note = noting(kit, [], name)
+    elsewhere = kit.registry.job(queue=somebodys, name=f"{name}-bad")(note.function)
+    for job in (elsewhere, note):
+        kit.registry.schedule("0 3 * * *", run_at_startup=True)(job)
+    (queued,) = await run_at_start(kit)
+    assert queued.startswith(f"schedule~{name}~start~".encode())
+
+
+async def test_schedule_with_times_that_are_none_holds_up_no_other(kit: Kit, name: str) -> None:
+    good = make_record({"name": f"{name}-good", "job": name, "every": 3600.0})
+    bad = {"name": name, "job": name, "every": 3600.0, "jitter": 1e300}
+    noting(kit, [], name)
+    await kit.client.execute_command("HSET", keys.SCHEDULES, name, json.dumps(bad))
+    await make_due(kit, name)
+    await kit.client.schedules.create(good, NOON)
+    await scheduler(kit).run_once()
+    assert await kit.client.zcard(kit.queue_key) == 1
+    for each in (name, good.name):
+        await scheduler(kit).drop(each)
+
+
 async def test_missed_times_after_a_stop(kit: Kit, name: str) -> None:
     counts: Counter[str] = Counter()
     for rule in Missed:
@@ -343,16 +411,19 @@ async def test_run_at_startup_does_not_come_beside_the_last_run_where_that_is_no
 
 async def test_worker_runs_at_its_start_what_asks_for_it(kit: Kit, name: str) -> None:
     ran: list[Any] = []
+    fired: list[Any] = []
     kit.registry.schedule("0 3 * * *", run_at_startup=True)(noting(kit, ran, name))
+    kit.registry.schedule(every(0.1))(noting(kit, fired, f"{name}-often"))
     async with kit.worker(starts=False):
-        await asyncio.sleep(0.5)
+        await eventually(lambda: ran_twice(fired))
+    assert not await kit.client.execute_command("HEXISTS", keys.SCHEDULES_STARTED, name)
     assert ran == []
-    async with kit.worker(), kit.worker():
+    async with kit.worker() as one, kit.worker() as other:
 
-        async def has_run() -> bool:
-            return bool(ran)
+        async def both_have_begun() -> bool:
+            return bool(ran) and one.is_seen and other.is_seen
 
-        await eventually(has_run)
+        await eventually(both_have_begun)
         await asyncio.sleep(0.3)
     assert ran == [0]
 

@@ -199,13 +199,21 @@ class Inspector:
         return sorted(found.values(), key=lambda record: record.queue)
 
     async def no_queues(self, queue_keys: Sequence[str]) -> dict[str, str]:
-        """Those of the keys that hold something else than a queue, and what."""
+        """Those of the keys that are somebody's, and what to do about it. Whatever is under a key that is called as our
+        queues are is set aside when a job comes."""
+        named = [key for key in queue_keys if keys.parse_queue_key(key)[0].startswith(keys.BY_KEY)]
+        if not named:
+            return {}
         pipe = self._redis.pipeline(transaction=False)
-        for key in queue_keys:
+        for key in named:
             pipe.type(key)
         with unavailable_when_away():
             kinds = [kind.decode() for kind in await pipe.execute()]
-        return {key: kind for key, kind in zip(queue_keys, kinds, strict=True) if kind not in {"zset", "none"}}
+        return {
+            key: f"{key!r} holds a {kind} in this Redis and no queue: name another key, or remove that one"
+            for key, kind in zip(named, kinds, strict=True)
+            if kind not in {"zset", "none"}
+        }
 
     async def names(self, queue_key: str) -> AsyncIterator[str]:
         """The names of the jobs in a level of a queue, '' for those that cannot be read. Each that stays meanwhile is

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from worker import wire
 from worker.broker import keys, scripts
 from worker.broker.broker import NewJob
+from worker.broker.inspect import Inspector
 from worker.broker.pool import nothing_of_another_type, unavailable_when_away
 from worker.job import from_ms, to_ms
 from worker.schedules import Schedule, ScheduleRecord
@@ -93,8 +94,12 @@ class Schedules:
         found = await self._read("one", name)
         return found.schedules[0] if found.schedules else None
 
-    async def fire(self, fired: Sequence[Fired]) -> list[bool]:
-        """Fire times, each once; per time, whether it was this call that did."""
+    async def no_queue(self, queue_key: str) -> str | None:
+        """What is wrong with a key that is to hold jobs and is somebody's."""
+        return (await Inspector(self._redis).no_queues([queue_key])).get(queue_key)
+
+    async def fire(self, fired: Sequence[Fired]) -> list[bool | str]:
+        """Fire times, each once; per time, whether it was this call that did, or what is wrong with it."""
         arguments: list[scripts.Argument] = []
         for each in fired:
             times = ("" if at is None else to_ms(at) for at in (each.due, each.following))
@@ -103,7 +108,7 @@ class Schedules:
             arguments += ("", "", 0, "") if job is None else (job.id, job.queue_key, job.due_ms or 0, job.payload)
         with unavailable_when_away():
             answers = await scripts.run(self._redis, scripts.FIRE, (), arguments)
-        return [bool(answer) for answer in answers]
+        return [bool(answer) if isinstance(answer, int) else answer.decode(errors="replace") for answer in answers]
 
     async def _change(self, action: str, schedules: Sequence[tuple[scripts.Argument, ...]]) -> bool:
         arguments: list[scripts.Argument] = [action]

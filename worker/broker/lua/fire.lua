@@ -2,19 +2,17 @@
 -- ARGV  8 per time: schedule, time that is due in ms ('' for the start of a worker: of those within a minute the first
 --       fires, and no time changes), next time in ms ('' for none), 1 to queue nothing while the schedule's last job lives,
 --       id of the job ('' to queue none), its queue, its due time in ms, its payload
--- returns  per time: 1 fired, 0 another did it, or it is paused or gone
+-- returns  per time: 1 fired, 0 another did it, or it is paused or gone, or what is wrong with it as a text
+-- Each time is checked before anything is written of it; what is wrong with one touches no other, and it stays due.
 -- Run twice it fires nothing more.
 local now, answers = now_ms(), {}
 
 local function wrong_with(due, following, id, queue, at, payload)
-  if (due ~= '' and not is_ms(due)) or (following ~= '' and not is_ms(following)) then return 'a time' end
-  if id ~= '' and (#id > ID_BYTES or not may_hold_jobs(queue) or not is_ms(at)) then return 'a job' end
-  if id ~= '' and not string.find(payload, '^{.*}$') then return 'a payload' end
-end
-
-for i = 1, #ARGV, 8 do
-  local wrong = wrong_with(ARGV[i + 1], ARGV[i + 2], unpack(ARGV, i + 4, i + 7))
-  if wrong then return redis.error_reply(REFUSED .. ' schedule ' .. ARGV[i] .. ': ' .. wrong .. ' is wrong') end
+  if (due ~= '' and not is_ms(due)) or (following ~= '' and not is_ms(following)) then return 'a time is none' end
+  if id == '' then return end
+  if #id > ID_BYTES or not is_ms(at) then return "its job's id is too long, or its time is none" end
+  if not may_hold_jobs(queue) then return printable(queue) .. ' holds something else in this Redis and is no queue' end
+  if not string.find(payload, '^{.*}$') then return "its job's payload is no JSON object" end
 end
 
 -- Whether the time that is due is still this one, which is over then.
@@ -37,20 +35,22 @@ local function is_first_start(name)
   return true
 end
 
-for i = 1, #ARGV, 8 do
-  local name, due, following, alone, id = unpack(ARGV, i, i + 4)
+local function fire(name, due, following, alone, id, queue, at, payload)
+  local wrong = wrong_with(due, following, id, queue, at, payload)
+  if wrong then return wrong end
   local mine = false
   if due == '' then mine = is_first_start(name) else mine = takes_turn(name, due, following) end
-  if mine then
-    local last = string.match(own('HGET', SCHEDULES_LAST, name) or '', '^%d+ (.*)$')
-    local busy = alone == '1' and last and redis.call('EXISTS', JOB .. last) == 1
-    if id ~= '' and not busy and not is_taken(id) then
-      put(id, ARGV[i + 5], tonumber(ARGV[i + 6]), now, ARGV[i + 7])
-      redis.call('HSET', SCHEDULES_LAST, name, whole(tonumber(due) or now) .. ' ' .. id)
-    end
+  if not mine then return 0 end
+  local last = string.match(own('HGET', SCHEDULES_LAST, name) or '', '^%d+ (.*)$')
+  local busy = alone == '1' and last and redis.call('EXISTS', JOB .. last) == 1
+  if id ~= '' and not busy and not is_taken(id) then
+    put(id, queue, tonumber(at), now, payload)
+    redis.call('HSET', SCHEDULES_LAST, name, whole(tonumber(due) or now) .. ' ' .. id)
   end
-  answers[#answers + 1] = mine and 1 or 0
+  return 1
 end
+
+for i = 1, #ARGV, 8 do answers[#answers + 1] = fire(unpack(ARGV, i, i + 7)) end
 put_all()
 tell()
 return answers
