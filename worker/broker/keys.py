@@ -12,7 +12,6 @@ LEASE = "arq:in-progress:"
 TRIES = "arq:retry:"
 RESULT = "arq:result:"
 ABORT = "arq:abort"
-ARQ_HEALTH = ":health-check"  # behind a queue's key, while a plain arq worker of it lives
 
 RUN = "embarq:run:"
 PROGRESS = "embarq:progress:"
@@ -67,7 +66,7 @@ TOKEN = "embarq:"  # noqa: S105  # the start of every lease's value, not a secre
 
 BY_KEY = "key="  # how the name of a queue begins whose sorted set is not called as ours are
 DEFAULT = "default"
-HEALTH_CHECK = ":health-check"  # how the key ends under which a plain arq worker of a queue says that it lives
+HEALTH_CHECK = ":health-check"  # behind the key of a queue, while a plain arq worker of it lives
 NO_QUEUES = (".", "..", "health-check")  # folders to clients of HTTP; and arq's own key
 MARK = "~"  # in ids that our own code makes; those of its callers may not hold it, so that nobody takes one of ours
 REFUSED = "EMBARQ"  # how the answer of a script begins that was given something wrong, and wrote nothing

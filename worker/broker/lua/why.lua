@@ -36,7 +36,7 @@ local function look_at_job(payload)
   facts.job, facts.queue, facts.due = printable(record.f), queue, due
   facts.leased = redis.call('EXISTS', LEASE .. id) == 1
   facts.paused = own('SISMEMBER', PAUSED, base_of(queue)) == 1
-  facts.plain_arq = redis.call('EXISTS', base_of(queue) .. ARQ_HEALTH) == 1
+  facts.plain_arq = redis.call('EXISTS', base_of(queue) .. HEALTH_CHECK) == 1
   facts.ahead = count_ahead(queue, due)
   look_at_limits(limits_in(record.o) or {})
   local together = own('ZSCORE', SUSPECTS_IN .. queue, id)
