@@ -20,6 +20,8 @@ from tests.support import Kit
 from worker import Client, Context, Priority, Registry, Retry, State, chain, every
 from worker.arq_calls import arq_deserializer, arq_serializer
 from worker.broker import keys
+from worker.broker.broker import Renewal
+from worker.broker.exchange import Claimed, ClaimRequest
 from worker.broker.inspect import QueueRecord
 from worker.broker.pool import blocking_connection
 from worker.errors import CallRefused, InvalidOptions
@@ -306,6 +308,73 @@ async def test_key_that_becomes_something_else_is_left_alone_and_holds_up_nothin
             await kit.enqueue(work)
         assert await kit.client.purge_queue(kit.queue) == 0
     assert await kit.client.execute_command("HGET", key, "field") == b"somebody's"
+
+
+async def somebody_takes(kit: Kit, key: str) -> None:
+    await kit.client.delete(key)
+    await kit.client.execute_command("HSET", key, "field", "somebody's")
+
+
+@pytest.fixture(params=["sky", "arq"])
+async def turned(request: pytest.FixtureRequest, kit: Kit, key: str) -> AsyncIterator[Kit]:
+    """Of a queue whose key comes to be something else; `arq:` alone makes it none of ours."""
+    name = key.replace("sky:", f"{request.param}:")
+    yield Kit(kit.client, kit.registry, f"key={name}")
+    await kit.client.zremrangebyscore(keys.QUEUE, "-inf", "+inf")
+
+
+async def test_job_ends_whose_queue_has_become_something_else_and_its_workflow_goes_on(turned: Kit) -> None:
+    runs, go_on = asyncio.Event(), asyncio.Event()
+
+    @turned.registry.job(queue=turned.queue)
+    async def work(value: int) -> int:
+        runs.set()
+        await go_on.wait()
+        return value + 1
+
+    flow = await chain(work.s(1), work.s()).enqueue()
+    async with turned.worker(queues=(turned.queue, "default")):
+        await asyncio.wait_for(runs.wait(), 20)
+        await somebody_takes(turned, turned.queue_key)
+        go_on.set()
+        assert await flow.result(20) == 3
+    assert await turned.client.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
+
+
+async def test_lease_is_renewed_in_the_default_queue(turned: Kit) -> None:
+    """So that the job is found where its worker dies."""
+
+    @turned.registry.job()
+    async def work() -> None: ...
+
+    handle = await turned.enqueue(work)
+    held = await claimed(turned, "mine", 1)
+    await somebody_takes(turned, turned.queue_key)
+    assert (await turned.client.broker.renew(60_000, [Renewal(held)])).lost == []
+    assert await turned.client.zscore(keys.QUEUE, handle.id)
+    assert await turned.client.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
+
+
+async def test_claim_that_nobody_heard_of_is_given_back_to_the_default_queue(turned: Kit) -> None:
+    @turned.registry.job()
+    async def work() -> None: ...
+
+    handle = await turned.enqueue(work)
+    await claimed(turned, "deaf", 1)
+    await somebody_takes(turned, turned.queue_key)
+    await turned.client.broker.exchange([], None, ("deaf", (1,)))
+    assert (await handle.state()) is State.QUEUED
+    assert await turned.client.zscore(keys.QUEUE, handle.id)
+    assert await turned.client.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
+
+
+async def claimed(kit: Kit, worker: str, number: int) -> Claimed:
+    """The one job that a claim brings."""
+    request = ClaimRequest(worker, number, [kit.queue_key], 10, 60_000)
+    _, found = await kit.client.broker.exchange([], request)
+    assert found is not None
+    (job,) = found.jobs
+    return job
 
 
 @pytest.mark.parametrize("name", [keys.WORKERS, keys.SCHEDULES_DUE, keys.ABORT, "arq:job:x", "sky:health-check"])

@@ -22,7 +22,7 @@ local function put_back(id, queue, token, action, record, delay)
   local _, _, started = read_run(id)
   redis.call('SET', RUN .. id, run_record(action, token, started or whole(now), 0))
   if action == 'release' then redis.call('SET', TRIES .. id, whole(math.max(0, tries_of(id) - 1))) end
-  if not may_hold_jobs(queue) then queue = QUEUE end -- it has come to be something else
+  queue = place_of(queue)
   own('ZADD', queue, whole(now + delay), id)
   wake(queue)
 end

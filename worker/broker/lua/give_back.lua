@@ -6,6 +6,7 @@ local now, worker, given = now_ms(), ARGV[1], 0
 
 local function give_back(id, queue, token)
   if text(LEASE .. id) ~= token then return end
+  queue = place_of(queue)
   local _, _, started, lost = read_run(id)
   redis.call('DEL', LEASE .. id)
   redis.call('SET', TRIES .. id, whole(math.max(0, tries_of(id) - 1)))

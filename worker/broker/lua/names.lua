@@ -2,6 +2,7 @@
 -- ARGV  1 the queue (a sorted set), 2 where to go on, '0' at first
 -- returns  where to go on, '0' at the end, then a name per job, '' where it cannot be read; a job may come twice
 local BEGINNING = 1024 -- bytes of a payload, which may be large; the name is its second field, our own and arq's alike
+if not may_hold_jobs(ARGV[1]) then return {'0'} end
 local found = own('ZSCAN', ARGV[1], ARGV[2], 'COUNT', SLICE)
 
 local function name_of(id)

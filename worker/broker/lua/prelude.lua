@@ -33,9 +33,25 @@ local function text(key)
   return value
 end
 
--- Move what is under a key of ours, and cannot be used, to where it harms nobody; `embarq doctor` tells of it.
+-- Whether arq or we keep something else than a queue under a key.
+local function is_kept(key)
+  for _, start in ipairs({TOKEN, JOB, LEASE, TRIES, RESULT}) do
+    if string.sub(key, 1, #start) == start then return true end
+  end
+  return key == ABORT
+end
+
+-- Whether a queue's key is called as ours are.
+local function is_arqs(queue)
+  if string.sub(queue, 1, #QUEUE) ~= QUEUE then return false end
+  local behind = string.sub(queue, #QUEUE + 1, #QUEUE + 1)
+  return behind == '' or behind == ':' or behind == '!'
+end
+
+-- Move what is under a key of ours, and cannot be used, to where it harms nobody; `embarq doctor` tells of it. A queue that
+-- is not called as ours are may be somebody's key by now.
 local function set_aside(key)
-  if string.sub(key, 1, 7) ~= 'embarq:' and string.sub(key, 1, 4) ~= 'arq:' then error('another type is under ' .. key) end
+  if not is_kept(key) and not is_arqs(key) then error('another type is under ' .. key) end
   redis.call('RENAME', key, DAMAGED .. key)
   redis.call('PEXPIRE', DAMAGED .. key, DAMAGED_KEPT_MS)
   if redis.call('TYPE', DAMAGED_KEYS).ok ~= 'zset' then redis.call('DEL', DAMAGED_KEYS) end
@@ -166,6 +182,29 @@ local function tell()
   tell_recorded()
 end
 
+-- Whether this may be the sorted set of a queue. Plain arq queues may have any name but those of other keys.
+local function is_queue(name)
+  if type(name) ~= 'string' or #name == 0 or #name > ID_BYTES or not is_text(name) then return false end
+  return not is_kept(name) and string.sub(name, -#HEALTH_CHECK) ~= HEALTH_CHECK
+end
+
+-- Whether jobs may be there, or be put there. What is of another type under a key that is called as ours are, is set
+-- aside; under any other it is somebody's, and is left alone.
+local holding = {}
+
+local function may_hold_jobs(queue)
+  if holding[queue] == nil then
+    local kind = is_queue(queue) and (is_arqs(queue) and 'zset' or redis.call('TYPE', queue).ok)
+    holding[queue] = kind == 'zset' or kind == 'none'
+  end
+  return holding[queue]
+end
+
+-- Where a job lies whose queue this was: in the default one, where the key has come to be something else.
+local function place_of(queue)
+  return may_hold_jobs(queue) and queue or QUEUE
+end
+
 -- The sorted set of a queue's normal level, from that of any level.
 local function base_of(queue)
   local base, level = string.match(queue, '^(.*)!(%a+)$')
@@ -248,7 +287,7 @@ local function sweep()
   call_with(ended, 5, 'DEL')
   local aborting, suspecting = redis.call('EXISTS', ABORT) == 1, redis.call('EXISTS', SUSPECTED) == 1
   for queue, ids in pairs(ended_in) do
-    call_with(ids, 1, 'ZREM', queue)
+    call_with(ids, 1, 'ZREM', place_of(queue))
     if aborting then call_with(ids, 1, 'ZREM', ABORT) end
     if suspecting then
       call_with(ids, 1, 'HDEL', SUSPECTED)
@@ -273,34 +312,6 @@ local function is_foreign(id, json)
   if not string.find(id, MARK, 1, true) then return false end
   local record = decoded(json)
   return not (record and type(record.n) == 'string')
-end
-
--- Whether this may be the sorted set of a queue. Plain arq queues may have any name but those of other keys.
-local function is_queue(name)
-  if type(name) ~= 'string' or #name == 0 or #name > ID_BYTES or not is_text(name) then return false end
-  for _, start in ipairs({TOKEN, JOB, LEASE, TRIES, RESULT}) do
-    if string.sub(name, 1, #start) == start then return false end
-  end
-  return name ~= ABORT and string.sub(name, -#HEALTH_CHECK) ~= HEALTH_CHECK
-end
-
--- Whether a queue's key is called as ours are.
-local function is_arqs(queue)
-  if string.sub(queue, 1, #QUEUE) ~= QUEUE then return false end
-  local behind = string.sub(queue, #QUEUE + 1, #QUEUE + 1)
-  return behind == '' or behind == ':' or behind == '!'
-end
-
--- Whether jobs may be there, or be put there. What is of another type under a key that is called as ours are, is set
--- aside; under any other it is somebody's, and is left alone.
-local holding = {}
-
-local function may_hold_jobs(queue)
-  if holding[queue] == nil then
-    local kind = is_queue(queue) and (is_arqs(queue) and 'zset' or redis.call('TYPE', queue).ok)
-    holding[queue] = kind == 'zset' or kind == 'none'
-  end
-  return holding[queue]
 end
 
 -- The sorted set that holds a waiting job. A plain client does not write it into the payload; there are few queues.

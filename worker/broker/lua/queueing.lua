@@ -4,7 +4,7 @@ local put_in, put_ids = {}, {}
 -- Queue a job: its payload is a JSON object without its times. A step whose queue has come to be something else meanwhile
 -- goes to the default one.
 local function put(id, queue, due, now, payload)
-  if not may_hold_jobs(queue) then queue = QUEUE end
+  queue = place_of(queue)
   local at = whole(bounded(math.max(due, now), 0, MOST_MS, now))
   redis.call('SET', JOB .. id, string.sub(payload, 1, -2) .. ',"du":' .. at .. ',"et":' .. whole(now) .. '}')
   put_in[queue] = put_in[queue] or {}

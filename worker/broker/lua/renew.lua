@@ -9,6 +9,7 @@ local aborting = redis.call('EXISTS', ABORT) == 1
 local lost, aborted = {}, {}
 
 local function renew(id, queue, token, progress, held)
+  queue = place_of(queue)
   if text(LEASE .. id) ~= token then
     lost[#lost + 1] = id
     return
