@@ -1,8 +1,9 @@
 """Exceptions across processes: what is written of one, and one of the same class made from that.
 
 What comes back is data that anybody may have written into Redis. So no module is imported for it, only classes below
-`Exception` of modules that this process has loaded already are found, and no code of theirs runs: neither a constructor
-nor a module's `__getattr__`.
+`Exception` of modules that this process has loaded already are found, and no Python code of theirs runs: neither a
+constructor, nor a module's `__getattr__`, nor the `__class__` of a stand-in, nor what a metaclass has of its own. See
+docs/decisions/014-causes-from-untrusted-data.md.
 """
 
 import sys
@@ -17,6 +18,10 @@ MOST_ARGS = 10
 LONGEST_ARG = 1_000  # characters
 LONGEST_PATH = 300
 LARGEST_NUMBER = 2**53
+
+_DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
+_DICT_OF_CLASS: Any = vars(type)["__dict__"]
+_LINE_OF_CLASS: Any = vars(type)["__mro__"]
 
 
 def path_of(kind: type[BaseException]) -> str:
@@ -56,37 +61,43 @@ def rebuilt(error: JobError | None) -> Exception | None:
 
     Its `args` are there, with what was neither text nor number as text; its other attributes are not.
     """
-    kind = None if error is None or error.path is None else _loaded(error.path)
-    if error is None or kind is None:
+    if error is None or error.path is None:
         return None
     try:
-        made = _blank(kind, (error.message,) if error.args is None else error.args)
+        kind = _loaded(error.path)
+        return None if kind is None else _blank(kind, (error.message,) if error.args is None else error.args)
     except Exception:  # a class of C that wants other arguments
         return None
-    return made if isinstance(made, kind) else None
 
 
+# What follows asks C alone: `isinstance` reads `__class__`, and attributes of a class may be its metaclass's.
 def _loaded(path: str) -> type[Exception] | None:
     """The class of this path, if a module that is loaded has it."""
     module_name, _, name = path.partition(":")
-    module = sys.modules.get(module_name)
-    if not isinstance(module, ModuleType):
+    found: Any = sys.modules.get(module_name)
+    if not issubclass(type(found), ModuleType):
         return None
-    found: Any = module
+    held = _DICT_OF_MODULE.__get__(found)
     for part in name.split("."):
-        found = object.__getattribute__(found, "__dict__").get(part) if found is module else _own(found, part)
-        if not isinstance(found, type):
+        found = held.get(part)
+        if not issubclass(type(found), type):
             return None
+        held = _DICT_OF_CLASS.__get__(found)
     return found if issubclass(found, Exception) else None
 
 
-def _own(kind: type, name: str) -> object:
-    return type.__getattribute__(kind, "__dict__").get(name)
-
-
-def _blank(kind: type[Exception], args: Sequence[Scalar]) -> Exception:
-    """Made as Python makes exceptions before their own code runs: by the nearest `__new__` that is written in C."""
-    makers = (each.__dict__.get("__new__") for each in kind.__mro__)
-    new = next(maker for maker in makers if isinstance(maker, BuiltinFunctionType))
+def _blank(kind: type[Exception], args: Sequence[Scalar]) -> Exception | None:
+    """Made as Python makes exceptions before their own code runs: by the nearest `__new__` that is written in C. Of a
+    class whose code would run at the end of what was made, nothing is."""
+    line = _LINE_OF_CLASS.__get__(kind)
+    if any("__del__" in _DICT_OF_CLASS.__get__(each) for each in line):
+        return None
+    new = next(maker for each in line if (maker := _maker(each)) is not None)
     made: Exception = new(kind, *args)
-    return made
+    return made if type.__subclasscheck__(kind, type(made)) else None
+
+
+def _maker(kind: type) -> Any:
+    """The `__new__` that a class of C has by itself."""
+    found = _DICT_OF_CLASS.__get__(kind).get("__new__")
+    return found if type(found) is BuiltinFunctionType and found.__self__ is kind else None

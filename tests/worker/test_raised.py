@@ -1,11 +1,12 @@
 """Exceptions keep their class on their way to whoever waits, where that is loaded; nothing is loaded for it."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import arq
 import pytest
@@ -46,6 +47,58 @@ class Forged(Exception):
     def __new__(cls, *args: object) -> "Forged":
         cls.made += 1
         return super().__new__(cls, *args)
+
+
+class Sprung:
+    """Which code of theirs has run."""
+
+    by: ClassVar[list[str]] = []
+
+
+class Lazy:
+    """As libraries make stand-ins for what is looked up at its first use."""
+
+    @property  # type: ignore[misc]  # so do they
+    def __class__(self) -> type:
+        Sprung.by.append("__class__")
+        raise LookupError("there is nothing behind this stand-in now")
+
+
+class Meta(type):
+    @property  # type: ignore[misc]  # that is the trap
+    def __dict__(cls) -> dict[str, Any]:  # type: ignore[override]
+        Sprung.by.append("__dict__")
+        raise LookupError
+
+    @property
+    def __mro__(cls) -> tuple[type, ...]:
+        Sprung.by.append("__mro__")
+        raise LookupError
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        Sprung.by.append("__instancecheck__")
+        raise LookupError
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        Sprung.by.append("__subclasscheck__")
+        raise LookupError
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name not in {"__module__", "__qualname__", "__name__"}:  # which pytest and we read of it elsewhere
+            Sprung.by.append(name)
+        return super().__getattribute__(name)
+
+
+class Guarded(Exception, metaclass=Meta):
+    """All that a metaclass can have of its own."""
+
+
+class Leaving(Exception):
+    def __del__(self) -> None:
+        Sprung.by.append("__del__")
+
+
+lazy = Lazy()
 
 
 @pytest.fixture
@@ -187,6 +240,49 @@ def test_hostile_paths_make_nothing_and_load_nothing(path: str, trap: ModuleType
     assert rebuilt(JobError("X", "m", path=path, args=("a", 1))) is None
     assert set(sys.modules) == before
     assert not vars(type(trap))["sprung"]
+
+
+@pytest.mark.parametrize("name", ["lazy", "Lazy.__class__", "Leaving", "lazy.Anything", "Guarded.Inner"])
+def test_stand_ins_and_what_runs_at_its_end_make_nothing(name: str) -> None:
+    Sprung.by.clear()
+    assert rebuilt(JobError("X", "m", path=f"{__name__}:{name}", args=("a",))) is None
+    gc.collect()
+    assert Sprung.by == []
+
+
+def test_module_that_is_a_stand_in_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LazyModule(ModuleType):
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # that is the trap
+            Sprung.by.append("__dict__")
+            raise LookupError
+
+    Sprung.by.clear()
+    monkeypatch.setitem(sys.modules, "embarq_lazy", lazy)  # some libraries do
+    monkeypatch.setitem(sys.modules, "embarq_lazy_module", LazyModule("embarq_lazy_module"))
+    for module in ("embarq_lazy", "embarq_lazy_module"):
+        assert rebuilt(JobError("X", "m", path=f"{module}:Anything", args=("a",))) is None
+    assert Sprung.by == []
+
+
+def test_metaclass_of_an_exception_does_not_run() -> None:
+    Sprung.by.clear()
+    made = rebuilt(JobError("Guarded", "m", path=f"{__name__}:Guarded", args=("a",)))
+    assert Sprung.by == []
+    assert type(made) is Guarded
+    assert made.args == ("a",)
+
+
+async def test_waiter_is_told_of_the_failure_where_its_class_is_a_stand_in_by_now(kit: Kit, failing: Any) -> None:
+    handle = await kit.enqueue(failing, {"how": "own"})
+    await kit.drain()
+    key = keys.RESULT + handle.id
+    record = json.loads(await kit.client.get(key) or b"")
+    stale = {"type": "Old", "message": "of an older release", "class": f"{__name__}:lazy", "args": ["a"]}
+    await kit.client.set(key, json.dumps(record | {"r": stale}))
+    with pytest.raises(JobFailed, match="of an older release") as told:
+        await handle.result(1)
+    assert told.value.__cause__ is None
 
 
 def test_constructors_of_python_do_not_run() -> None:
