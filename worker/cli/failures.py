@@ -16,6 +16,7 @@ from worker.errors import (
 )
 from worker.project import ProjectError
 from worker.settings import SettingsError
+from worker.texts import escaped
 
 FAILURE = 1
 USAGE_ERROR = 2
@@ -44,7 +45,7 @@ def tell(error: Exception) -> int:
     if os.environ.get("EMBARQ_LOG_LEVEL", "").upper() == "DEBUG":
         traceback.print_exception(error)
     for line in _lines(error):
-        sys.stderr.write(f"embarq: {line}\n")
+        sys.stderr.write(f"embarq: {escaped(line)}\n")
     return USAGE_ERROR if isinstance(error, WRITTEN_WRONGLY) else FAILURE
 
 

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from worker import wire
 from worker.cli.check import Check
 from worker.job import Job
+from worker.texts import escaped
 
 EMPTY: tuple[Any, ...] = (None, (), {}, [])
 
@@ -29,8 +30,8 @@ def checks(made: Sequence[Check], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for check in made:
-        sign = "[green]ok[/]" if check.ok else "[red]wrong[/]"
-        table.add_row(sign if not check.warning else "[yellow]warning[/]", f"[bold]{check.what}[/]", check.finding)
+        sign = _told(*("warning", "yellow") if check.warning else ("ok", "green") if check.ok else ("wrong", "red"))
+        table.add_row(sign, _told(check.what, "bold"), _told(check.finding))
     Console().print(table)
 
 
@@ -60,7 +61,7 @@ def fields(record: dict[str, Any], *, as_json: bool) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in record.items():
         if value not in EMPTY:
-            table.add_row(f"[bold]{name}[/]", _cell(value))
+            table.add_row(_told(name, "bold"), _cell(value))
     Console().print(table)
 
 
@@ -68,10 +69,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return escape(value if isinstance(value, str) else wire.dumps(value).decode().strip('"'))
+        return _told(f"{value:%Y-%m-%d %H:%M:%S}")
+    return _told(value if isinstance(value, str) else wire.dumps(value).decode().strip('"'))
+
+
+def _told(text: str, style: str = "") -> Text:
+    """What came from elsewhere is no markup and no emoji of rich's, and steers no terminal."""
+    return Text(escaped(text), style)
 
 
 def json_of(record: Any) -> None:

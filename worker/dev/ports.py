@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import EmbarqError
-from worker.observability.console import escaped
 from worker.settings import Settings
+from worker.texts import escaped
 from worker.variables import variable_of
 
 LISTENING = "0A"  # the state in /proc/net/tcp

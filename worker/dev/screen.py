@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from worker.observability.colours import BOLD, CYAN, GREEN, MAGENTA, PLAIN, painted
-from worker.observability.console import escaped
+from worker.texts import escaped
 
 MOST_WAITING = 1_000_000  # characters that wait for a terminal that stands still
 LAST_WORDS = 1.0  # seconds for them at the end

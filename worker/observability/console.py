@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from worker.observability.colours import DIM, GREEN, RED, YELLOW, painted
+from worker.texts import escaped
 
 EVENT_WIDTH = 30
 INDENT = "    "
@@ -44,15 +45,6 @@ def _told(record: logging.LogRecord, fields: dict[str, Any]) -> tuple[str, str]:
         message, _, rest = message.partition("\n")
         stacks.append(rest)
     return escaped(message), "".join(["\n" + stack(each) for each in stacks])
-
-
-def escaped(text: str) -> str:
-    """The text with its control characters as escapes, line breaks too."""
-    return text if text.isprintable() else "".join([_escape(character) for character in text])
-
-
-def _escape(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def shown(value: object) -> str:
