@@ -1,5 +1,6 @@
-"""How a script gets its client: as the commands do, from the project in the current folder."""
+"""How scripts and commands get their client: from the settings of the project in the current folder."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -7,9 +8,10 @@ from pathlib import Path
 
 from worker.client import Client
 from worker.discovery import discover
+from worker.inline_mode import NOWHERE, is_inline
 from worker.project import find_project
 from worker.registry import Registry, registry
-from worker.settings import Settings
+from worker.settings import Settings, refuse
 
 
 @asynccontextmanager
@@ -25,15 +27,49 @@ async def connect() -> AsyncIterator[Client]:
         DefinitionError: a module with jobs is missing, or a job is declared wrongly.
         EmbarqError: there is no Redis, and none can be started.
     """
-    from worker.cli.run import connected  # noqa: PLC0415  # the commands know of private servers, this module does not
+    async with bound(import_jobs(Path.cwd(), registry)) as client:
+        yield client
 
-    settings = import_jobs(Path.cwd(), registry)
+
+@asynccontextmanager
+async def bound(settings: Settings) -> AsyncIterator[Client]:
+    """A client of the settings' Redis, which `.enqueue(...)` of all jobs uses meanwhile; raises as `connected`."""
     async with connected(settings) as client:
         registry.bind(client)
         try:
             yield client
         finally:
             registry.bind(None)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Client]:
+    """A client alone, for those who only look: it comes sooner, and a module of jobs that is broken stops nobody.
+
+    Raises:
+        SettingsMissing: in production, REDIS_URL is not set.
+        EmbarqError: EMBARQ_INLINE is on in production; or there is no Redis, and none can be started.
+    """
+    if is_inline():
+        async with Client.open(NOWHERE, max_arguments=settings.max_arguments) as client:
+            yield client
+        return
+    refuse(settings.redis_problems())
+    from worker.dev import redis_for  # noqa: PLC0415  # who imports us to declare jobs has no use for servers
+
+    stack = redis_for(settings.data_dir, settings.redis_url)
+    url = await asyncio.to_thread(stack.__enter__)
+    try:
+        opened = Client.open(
+            url,
+            size=settings.concurrency + 10,
+            verify_tls=settings.redis_tls_verify,
+            max_arguments=settings.max_arguments,
+        )
+        async with opened as client:
+            yield client
+    finally:
+        await asyncio.to_thread(stack.__exit__, None, None, None)
 
 
 def import_jobs(folder: Path, into: Registry) -> Settings:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from worker.broker.inspect import WorkerRecord
 from worker.cli import show
-from worker.cli.run import connected, run, start
+from worker.cli.run import run, start
+from worker.connecting import connected
 from worker.service import ALL_QUEUES, Service
 
 

@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from worker.cli.run import client_for, connected, run, start
+from worker.cli.run import client_for, run, start
+from worker.connecting import connected
 from worker.definitions import JobDefinition
 from worker.errors import UnknownJob
 from worker.job import Job, State

@@ -6,8 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from worker.cli.run import client_for, connected, run, start
+from worker.cli.run import client_for, run, start
 from worker.client import Client
+from worker.connecting import connected
 from worker.discovery import discover
 from worker.errors import EmbarqError, ScheduleNotFound
 from worker.registry import registry

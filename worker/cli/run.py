@@ -1,6 +1,5 @@
 """What every command needs: settings, jobs, services, a client, an event loop."""
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
@@ -12,13 +11,12 @@ import structlog
 
 from worker.cli.env_file import read_env_file
 from worker.client import Client
-from worker.dev import redis_for
+from worker.connecting import bound
 from worker.discovery import discover
-from worker.inline_mode import NOWHERE, is_inline
 from worker.observability.logs import configure_logs
 from worker.project import find_project
 from worker.registry import registry
-from worker.settings import LogFormat, Settings, refuse
+from worker.settings import LogFormat, Settings
 from worker.variables import misspelt
 
 if sys.platform == "win32":
@@ -56,37 +54,5 @@ async def client_for(settings: Settings) -> AsyncIterator[Client]:
     """A client of the settings' Redis, bound to all discovered jobs; without REDIS_URL, of the private server."""
     discover(settings.jobs, registry)
     registry.route(settings.routes)
-    async with connected(settings) as client:
-        registry.bind(client)
-        try:
-            yield client
-        finally:
-            registry.bind(None)
-
-
-@asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Client]:
-    """A client alone, for those who only look: it comes sooner, and a module of jobs that is broken stops nobody.
-
-    Raises:
-        SettingsMissing: in production, REDIS_URL is not set.
-        EmbarqError: EMBARQ_INLINE is on in production.
-    """
-    if is_inline():
-        async with Client.open(NOWHERE, max_arguments=settings.max_arguments) as client:
-            yield client
-        return
-    refuse(settings.redis_problems())
-    stack = redis_for(settings.data_dir, settings.redis_url)
-    url = await asyncio.to_thread(stack.__enter__)
-    try:
-        opened = Client.open(
-            url,
-            size=settings.concurrency + 10,
-            verify_tls=settings.redis_tls_verify,
-            max_arguments=settings.max_arguments,
-        )
-        async with opened as client:
-            yield client
-    finally:
-        await asyncio.to_thread(stack.__exit__, None, None, None)
+    async with bound(settings) as client:
+        yield client
