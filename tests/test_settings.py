@@ -1,11 +1,16 @@
 import re
 import traceback
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from settings import Settings, load_settings
+from worker.cli.env_file import read_env_file
+from worker.errors import EmbarqError
+from worker.inline_mode import is_inline
 from worker.settings import SettingsError
-from worker.variables import misspelt
+from worker.variables import is_production, misspelt
 
 
 def test_heroku_names_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +121,42 @@ def test_misspelt_variables_are_found_with_what_was_meant() -> None:
 def test_settings_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, False),
+        ({"EMBARQ_ENV": ""}, False),
+        ({"EMBARQ_ENV": "development"}, False),
+        ({"EMBARQ_ENV": " Development "}, False),
+        ({"EMBARQ_ENV": "production"}, True),
+        ({"EMBARQ_ENV": "Production"}, True),
+        ({"DYNO": "web.1"}, True),
+        ({"DYNO": "web.1", "EMBARQ_ENV": ""}, True),
+        ({"DYNO": "web.1", "EMBARQ_ENV": "development"}, False),
+        ({"DYNO": "web.1", "EMBARQ_ENV": "production"}, True),
+    ],
+)
+def test_all_go_by_one_rule_of_what_production_is(
+    variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FROM_FILE", "")  # so that what the file sets is unset in the end
+    for name in ("FROM_FILE", "DYNO", "EMBARQ_ENV"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".env").write_text("FROM_FILE=1")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_production(variables) is expected
+    assert load_settings().development is not expected
+    assert read_env_file(tmp_path) == (() if expected else ("FROM_FILE",))
+    monkeypatch.setenv("EMBARQ_INLINE", "1")
+    with pytest.raises(EmbarqError, match="is production") if expected else nullcontext():
+        assert is_inline()
+
+
+def test_what_nobody_knows_is_not_taken_for_development() -> None:
+    assert is_production({"EMBARQ_ENV": "staging"})
 
 
 def test_certificates_are_not_verified_on_heroku(monkeypatch: pytest.MonkeyPatch) -> None:

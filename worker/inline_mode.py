@@ -8,6 +8,7 @@ import os
 from types import ModuleType
 
 from worker.errors import EmbarqError
+from worker.variables import is_production
 
 VARIABLE = "EMBARQ_INLINE"
 NOWHERE = "redis://inline.invalid"  # where a client is said to connect that connects to nothing
@@ -30,7 +31,7 @@ def is_inline() -> bool:
         return False
     if value not in ON:
         raise EmbarqError(f"{VARIABLE}={value!r} must be 1 or 0")
-    if _is_production():
+    if is_production(os.environ):
         raise EmbarqError(NOT_IN_PRODUCTION)
     return True
 
@@ -50,8 +51,3 @@ def refuse_inline(command: str) -> None:
 def inline_process() -> ModuleType:
     """`worker.inline.process`, which has this process's own client."""
     return importlib.import_module("worker.inline.process")
-
-
-def _is_production() -> bool:
-    stated = os.environ.get("EMBARQ_ENV", "").strip().lower()
-    return stated == "production" or (not stated and "DYNO" in os.environ)

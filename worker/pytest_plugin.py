@@ -24,8 +24,11 @@ def embarq_redis_url() -> "Iterator[str]":
     """The Redis of the tests: the one at `REDIS_URL`, or a private server for as long as the tests run."""
     url = os.environ.get("REDIS_URL")
     if url:
-        if os.environ.get("EMBARQ_ENV") == "production":
-            pytest.fail("EMBARQ_ENV is production: tests do not run on its Redis; unset REDIS_URL and EMBARQ_ENV")
+        from worker.variables import is_production  # noqa: PLC0415
+
+        if is_production(os.environ):
+            told = "this is production, by EMBARQ_ENV or DYNO: tests do not run on its Redis; "
+            pytest.fail(f"{told}unset REDIS_URL, or set EMBARQ_ENV=development if it is one for tests")
         yield url
         return
     from worker.dev import private_redis  # noqa: PLC0415

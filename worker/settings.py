@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from worker.errors import EmbarqError, InvalidOptions
 from worker.inline_mode import NOT_IN_PRODUCTION
 from worker.service import Service
-from worker.variables import PREFIX, refusal, url_of, variable_of
+from worker.variables import PREFIX, is_production, refusal, stated_environment, url_of, variable_of
 
 
 def _split(value: object) -> object:
@@ -73,8 +73,7 @@ class SettingsMissing(SettingsError):
 
 
 def _environment() -> Environment:
-    """On Heroku, whose dynos are named by DYNO, it is production."""
-    return Environment.PRODUCTION if "DYNO" in os.environ else Environment.DEVELOPMENT
+    return Environment.PRODUCTION if is_production(os.environ) else Environment.DEVELOPMENT
 
 
 class Settings(BaseSettings):
@@ -92,7 +91,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, validation_alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, validation_alias="WEB_CONCURRENCY", ge=1, le=64)
 
-    env: Environment = Field(default_factory=_environment)
+    env: Annotated[Environment, BeforeValidator(stated_environment)] = Field(default_factory=_environment)
     host: str = "127.0.0.1"
     api_key: SecretStr | None = Field(None, min_length=16)
     data_dir: Path = Path(".embarq")

@@ -19,6 +19,19 @@ SCHEME = re.compile(r"[a-z][a-z0-9+]{0,19}://")
 LONGEST_SHOWN = 100
 
 
+def is_production(environ: Mapping[str, str]) -> bool:
+    """Whether an environment says so: by EMBARQ_ENV, in letters of any case, or, where that is not set, by DYNO, which
+    names the dynos of Heroku. What EMBARQ_ENV says and nobody knows is not taken for development; settings refuse it.
+    """
+    stated = stated_environment(environ.get("EMBARQ_ENV", ""))
+    return stated != "development" if stated else "DYNO" in environ
+
+
+def stated_environment(value: str) -> str:
+    """What EMBARQ_ENV is understood as."""
+    return value.strip().lower()
+
+
 def variable_of(kind: type[BaseSettings], field: str) -> str:
     """The environment's name for a field."""
     alias = kind.model_fields[field].validation_alias if field in kind.model_fields else None

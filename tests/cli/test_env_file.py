@@ -48,7 +48,7 @@ def test_settings_come_from_the_file(embarq: Embarq, write: Write) -> None:
     assert embarq("job", "x", EMBARQ_LEASE="15").code == 1
 
 
-@pytest.mark.parametrize("environment", [{"EMBARQ_ENV": "production"}, {"DYNO": "web.1"}])
+@pytest.mark.parametrize("environment", [{"EMBARQ_ENV": "PRODUCTION"}, {"DYNO": "web.1"}])
 def test_file_is_not_read_in_production(embarq: Embarq, write: Write, environment: dict[str, str]) -> None:
     write(".env", "EMBARQ_LEASE=soon\n")
     ran = embarq("job", "x", **environment)

@@ -4,19 +4,20 @@ import os
 from pathlib import Path
 
 from worker.settings import SettingsError
+from worker.variables import is_production
 
 NAME = ".env"
 
 
 def read_env_file(folder: Path) -> tuple[str, ...]:
     """Set what `.env` says and the environment does not, here and for children; the names that it set. In production,
-    which the real environment says by EMBARQ_ENV or DYNO, there is no such file for us.
+    as the real environment says it, there is no such file for us.
 
     Raises:
         SettingsError: it cannot be read.
     """
     path = folder / NAME
-    if os.environ.get("EMBARQ_ENV", "").lower() == "production" or "DYNO" in os.environ or not path.is_file():
+    if is_production(os.environ) or not path.is_file():
         return ()
     from dotenv import dotenv_values  # noqa: PLC0415  # few projects have the file
 
