@@ -8,6 +8,8 @@ from arq.worker import Function
 
 from worker.config import WorkerConfig
 from worker.definitions import JobDefinition
+from worker.errors import DefinitionError
+from worker.registry import Registry
 
 
 @dataclass
@@ -17,8 +19,19 @@ class JobFunction(Function):
     definition: JobDefinition[..., Any]
 
 
-def as_arq(definition: JobDefinition[..., Any], config: WorkerConfig) -> JobFunction:
-    """A job as arq's worker lists it; its options are ours."""
+def all_as_arq(registry: Registry, config: WorkerConfig) -> list[JobFunction]:
+    """The jobs of a registry.
+
+    Raises:
+        DefinitionError: it has none.
+    """
+    found = [_as_arq(definition, config) for definition in registry]
+    if not found:
+        raise DefinitionError("no job is registered, and a worker needs one: import the modules that declare @job")
+    return found
+
+
+def _as_arq(definition: JobDefinition[..., Any], config: WorkerConfig) -> JobFunction:
     ttl = definition.declared.get("result_ttl", config.result_ttl)
     return JobFunction(
         name=definition.name,

@@ -13,7 +13,7 @@ from arq.worker import Worker as ArqWorker
 
 from worker import heartbeat, recycling
 from worker.aborts import AbortWatch
-from worker.arq_functions import as_arq
+from worker.arq_functions import all_as_arq
 from worker.broker import keys
 from worker.broker.broker import Renewed
 from worker.broker.exchange import Claim, Claimed, Ended, PutBack, Settlement
@@ -70,7 +70,7 @@ class Worker(ArqWorker):
         """`companions` run beside the jobs until the worker ends. `plan`: when it stops, where others follow it too."""
         service = Service.read(config.queues)
         super().__init__(
-            [as_arq(definition, config) for definition in registry],
+            all_as_arq(registry, config),
             redis_pool=client,
             queue_name=keys.queue_key("default" if service.serves_all else service.queues[0]),
             burst=config.burst,

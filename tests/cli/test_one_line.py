@@ -85,7 +85,14 @@ def test_folder_without_jobs(embarq: Embarq, write: Write) -> None:
     write("jobs.py", "")
     ran = embarq("worker")
     assert ran.code == 2
-    assert ran.line == "embarq: no module of jobs, which EMBARQ_JOBS names, has a @job"
+    assert ran.line.startswith("embarq: there is no @job in jobs (which EMBARQ_JOBS, or jobs in [tool.embarq], names")
+    write("pyproject.toml", '[tool.embarq]\njobs = ["tasks", "more"]\n')
+    for name in ("tasks", "more"):
+        write(f"{name}.py", "async def forgotten() -> None: ...\n")
+    ran = embarq("worker", "--burst", "--processes", "2")
+    assert ran.code == 2
+    assert "embarq: there is no @job in tasks, more (" in ran.err
+    assert "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize(

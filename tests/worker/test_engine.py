@@ -15,7 +15,7 @@ from worker import Context, Retry, RetryPolicy, State, Worker, WorkerConfig, cur
 from worker.broker import keys
 from worker.broker.events import latest
 from worker.broker.exchange import ClaimRequest
-from worker.errors import JobFailed, JobNotFound
+from worker.errors import DefinitionError, JobFailed, JobNotFound
 
 
 async def test_job_runs_and_its_result_is_found(kit: Kit) -> None:
@@ -633,3 +633,8 @@ async def test_job_that_raises_what_is_no_exception_fails(kit: Kit) -> None:
         job = await handle.job()
         assert job.error is not None
         assert (job.state, job.error.type) == (State.FAILED, "Panic")
+
+
+async def test_worker_without_a_job_says_so(kit: Kit) -> None:
+    with pytest.raises(DefinitionError, match="no job is registered, and a worker needs one"):
+        Worker(kit.client, kit.registry, kit.config())

@@ -116,7 +116,10 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
     database_url = None if config.suspects is Suspects.ONLY else settings.database_url
     async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
         if not registry.names:
-            raise DefinitionError(f"no module of {', '.join(settings.jobs)}, which EMBARQ_JOBS names, has a @job")
+            where = (
+                f"in {', '.join(settings.jobs)} (which EMBARQ_JOBS, or jobs in [tool.embarq], names; `jobs` by default)"
+            )
+            raise DefinitionError(f"there is no @job {where}: declare one, or name other modules")
         plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:
             companions.append(IsolatedWorkers(SuspectQueues(client), config, plan))
