@@ -27,8 +27,7 @@ from worker.workflows import Flow, WorkflowOptions, signatures
 
 R = TypeVar("R")
 
-# Nobody else could run a job that is not known here, and nobody waits for what is away to come back.
-CONFIG = WorkerConfig(unknown_job_deadline=0, outage_patience=0)
+DEFAULTS = WorkerConfig()
 
 
 class _AtOnce(Batches):
@@ -117,7 +116,7 @@ class InlineClient(Client):
 
 @asynccontextmanager
 async def inline(
-    registry: Registry = default_registry, *, config: WorkerConfig = CONFIG
+    registry: Registry = default_registry, *, config: WorkerConfig = DEFAULTS
 ) -> AsyncIterator[InlineClient]:
     """Let `.enqueue(...)` run the registry's jobs in this process, within the block, where nothing has run before.
 

@@ -20,6 +20,7 @@ class Flow:
 
     waits: how many must end well first, a node. ends, values: of nodes that ended, or are skipped. causes: why handlers
     were started. left: how many nodes must still end well. again: nodes that ended badly with their workflow, or after.
+    size: bytes of all payloads, values and causes.
     """
 
     new: NewWorkflow
@@ -31,6 +32,7 @@ class Flow:
     causes: dict[int, bytes] = field(default_factory=dict)
     again: set[int] = field(default_factory=set)
     left: int = 0
+    size: int = 0
     failed: int | None = None
     created_ms: int = 0
     finished_ms: int | None = None
@@ -40,6 +42,7 @@ class Flow:
     def begin(cls, new: NewWorkflow) -> "Flow":
         """A workflow whose first jobs are ready."""
         flow = cls(new, waits=[node.waits for node in new.nodes], left=new.must_end_well, created_ms=_now_ms())
+        flow.size = sum(len(node.payload) for node in new.nodes)
         flow._start_ready()
         return flow
 
@@ -70,6 +73,7 @@ class Flow:
                 self._forget(number)
                 anew.append(number)
         self.state, self.failed, self.finished_ms = WorkflowState.RUNNING, None, None
+        self.size -= sum(map(len, self.causes.values()))
         self.causes.clear()
         if self.left <= 0:
             self._finish_last()
@@ -116,6 +120,7 @@ class Flow:
         self.ends[number] = state.value
         if node.members is None:
             self.values[number] = value if well else b'{"error":' + value + b"}"
+            self.size += len(self.values[number])
         if not well:
             self._start_handlers(node, value)
         if node.is_handler:
@@ -134,6 +139,7 @@ class Flow:
         for handler in node.handlers:
             if handler not in self.causes:
                 self.causes[handler] = b'{"job_id":' + wire.dumps(node.job_id) + b',"error":' + failure + b"}"
+                self.size += len(self.causes[handler])
                 self._starting.append(handler)
 
     def _pass_on(self, node: NodeRecord, *, well: bool) -> None:
@@ -188,7 +194,7 @@ class Flow:
 
     def _forget(self, number: int) -> None:
         self.ends.pop(number, None)
-        self.values.pop(number, None)
+        self.size -= len(self.values.pop(number, b""))
         self.again.discard(number)
 
 

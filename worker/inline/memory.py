@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from worker.broker import keys
 from worker.broker.broker import NewJob
@@ -15,7 +15,7 @@ from worker.inline.flow import Flow
 from worker.run import Run, Stop
 
 MOST_ENDED = 10_000
-MOST_BYTES = 64 * 1024 * 1024  # of the results of ended jobs, beside the newest
+MOST_BYTES = 64 * 1024 * 1024  # of ended jobs, and as many of ended workflows, beside the newest
 MOST_NODES = 200_000  # of ended workflows, beside the newest
 
 
@@ -41,6 +41,11 @@ class Entry:
         return self.new.id
 
     @property
+    def size(self) -> int:
+        """Bytes that are kept of it once it has ended."""
+        return len(self.result) + sum(map(len, self.past))
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing follows."""
         return bool(self.result)
@@ -57,11 +62,13 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Flowing:
-    """A workflow, and its jobs that are ready, in the order in which they run. `is_carried_out`: somebody runs them."""
+    """A workflow, and its jobs that are ready, in the order in which they run. `is_carried_out`: somebody runs them.
+    `counted`: how many of its bytes the memory counts; none before it has ended."""
 
     flow: Flow
     queue: deque[Entry] = field(default_factory=deque)
     is_carried_out: bool = False
+    counted: int = 0
     forget_at: float = math.inf
 
     @property
@@ -82,6 +89,7 @@ class Memory:
         self._flows: OrderedDict[str, Flowing] = OrderedDict()
         self._ended_flows: OrderedDict[str, Flowing] = OrderedDict()
         self._nodes = 0
+        self._flow_bytes = 0
 
     def find(self, job_id: str) -> Entry | None:
         """A job that is under way, or is still remembered."""
@@ -109,14 +117,20 @@ class Memory:
         kept_ms = life(ended.ttl_ms)
         with self._lock:
             entry.result = ended.result if kept_ms else ended.trace
-            entry.payload = b""
+            entry.payload, entry.new = b"", replace(entry.new, payload=b"")
             if kept_ms >= 0:
                 entry.forget_at = time.monotonic() + (kept_ms or keys.TOMBSTONE_MS) / 1000
             self._under_way.pop(entry.id, None)
             self._ended[entry.id] = entry
-            self._bytes += len(entry.result)
-            while len(self._ended) > 1 and (len(self._ended) > MOST_ENDED or self._bytes > MOST_BYTES):
+            self._bytes += entry.size
+            while self._ended and self._has_one_too_many():
                 self._forget(next(iter(self._ended.values())))
+
+    def _has_one_too_many(self) -> bool:
+        """Whether the oldest of the ended jobs is to go: by its time, or to make room."""
+        if time.monotonic() >= next(iter(self._ended.values())).forget_at:
+            return True
+        return len(self._ended) > 1 and (len(self._ended) > MOST_ENDED or self._bytes > MOST_BYTES)
 
     def forget(self, job_id: str) -> None:
         """Let an ended job's id be used again."""
@@ -127,7 +141,7 @@ class Memory:
 
     def _forget(self, entry: Entry) -> None:
         if self._ended.pop(entry.id, None) is not None:
-            self._bytes -= len(entry.result)
+            self._bytes -= entry.size
 
     def standing_for(self, unique: str, job_id: str) -> str:
         """The job that a call is which `unique_for` makes one with others; `job_id` where there is none yet.
@@ -166,23 +180,35 @@ class Memory:
     def take_flow(self, flowing: Flowing) -> None:
         """Keep a workflow that runs, a new one or one that runs again."""
         with self._lock:
-            if self._ended_flows.pop(flowing.id, None) is not None:
-                self._nodes -= len(flowing.flow.new.nodes)
+            self._forget_end(flowing)
             flowing.forget_at = math.inf
             self._flows[flowing.id] = flowing
 
     def end_flow(self, flowing: Flowing) -> None:
-        """Keep an ended workflow for as long as it asked for."""
+        """Keep an ended workflow for as long as it asked for. It may be told again, as its jobs end after it."""
         with self._lock:
-            if flowing.id in self._ended_flows:
+            if self._flows.get(flowing.id) is not flowing:  # it is forgotten already
                 return
-            flowing.forget_at = time.monotonic() + flowing.flow.new.keep_ms / 1000
-            self._ended_flows[flowing.id] = flowing
-            self._nodes += len(flowing.flow.new.nodes)
-            while len(self._ended_flows) > 1 and self._nodes > MOST_NODES:
+            if flowing.id not in self._ended_flows:
+                flowing.forget_at = time.monotonic() + flowing.flow.new.keep_ms / 1000
+                self._ended_flows[flowing.id] = flowing
+                self._nodes += len(flowing.flow.new.nodes)
+            self._flow_bytes += flowing.flow.size - flowing.counted
+            flowing.counted = flowing.flow.size
+            while self._ended_flows and self._has_one_flow_too_many():
                 self._forget_flow(next(iter(self._ended_flows.values())))
+
+    def _has_one_flow_too_many(self) -> bool:
+        if time.monotonic() >= next(iter(self._ended_flows.values())).forget_at:
+            return True
+        return len(self._ended_flows) > 1 and (self._nodes > MOST_NODES or self._flow_bytes > MOST_BYTES)
 
     def _forget_flow(self, flowing: Flowing) -> None:
         self._flows.pop(flowing.id, None)
+        self._forget_end(flowing)
+
+    def _forget_end(self, flowing: Flowing) -> None:
         if self._ended_flows.pop(flowing.id, None) is not None:
             self._nodes -= len(flowing.flow.new.nodes)
+            self._flow_bytes -= flowing.counted
+            flowing.counted = 0

@@ -6,7 +6,7 @@ from functools import cache
 
 from worker import wire
 from worker.config import WorkerConfig
-from worker.inline.client import CONFIG, InlineClient
+from worker.inline.client import InlineClient
 from worker.inline.queue import InlineQueue
 from worker.inline_mode import NOWHERE
 from worker.registry import Registry, registry
@@ -47,8 +47,6 @@ def _queue() -> InlineQueue:
 def _config(settings: Settings) -> WorkerConfig:
     """What a worker would be told for jobs that declare nothing themselves."""
     return WorkerConfig(
-        unknown_job_deadline=CONFIG.unknown_job_deadline,
-        outage_patience=CONFIG.outage_patience,
         max_tries=settings.max_tries,
         soft_timeout=settings.soft_timeout,
         timeout=settings.timeout,

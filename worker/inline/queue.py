@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -26,9 +27,10 @@ class InlineQueue:
     """Jobs and workflows of this process, and who runs them: a runner for each registry in each event loop."""
 
     def __init__(self, config: WorkerConfig) -> None:
+        """Of `config` it is not taken how long a job waits for what is away: here nothing comes back meanwhile."""
         if not structlog.is_configured():  # by itself it prints failures with all local variables to standard output
             hand_to_logging()
-        self.config = config
+        self.config = replace(config, unknown_job_deadline=0, outage_patience=0)
         self.memory = Memory()
         self.waiters = Waiters()
         self._runners: dict[asyncio.AbstractEventLoop, dict[Registry, Runner]] = {}
@@ -156,8 +158,9 @@ class InlineQueue:
     def settle(self, entry: Entry, ended: Ended) -> None:
         """Keep how a job ended, let follow what follows, and tell those who wait."""
         self.memory.end(entry, ended)
-        if entry.step is not None:
-            flowing, number = entry.step
+        step, entry.step = entry.step, None  # or the job would keep its workflow in memory
+        if step is not None:
+            flowing, number = step
             flowing.flow.ended(number, ended.state, ended.value)
             self._queue(flowing)
             self._tell_end(flowing)

@@ -159,3 +159,29 @@ async def test_memory_of_ended_workflows_is_bounded(
     assert (await client.workflow("flow-3")).state is WorkflowState.SUCCEEDED
     with pytest.raises(WorkflowNotFound):
         await client.workflow("flow-0")
+
+
+async def test_memory_of_ended_workflows_is_bounded_in_bytes(
+    registry: Registry, client: InlineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @registry.job(max_tries=1)
+    async def give(text: str, *, fails: bool = False) -> str:
+        if fails:
+            raise ValueError(text)
+        return text
+
+    monkeypatch.setattr(memory, "MOST_BYTES", 10_000)
+    for number in range(4):
+        await group(give.s("x" * 1500, fails=number % 2 > 0), give.s("y" * 1500)).enqueue(id=f"flow-{number}")
+    assert (await client.workflow("flow-3")).state is WorkflowState.FAILED
+    with pytest.raises(WorkflowNotFound):
+        await client.workflow("flow-0")
+    with pytest.raises(WorkflowNotFound):
+        await client.workflow("flow-1")
+    await client.retry_workflow("flow-3")
+    kept = client._queue.memory
+    flows = [flowing.flow for flowing in kept._flows.values()]
+    assert len(flows) < 4
+    assert kept._flow_bytes == sum(flow.size for flow in flows)
+    for flow in flows:
+        assert flow.size == sum(len(node.payload) for node in flow.new.nodes) + sum(map(len, flow.values.values()))

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import gc
 import logging
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -21,9 +23,11 @@ from worker import (
     JobEnd,
     Permanent,
     Registry,
+    ResourceUnavailable,
     Retry,
     RetryPolicy,
     State,
+    chain,
     current_context,
     inline,
 )
@@ -224,6 +228,55 @@ async def test_memory_of_ended_jobs_is_bounded(
     assert [job.id for job in await client.jobs()] == [large.id]
     with pytest.raises(JobNotFound):
         await handles[0].job()
+
+
+async def test_arguments_of_ended_jobs_are_not_held(registry: Registry) -> None:
+    @registry.job(result_ttl=0)
+    async def size(text: str) -> int:
+        return len(text)
+
+    async with inline(registry) as client:
+        await size.enqueue("warm")
+        tracemalloc.start()
+        for _ in range(50):
+            await size.enqueue("x" * 200_000)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(await client.jobs()) == 51
+        assert held < 5_000_000
+
+
+async def test_memory_lets_go_of_what_nobody_asks_for_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @registry.job(result_ttl=30)
+    async def nothing() -> None: ...
+
+    async with inline(registry) as client:
+        for _ in range(3):
+            await nothing.enqueue()
+        await chain(nothing.si(), nothing.si()).enqueue(id="flow")
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 7 * 86400)
+        await chain(nothing.si(), nothing.si()).enqueue(id="other")
+        kept = client._queue.memory
+        assert (len(kept.ids()), list(kept._flows)) == (2, ["other"])
+
+
+async def test_job_for_want_of_a_resource_is_tried_as_often_as_declared(registry: Registry) -> None:
+    tries: list[int] = []
+
+    @registry.job()
+    async def fetch(ctx: Context) -> None:
+        tries.append(ctx.try_number)
+        if len(tries) > 10:
+            raise Permanent("tried again and again")
+        raise ResourceUnavailable("the archive is away")
+
+    async with inline(registry, config=WorkerConfig(max_tries=2)):
+        assert (await (await fetch.enqueue()).job()).state is State.FAILED
+    assert tries == [1, 2]
 
 
 async def test_job_has_its_context_and_its_log_lines_carry_it(
