@@ -35,11 +35,8 @@ async def connect() -> AsyncIterator[Client]:
 async def bound(settings: Settings) -> AsyncIterator[Client]:
     """A client of the settings' Redis, which `.enqueue(...)` of all jobs uses meanwhile; raises as `connected`."""
     async with connected(settings) as client:
-        registry.bind(client)
-        try:
+        with registry.bound_to(client):
             yield client
-        finally:
-            registry.bind(None)
 
 
 @asynccontextmanager

@@ -6,10 +6,11 @@ import concurrent.futures
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from worker.errors import ClientClosed, EmbarqError
 
@@ -76,6 +77,11 @@ class _Life(Generic[C]):
         assert self._inside is not None  # noqa: S101  # nobody is let in before it is opened
         return await ask(self._inside)
 
+    def abandoned(self) -> None:
+        """Close what was opened, without waiting for it. The garbage collector calls this, in any thread."""
+        self.opened.add_done_callback(_stop)
+        warnings.warn("a sync client was dropped without `close()`", ResourceWarning, stacklevel=2)
+
     def end(self) -> None:
         """Close what was opened; what is under way is broken off."""
         with contextlib.suppress(Exception):  # it was never opened, or is closed
@@ -83,6 +89,12 @@ class _Life(Generic[C]):
             loop.call_soon_threadsafe(stop.set)
         if threading.current_thread() is not self.thread:
             self.thread.join(CLOSED_WITHIN)
+
+
+def _stop(opened: "concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
+    with contextlib.suppress(Exception):  # it was never opened, or is closed
+        loop, stop = opened.result()
+        loop.call_soon_threadsafe(stop.set)
 
 
 def awaited(answer: "concurrent.futures.Future[T]", lives: Callable[[], bool]) -> T:
@@ -118,6 +130,7 @@ class Portal(Generic[C]):
         self._opening = opening
         self._lock = threading.Lock()
         self._life: _Life[C] | None = None
+        self._dropped: finalize[..., Portal[C]] | None = None
         self._is_closed = False
         _portals.add(self)
 
@@ -137,7 +150,10 @@ class Portal(Generic[C]):
             if self._is_closed:
                 raise _closed()
             if self._life is None or not self._life.thread.is_alive():
+                self._keep_no_end()
                 self._life = _Life(self._opening)
+                self._dropped = finalize(self, self._life.abandoned)
+                self._dropped.atexit = False  # then those that are there are closed
             if threading.current_thread() is self._life.thread:
                 raise EmbarqError(OWN_LOOP)
             return self._life
@@ -152,6 +168,7 @@ class Portal(Generic[C]):
         with self._lock:
             self._is_closed = True
             life, self._life = self._life, None
+            self._keep_no_end()
         if life is not None:
             life.end()
 
@@ -161,6 +178,13 @@ class Portal(Generic[C]):
         if self._life is not None:
             _of_parents.append(self._life)
         self._life = None
+        self._keep_no_end()
+
+    def _keep_no_end(self) -> None:
+        """Its life ends by other means, or is a parent's."""
+        if self._dropped is not None:
+            self._dropped.detach()
+            self._dropped = None
 
 
 def _closed() -> ClientClosed:

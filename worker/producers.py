@@ -1,8 +1,11 @@
 """Who queues calls in this process, for jobs that know no more than their registry."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from worker import wire
+from worker.bindings import Binding, Bindings
 from worker.calls import Call
 from worker.declared import Outbox
 from worker.errors import EmbarqError
@@ -49,11 +52,13 @@ class SyncProducer(Protocol):
 
 
 class Producers:
-    """The clients that the jobs of a registry use. `bound`, `bound_sync`: those that were named for it."""
+    """The clients that the jobs of a registry use: of those that were named for it and still are, the latest."""
 
     def __init__(self) -> None:
-        self.bound: Producer | None = None
-        self.bound_sync: SyncProducer | None = None
+        self._bindings: Bindings[Producer] = Bindings()
+        self._bound: Binding[Producer] | None = None
+        self._open: Bindings[SyncProducer] = Bindings()
+        self._lent: Bindings[SyncProducer] = Bindings()
         self._inline: Producer | None = None
 
     @property
@@ -63,7 +68,7 @@ class Producers:
         Raises:
             EmbarqError: no client was bound.
         """
-        found = self.bound or self._stand_in()
+        found = self._bindings.latest or self._stand_in()
         if found is None:
             raise EmbarqError(
                 "no client in this process: call registry.bind(client) at start-up, or set EMBARQ_INLINE=1 to run jobs "
@@ -78,8 +83,9 @@ class Producers:
         Raises:
             EmbarqError: none is open.
         """
-        if self.bound_sync is not None:
-            return self.bound_sync
+        found = self._open.latest or self._lent.latest
+        if found is not None:
+            return found
         if not is_inline():
             raise EmbarqError("no sync client is open in this process: `with SyncClient(url):`, or set EMBARQ_INLINE=1")
         stand_in: SyncProducer = inline_process().sync_client()
@@ -95,18 +101,44 @@ class Producers:
     @property
     def outbox(self) -> Outbox | None:
         """Where calls of `enqueue_in` go in this process instead of the database's table."""
-        producer = self.bound or self._stand_in()
+        producer = self._bindings.latest or self._stand_in()
         return None if producer is None else producer.outbox
 
     @property
     def max_arguments(self) -> int:
-        """Bytes that a call may take in this process: as its client says, where one is bound."""
-        return wire.LARGEST if self.bound is None else self.bound.max_arguments
+        """Bytes that a call may take in this process: as its client says, where there is one."""
+        producer = self._bindings.latest or self._stand_in()
+        return wire.LARGEST if producer is None else producer.max_arguments
 
     def bind(self, producer: Producer | None) -> None:
-        """Name the client that `.enqueue(...)` uses in this process."""
-        self.bound = producer
+        """Name the client that `.enqueue(...)` uses in this process, in place of the one that was named so before.
+        With None there is none, but for those of blocks (`bound_to`) that are open."""
+        if self._bound is not None:
+            self._bindings.remove(self._bound)
+        self._bound = None if producer is None else self._bindings.add(producer)
 
-    def bind_sync(self, producer: SyncProducer | None) -> None:
-        """Name the client that `.enqueue_sync(...)` uses in this process; `SyncClient.open` does it."""
-        self.bound_sync = producer
+    @contextmanager
+    def bound_to(self, producer: Producer) -> Iterator[None]:
+        """In the block, `.enqueue(...)` uses this client; after it, the one that would have been used without."""
+        binding = self._bindings.add(producer)
+        try:
+            yield
+        finally:
+            self._bindings.remove(binding)
+
+    def bind_sync(self, producer: SyncProducer) -> Binding[SyncProducer]:
+        """Let `.enqueue_sync(...)` use this client until `unbind_sync`; `SyncClient.open` does it."""
+        return self._open.add(producer)
+
+    def unbind_sync(self, binding: Binding[SyncProducer]) -> None:
+        """End what `bind_sync` began."""
+        self._open.remove(binding)
+
+    @contextmanager
+    def lent(self, producer: SyncProducer) -> Iterator[None]:
+        """In the block, `.enqueue_sync(...)` uses this client where no sync client is open."""
+        binding = self._lent.add(producer)
+        try:
+            yield
+        finally:
+            self._lent.remove(binding)

@@ -3,14 +3,15 @@
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from worker import wire
+from worker.bindings import Binding
 from worker.broker.inspect import QueueRecord, WorkerRecord
 from worker.calls import Call
 from worker.client import BULK, Client
@@ -137,21 +138,20 @@ class SyncClient(SyncCalls):
         options = {"size": size, "verify_tls": verify_tls, "budget": budget, "max_arguments": max_arguments}
         self._portal: Portal[Client] = Portal(lambda: Client.open(url, **options))  # type: ignore[arg-type]
         self._registry = registry
-        self._before: SyncProducer | None = None
+        self._binding: Binding[SyncProducer] | None = None
 
     def open(self) -> Self:
         """Let `enqueue_sync` use this client, until `close`: at the start of an application."""
         self._portal.open()
-        if self._registry.bound_sync is not self:
-            self._before = self._registry.bound_sync
-            self._registry.bind_sync(self)
+        if self._binding is None:
+            self._binding = self._registry.bind_sync(self)
         return self
 
     def close(self) -> None:
         """Close the connections, and end the thread; what is under way is broken off."""
-        if self._registry.bound_sync is self:
-            self._registry.bind_sync(self._before)
-        self._before = None
+        binding, self._binding = self._binding, None
+        if binding is not None:
+            self._registry.unbind_sync(binding)
         self._portal.close()
 
     def __enter__(self) -> Self:
@@ -181,18 +181,10 @@ class _Lent(SyncCalls):
         return awaited(asyncio.run_coroutine_threadsafe(ask(self._client), self._loop), self._loop.is_running)
 
 
-@contextmanager
-def lent(client: Client, registry: Registry) -> Iterator[None]:
+def lent(client: Client, registry: Registry) -> AbstractContextManager[None]:
     """In the block, `enqueue_sync` of the registry's jobs uses the client of this loop where it is called in another
     thread, as by jobs that are plain functions; not where a `SyncClient` is open."""
-    if registry.bound_sync is not None:
-        yield
-        return
-    registry.bind_sync(_Lent(client))
-    try:
-        yield
-    finally:
-        registry.bind_sync(None)
+    return registry.lent(_Lent(client))
 
 
 async def _enqueue_many(calls: Sequence[Call[R]], client: Client) -> list[JobHandle[R]]:

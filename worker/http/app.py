@@ -149,8 +149,7 @@ async def _open(settings: Settings) -> AsyncIterator[Shared]:
         client.inspector = client.inspector.unread()
         database = await stack.enter_async_context(Database.open(settings.database_url, patience=REQUESTS))
         declared = declared_queues(registry, settings.routes, settings.queues)
-        registry.bind(client)
-        stack.callback(registry.bind, None)
+        stack.enter_context(registry.bound_to(client))
         yield Shared(
             client=client,
             registry=registry,

@@ -128,11 +128,8 @@ async def inline(
     """
     queue = InlineQueue(config)
     client = InlineClient(registry, queue)
-    before = registry.bound
-    registry.bind(client)
     try:
-        with lent(client, registry):
+        with registry.bound_to(client), lent(client, registry):
             yield client
     finally:
-        registry.bind(before)
         await queue.close()

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Self, TypeVar
 
 from worker.config import WorkerConfig
@@ -36,9 +36,11 @@ class Kit:
         is deleted at the end."""
         async with TaggedClient.open(url) as client:
             kit = cls(client, registry)
-            with _bound(registry, client):
-                yield kit
-            await clean(client)
+            try:
+                with registry.bound_to(client):
+                    yield kit
+            finally:
+                await clean(client)
 
     @property
     def enqueued(self) -> list[Enqueued]:
@@ -137,13 +139,3 @@ class Kit:
             with contextlib.suppress(JobNotFound):  # its result is not kept
                 found.append(await self.client.find(job_id))
         return found
-
-
-@contextmanager
-def _bound(registry: Registry, client: TaggedClient) -> Iterator[None]:
-    before = registry.bound
-    registry.bind(client)
-    try:
-        yield
-    finally:
-        registry.bind(before)

@@ -22,8 +22,9 @@ from worker import (
     State,
     chain,
     injected,
+    inline,
 )
-from worker.errors import JobFailed, UnknownResource
+from worker.errors import JobFailed, JobNotFound, UnknownResource
 from worker.testing import Kit, replaced
 
 
@@ -329,6 +330,35 @@ async def test_client_of_before_is_bound_again(redis_url: str, client: Client, r
         assert registry.producer is kit.client
     assert registry.producer is client
     registry.bind(None)
+
+
+async def test_client_of_an_inner_block_gives_way_to_the_one_around_it(redis_url: str, client: Client) -> None:
+    registry = Registry()
+    async with Kit.open(redis_url, registry) as kit:
+        async with inline(registry) as inner:
+            assert registry.producer == inner
+            registry.bind(client)  # as code under test may, which ends later
+        assert registry.producer == client
+        registry.bind(None)
+        assert registry.producer is kit.client
+
+
+async def test_test_that_fails_leaves_nothing_in_redis(redis_url: str, client: Client, registry: Registry) -> None:
+    @registry.job()
+    async def nothing() -> None: ...
+
+    used: list[str] = []
+
+    async def fail() -> None:
+        async with Kit.open(redis_url, registry) as kit:
+            used.extend(((await nothing.enqueue()).id, kit.queue()))
+            raise AssertionError("as tests do")
+
+    with pytest.raises(AssertionError, match="as tests do"):
+        await fail()
+    with pytest.raises(JobNotFound):
+        await client.find(used[0])
+    assert used[1] not in {record.queue for record in await client.queues()}
 
 
 async def test_what_others_limit_in_a_job_does_not_reach_another_test(redis_url: str, registry: Registry) -> None:
