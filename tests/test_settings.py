@@ -61,6 +61,9 @@ def test_wrong_value_names_the_variable_and_what_is_allowed(
     ("variable", "value"),
     [
         ("EMBARQ_SECRET", "hunter2"),
+        ("EMBARQ_API_KEY", "hunter2"),
+        ("EMBARQ_API_KEY", "hunter2         "),  # a header's value ends with no space
+        ("EMBARQ_API_KEY", " " * 16),
         ("REDIS_URL", "http://:hunter2@example.test"),
         ("REDIS_URL", "redis://:hunt/er2@example.test"),
         ("REDIS_URL", "user:hunter2@example.test:6379"),

@@ -24,6 +24,14 @@ Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
+def _bare(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+# No spaces at its ends: none arrive with a header, and of spaces alone nothing would be left to compare.
+Key = Annotated[SecretStr, BeforeValidator(_bare), Field(min_length=16)]
+
+
 def _pairs(value: object) -> object:
     """`jobs.emails.*=emails,jobs.reports.*=batch` as pairs."""
     if not isinstance(value, str):
@@ -93,7 +101,7 @@ class Settings(BaseSettings):
 
     env: Annotated[Environment, BeforeValidator(stated_environment)] = Field(default_factory=_environment)
     host: str = "127.0.0.1"
-    api_key: SecretStr | None = Field(None, min_length=16)
+    api_key: Key | None = None
     data_dir: Path = Path(".embarq")
     jobs: Names = ("jobs",)
     inline: bool = False  # who looks at it before there are settings: `worker.inline_mode`

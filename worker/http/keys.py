@@ -19,7 +19,7 @@ class BearerKey:
 
     def __init__(self, app: ASGIApp, key: str, keyless: Sequence[BaseRoute]) -> None:
         self._app = app
-        self._key = key.strip().encode()
+        self._key = key.encode().strip()
         self._keyless = keyless
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,6 +33,7 @@ class BearerKey:
 
     def _may_pass(self, scope: Scope) -> bool:
         scheme, _, given = Headers(scope=scope).get("Authorization", "").partition(" ")
-        if scheme.lower() == SCHEME and hmac.compare_digest(given.strip().encode("latin-1"), self._key):
+        # Of bytes, as a letter of UTF-8 may end in one that is a space in Latin-1.
+        if scheme.lower() == SCHEME and hmac.compare_digest(given.encode("latin-1").strip(), self._key):
             return True
         return any(route.matches(scope)[0] is Match.FULL for route in self._keyless)

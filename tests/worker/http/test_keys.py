@@ -1,6 +1,7 @@
 """Who is served where a key is set."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -20,7 +21,14 @@ async def hello(_request: object) -> PlainTextResponse:
 
 @pytest.fixture
 async def http(redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(REDIS_URL=redis_url, api_key=SecretStr(KEY))
+    async with serving(redis_url, KEY) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def serving(redis_url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An application that is served to those who have the key."""
+    settings = Settings(REDIS_URL=redis_url, api_key=SecretStr(key))
     signed = Route("/signed", hello)
     app = engine.create_app(settings, routes=[signed, Route("/own", hello)], keyless=[signed])
     async with app.router.lifespan_context(app) as state:
@@ -58,6 +66,15 @@ async def test_key_opens_everything(http: httpx.AsyncClient, scheme: str) -> Non
     headers = [(b"Authorization", f"{scheme} {KEY}".encode())]
     for path, status in (("/api/v1/queues", 200), ("/own", 200), ("/health/workers", 503), ("/nowhere", 404)):
         assert (await http.get(path, headers=headers)).status_code in {status, 200}
+
+
+# The letters' bytes of UTF-8 that are spaces in Latin-1: C3 A0, C4 85.
+@pytest.mark.parametrize("key", ["0123456789abcdef-à", "à0123456789abcdef", "0123456789abcdefą", " 0123456789abcdef\n"])
+async def test_key_may_begin_and_end_with_any_letter(redis_url: str, key: str) -> None:
+    async with serving(redis_url, key) as http:
+        for value, status in ((key.strip(), 200), (key.strip()[:-1], 401)):
+            answer = await http.get("/own", headers=[(b"Authorization", f"Bearer {value}".encode())])
+            assert answer.status_code == status, value
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/signed"])
