@@ -24,7 +24,7 @@ class FileStore:
     """The files that jobs may read and write. `secret` signs links."""
 
     backend: Backend
-    secret: bytes = b""
+    secret: bytes
 
     async def keep(
         self,

@@ -33,7 +33,7 @@ async def test_counts_words_and_reports_every_hundred_lines(tmp_path: Path, monk
     content = b"".join(b"line number %d\n" % n for n in range(950)) + b"no newline at the end"
     (tmp_path / "big.txt").write_bytes(content)
     ctx = Recorder(job_id="j", job="process_large_file")
-    run = process_large_file.invoke(ctx, (), {"path": "big.txt", "store": FileStore(Folder(tmp_path))})
+    run = process_large_file.invoke(ctx, (), {"path": "big.txt", "store": FileStore(Folder(tmp_path), b"secret")})
     assert inspect.isawaitable(run)
     report = await run
     digest = hashlib.sha256(content).hexdigest()

@@ -139,5 +139,5 @@ async def test_full_disk_is_an_outage_and_leaves_nothing(
     (folder / f"{place.hex}.part").symlink_to("/dev/full")
     async with Database(migrated).session() as session:
         with pytest.raises(StoreUnavailable, match=os.strerror(errno.ENOSPC)):
-            await FileStore(Folder(tmp_path)).keep(session, "a.txt", "text/plain", whole(b"x" * 100_000))
+            await FileStore(Folder(tmp_path), b"secret").keep(session, "a.txt", "text/plain", whole(b"x" * 100_000))
     assert list(folder.iterdir()) == []
