@@ -89,6 +89,14 @@ async def client(redis_url: str) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncIterator[Client]:
+    """A server of the test's own: it may fill shared keys, and a worker of all queues finds none of other tests."""
+    with private_redis(tmp_path / "redis") as url:
+        async with Client.open(url) as client:
+            yield client
+
+
+@pytest.fixture
 def registry() -> Registry:
     return Registry()
 

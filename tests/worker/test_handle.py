@@ -18,7 +18,7 @@ async def test_handle_made_from_an_id_asks_after_the_job(kit: Kit) -> None:
     assert await handle.state() is State.QUEUED
     await kit.drain()
     assert await handle.state() is State.SUCCEEDED
-    assert await handle.result(timeout=1) == 8
+    assert await handle.result(timeout=15) == 8
 
     waiting = JobHandle[int]((await kit.enqueue(double, {"n": 1}, delay=60)).id, kit.client)
     assert await waiting.cancel() is State.CANCELLED
@@ -42,4 +42,4 @@ async def test_workflows_handle_made_from_an_id(kit: Kit) -> None:
     handle = WorkflowHandle(started.id, kit.client)
     await kit.drain()
     assert (await handle.workflow()).state is WorkflowState.SUCCEEDED
-    assert await handle.result(timeout=1) == 4
+    assert await handle.result(timeout=15) == 4

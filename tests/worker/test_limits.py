@@ -23,7 +23,7 @@ async def test_soft_limit_is_caught_for_a_partial_result(kit: Kit) -> None:
 
     handle = await kit.enqueue(report)
     await kit.drain()
-    assert await handle.result(timeout=1) == "partial"
+    assert await handle.result(timeout=15) == "partial"
 
 
 @pytest.mark.arq_defect(11)
@@ -66,7 +66,7 @@ async def test_soft_limit_reaches_through_a_task_group(kit: Kit) -> None:
 
     handle = await kit.enqueue(grouped)
     await kit.drain()
-    assert await handle.result(timeout=1) == "partial"
+    assert await handle.result(timeout=15) == "partial"
     assert ended == [1, 1, 1]
 
 
@@ -112,7 +112,7 @@ async def test_job_that_swallows_its_cancellation_is_abandoned(kit: Kit) -> None
     with logged("embarq.worker") as lines:
         async with kit.worker(concurrency=1, cancel_grace=0.2):
             job = await kit.ended(handle.id)
-            assert await (await kit.enqueue(quick)).result(timeout=10) == "has a slot"
+            assert await (await kit.enqueue(quick)).result(timeout=20) == "has a slot"
             released.set()
             await asyncio.sleep(0.1)
     assert (job.state, job.error.type if job.error else None) == (State.FAILED, "TimeLimitExceeded")
@@ -138,7 +138,7 @@ async def test_limits_reach_into_threads(kit: Kit) -> None:
 
     soft, hard = await kit.enqueue(partial), await kit.enqueue(endless)
     await kit.drain()
-    assert await soft.result(timeout=1) == "partial"
+    assert await soft.result(timeout=15) == "partial"
     job = await hard.job()
     assert (job.state, job.error.type if job.error else None) == (State.FAILED, "TimeLimitExceeded")
 

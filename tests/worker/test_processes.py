@@ -29,7 +29,7 @@ async def test_runs_elsewhere_with_context_progress_and_logs(kit: Kit) -> None:
     handle = await kit.enqueue(process_jobs.whereabouts, {"word": "half"})
     with logged("child") as lines:
         await kit.drain()
-    result = await handle.result(timeout=1)
+    result = await handle.result(timeout=15)
     assert result["pid"] != os.getpid()
     assert (result["job_id"], result["try"]) == (handle.id, 1)
     assert (await handle.job()).progress == Progress(1, 2, "half")
@@ -131,7 +131,7 @@ async def test_job_that_is_cancelled_before_its_process_is_there_never_starts(ki
 async def test_soft_limit_reaches_into_the_process(kit: Kit) -> None:
     handle = await kit.enqueue(process_jobs.partial)
     await kit.drain()
-    assert await handle.result(timeout=1) == "partial"
+    assert await handle.result(timeout=15) == "partial"
 
 
 async def test_crash_fails_the_job_and_not_the_worker(kit: Kit) -> None:

@@ -52,7 +52,7 @@ async def test_job_that_runs_goes_on_while_its_queue_is_paused(kit: Kit) -> None
         handle = await kit.enqueue(nap)
         await kit.reaches(handle.id, State.RUNNING)
         await kit.client.pause_queue(kit.queue)
-        assert await handle.result(timeout=10) == "rested"
+        assert await handle.result(timeout=20) == "rested"
 
 
 async def test_purge_cancels_what_waits_and_leaves_what_runs(kit: Kit, ran: list[str]) -> None:
@@ -72,7 +72,7 @@ async def test_purge_cancels_what_waits_and_leaves_what_runs(kit: Kit, ran: list
         low = await kit.enqueue(note, {"text": "z"}, priority="low")
         assert await kit.client.purge_queue(kit.queue) == 602
         free.set()
-        assert await running.result(timeout=10) == "held on"
+        assert await running.result(timeout=20) == "held on"
     for handle in (waiting[0], waiting[-1], later, low):
         assert (await handle.job()).state is State.CANCELLED
     assert ran == []

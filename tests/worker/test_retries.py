@@ -131,7 +131,7 @@ async def test_arqs_own_retry_is_understood(kit: Kit) -> None:
     good, bad = await kit.enqueue(shaky, {"times": 2}), await kit.enqueue(shaky, {"times": 9})
     thread = await kit.enqueue(in_a_thread)
     await kit.drain()
-    assert (await good.result(1), await thread.result(1)) == (3, 3)
+    assert (await good.result(15), await thread.result(15)) == (3, 3)
     job = await bad.job()
     assert (job.state, job.tries, job.error and job.error.type) == (State.FAILED, 3, "Retry")
     assert [each.outcome for each in job.history] == ["retry", "retry", "failed"]

@@ -65,7 +65,7 @@ async def test_call_that_is_too_large_is_refused_before_it_is_sent(small: Kit) -
     assert await nothing_is_queued(small)
     handle = await small.client.enqueue(call(small, job, FITS))
     await small.drain()
-    assert await handle.result(timeout=1) == len(FITS)
+    assert await handle.result(timeout=15) == len(FITS)
 
 
 async def test_so_is_one_for_the_outbox(small: Kit, migrated: AsyncEngine) -> None:
@@ -89,7 +89,7 @@ async def test_sixteen_megabytes_are_taken_and_no_more(kit: Kit) -> None:
         await kit.client.enqueue(call(kit, job, "x" * 2**24))
     handle = await kit.client.enqueue(call(kit, job, "x" * (2**24 - 1000)))
     await kit.drain()
-    assert await handle.result(timeout=5) == 2**24 - 1000
+    assert await handle.result(timeout=20) == 2**24 - 1000
 
 
 async def test_result_that_is_too_large_is_dropped_and_the_job_has_succeeded(kit: Kit) -> None:
@@ -107,7 +107,7 @@ async def test_result_that_is_too_large_is_dropped_and_the_job_has_succeeded(kit
     with logged("embarq.job") as lines:
         await kit.drain(max_result=SMALL)
     assert "succeeded, but its result is too large and was dropped" in [line["event"] for line in lines]
-    assert await fits.result(timeout=1) == "x" * (SMALL - 2)
+    assert await fits.result(timeout=15) == "x" * (SMALL - 2)
     job = await dropped.job()
     assert (job.state, job.result) == (State.SUCCEEDED, None)
     assert job.error is not None
@@ -119,7 +119,7 @@ async def test_result_of_a_process_is_bounded_before_it_travels(client: Client, 
     kit = Kit(client, process_jobs.registry, queue)
     fits, dropped = [await kit.enqueue(process_jobs.large, {"size": size}) for size in (100, SMALL)]
     await kit.drain(max_result=SMALL)
-    assert await fits.result(timeout=1) == "x" * 100
+    assert await fits.result(timeout=15) == "x" * 100
     job = await dropped.job()
     assert (job.state, job.result, job.error and job.error.type) == (State.SUCCEEDED, None, "ResultTooLarge")
 
@@ -140,7 +140,7 @@ async def test_step_that_gives_too_much_is_not_on_record(kit: Kit) -> None:
 
     handle = await kit.enqueue(steps)
     await kit.drain(max_result=SMALL)
-    assert await handle.result(timeout=1) == 1
+    assert await handle.result(timeout=15) == 1
     assert "2,050 bytes as JSON, of which 2,048 are kept" in said[0]
     assert not await kit.client.exists(f"{keys.ONCE}step:{handle.id}")
 

@@ -127,4 +127,4 @@ async def test_kinds_of_unique_calls_may_meet_under_one_key(kit: Kit) -> None:
         assert same.id == first.id
     await asyncio.sleep(0.02)
     await kit.drain()
-    assert await first.result(1) == 2
+    assert await first.result(15) == 2

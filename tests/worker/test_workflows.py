@@ -70,7 +70,7 @@ async def test_chain_passes_each_result_on(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(1), steps.add.s(), steps.add.s(10), steps.keep.s()).enqueue()
     assert await states(kit, handle.id) == ["queued", "waiting", "waiting", "waiting"]
     async with kit.worker():
-        assert await handle.result(timeout=10) == 12
+        assert await handle.result(timeout=20) == 12
     assert steps.ran == [1, "add", "add", 12]
     workflow = await handle.workflow()
     assert workflow.state is WorkflowState.SUCCEEDED
@@ -88,13 +88,13 @@ async def test_group_gives_results_in_the_order_of_its_members(kit: Kit, steps: 
 
     handle = await group(slow.s(value) for value in range(5)).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == [0, 1, 2, 3, 4]
+        assert await handle.result(timeout=20) == [0, 1, 2, 3, 4]
 
 
 async def test_chord_calls_back_once_with_all_results(kit: Kit, steps: Steps) -> None:
     handle = await chord((steps.number.s(n) for n in range(20)), steps.total.s()).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == sum(range(20))
+        assert await handle.result(timeout=20) == sum(range(20))
     assert steps.ran.count("total") == 1
 
 
@@ -103,27 +103,27 @@ async def test_nested_flows(kit: Kit, steps: Steps) -> None:
     flow = chain(group(inner, steps.number.s(5), group(steps.number.s(7), steps.number.s(8))), steps.keep.s())
     handle = await flow.enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == [2 + 6, 5, [7, 8]]
+        assert await handle.result(timeout=20) == [2 + 6, 5, [7, 8]]
 
 
 async def test_group_after_group_gets_the_whole_list_in_each_member(kit: Kit, steps: Steps) -> None:
     two = group(steps.number.s(1), steps.number.s(2))
     handle = await chain(two, group(steps.total.s(), steps.keep.s())).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == [3, [1, 2]]
+        assert await handle.result(timeout=20) == [3, [1, 2]]
 
 
 async def test_empty_group_is_done_at_once(kit: Kit, steps: Steps) -> None:
     handle = await chord([], steps.total.s()).enqueue()
     behind = await chain(steps.number.s(4), group(), steps.keep.s()).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == 0
-        assert await behind.result(timeout=10) == []
+        assert await handle.result(timeout=20) == 0
+        assert await behind.result(timeout=20) == []
 
 
 async def test_empty_group_alone_is_started_by_a_client(kit: Kit) -> None:
     handle = await kit.client.start(group(), {})
-    assert await handle.result(timeout=5) == []
+    assert await handle.result(timeout=20) == []
     with pytest.raises(InvalidWorkflow, match="no job"):
         await group().enqueue()
 
@@ -131,13 +131,13 @@ async def test_empty_group_alone_is_started_by_a_client(kit: Kit) -> None:
 async def test_immutable_step_takes_no_result(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(1), steps.number.si(9), steps.add.s()).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == 10
+        assert await handle.result(timeout=20) == 10
 
 
 async def test_named_argument_leaves_the_next_one_for_the_result(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(4), steps.add.s(value=100)).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == 104
+        assert await handle.result(timeout=20) == 104
 
 
 async def test_wrong_steps_are_refused_before_anything_is_queued(kit: Kit, steps: Steps) -> None:
@@ -161,14 +161,14 @@ async def test_result_of_a_wrong_type_fails_the_step_that_takes_it(kit: Kit, ste
     handle = await chain(steps.keep.s("text"), steps.add.s()).enqueue()
     async with kit.worker():
         with pytest.raises(WorkflowFailed, match="InvalidArguments"):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
 
 
 async def test_failure_stops_the_rest(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.fails.s(), steps.add.s(), steps.add.s()).enqueue()
     async with kit.worker():
         with pytest.raises(WorkflowFailed, match="ValueError: no luck"):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
     assert await states(kit, handle.id) == ["failed", "skipped", "skipped"]
     assert steps.ran == ["fails"]
 
@@ -178,7 +178,7 @@ async def test_failure_cancels_members_that_have_not_started(kit: Kit, steps: St
     handle = await chord(members, steps.total.s()).enqueue()
     async with kit.worker(concurrency=1):
         with pytest.raises(WorkflowFailed):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
         await eventually(lambda: nothing_waits(kit))
     assert steps.ran == ["fails"]
     assert await states(kit, handle.id) == ["failed", *["cancelled"] * 5, "skipped", "skipped"]
@@ -192,7 +192,7 @@ async def test_failures_as_values(kit: Kit, steps: Steps) -> None:
     members = group(steps.number.s(1), steps.fails.s(), steps.number.s(3))
     handle = await chain(members, steps.keep.s()).enqueue(on_failure="continue")
     async with kit.worker():
-        one, two, three = await handle.result(timeout=10)
+        one, two, three = await handle.result(timeout=20)
     assert (one, three) == (1, 3)
     assert two["error"]["type"] == "ValueError"
 
@@ -201,17 +201,17 @@ async def test_last_step_that_fails_fails_the_workflow_also_where_failures_are_v
     handle = await chain(steps.number.s(1), steps.fails.s()).enqueue(on_failure="continue")
     async with kit.worker():
         with pytest.raises(WorkflowFailed, match="no luck"):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
 
 
 async def test_retry_goes_on_from_the_failed_step(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(1), steps.fails.s(), steps.add.s()).enqueue()
     async with kit.worker():
         with pytest.raises(WorkflowFailed):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
         steps.broken = False
         await handle.retry()
-        assert await handle.result(timeout=10) == 2
+        assert await handle.result(timeout=20) == 2
     assert steps.ran == [1, "fails", "fails", "add"]
     with pytest.raises(WorkflowEnded):
         await handle.retry()
@@ -222,10 +222,10 @@ async def test_retry_runs_what_was_cancelled_by_the_failure(kit: Kit, steps: Ste
     handle = await chord(members, steps.total.s()).enqueue()
     async with kit.worker(concurrency=1):
         with pytest.raises(WorkflowFailed):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
         steps.broken = False
         await handle.retry()
-        assert await handle.result(timeout=10) == 17
+        assert await handle.result(timeout=20) == 17
 
 
 async def test_cancel_ends_what_waits_and_what_runs(kit: Kit, steps: Steps) -> None:
@@ -266,7 +266,7 @@ async def test_same_id_starts_one_workflow(kit: Kit, steps: Steps) -> None:
     second = await chain(steps.number.s(2)).enqueue(id=f"{kit.queue}-one")
     assert (first.created, second.created) == (True, False)
     async with kit.worker():
-        assert await second.result(timeout=10) == 1
+        assert await second.result(timeout=20) == 1
 
 
 async def test_job_retries_inside_a_workflow(kit: Kit, steps: Steps) -> None:
@@ -278,17 +278,17 @@ async def test_job_retries_inside_a_workflow(kit: Kit, steps: Steps) -> None:
 
     handle = await chain(steps.number.s(2), third_time.s(), steps.add.s()).enqueue()
     async with kit.worker():
-        assert await handle.result(timeout=10) == 7
+        assert await handle.result(timeout=20) == 7
 
 
 async def test_callbacks_of_a_workflow(kit: Kit, steps: Steps) -> None:
     well = await chain(steps.number.s(1), steps.add.s()).enqueue(on_success=steps.keep.s(), on_error=steps.keep.s())
     async with kit.worker():
-        assert await well.result(timeout=10) == 2
+        assert await well.result(timeout=20) == 2
         assert steps.ran == [1, "add", 2]
         badly = await chain(steps.fails.s(), steps.add.s()).enqueue(on_success=steps.keep.s(), on_error=steps.keep.s())
         with pytest.raises(WorkflowFailed):
-            await badly.result(timeout=10)
+            await badly.result(timeout=20)
         await eventually(lambda: nothing_waits(kit))
     cause = steps.ran[-1]
     assert cause["job_id"].startswith(badly.id)
@@ -300,7 +300,7 @@ async def test_error_handler_runs_once_for_many_failures(kit: Kit, steps: Steps)
     handle = await group(steps.fails.s() for _ in range(10)).enqueue(on_error=steps.keep.s())
     async with kit.worker():
         with pytest.raises(WorkflowFailed):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
         await eventually(lambda: nothing_waits(kit))
     assert sum(isinstance(each, dict) for each in steps.ran) == 1
 
@@ -310,7 +310,7 @@ async def test_callbacks_of_a_job(kit: Kit, steps: Steps) -> None:
     well = await steps.number.options(**callbacks).enqueue(5)
     badly = await steps.fails.options(**callbacks).enqueue()
     async with kit.worker():
-        assert await well.result(timeout=10) == 5
+        assert await well.result(timeout=20) == 5
         await kit.ended(badly.id)
         await eventually(lambda: nothing_waits(kit))
     assert steps.ran.count(5) == 2
@@ -336,7 +336,7 @@ async def test_unknown_workflow(kit: Kit) -> None:
 async def test_ended_workflow_is_kept_for_a_time(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(1), steps.add.s()).enqueue(keep=60)
     async with kit.worker():
-        await handle.result(timeout=10)
+        await handle.result(timeout=20)
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS, keys.ENDS, keys.VALUES):
         left = await kit.client.pttl(kind + handle.id)
         assert 0 < left <= timedelta(seconds=60).total_seconds() * 1000, kind
@@ -351,7 +351,7 @@ async def test_fan_out_from_inside_a_job(kit: Kit, steps: Steps) -> None:
 
     handle = await kit.enqueue(batch, {"count": 50})
     async with kit.worker():
-        workflow_id = await handle.result(timeout=10)
+        workflow_id = await handle.result(timeout=20)
         workflow = await kit.client.wait_for_workflow(workflow_id, 10)
     assert workflow.result == sum(range(50))
 
@@ -429,17 +429,17 @@ async def test_cancelled_workflow_with_failures_as_values_goes_on(kit: Kit, step
     assert await states(kit, handle.id) == ["cancelled", "skipped", "skipped"]
     await handle.retry()
     async with kit.worker():
-        assert await handle.result(timeout=10) == 12
+        assert await handle.result(timeout=20) == 12
 
 
 async def test_retry_of_a_last_step_that_failed_where_failures_are_values(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(1), steps.fails.s()).enqueue(on_failure="continue")
     async with kit.worker():
         with pytest.raises(WorkflowFailed):
-            await handle.result(timeout=10)
+            await handle.result(timeout=20)
         steps.broken = False
         await handle.retry()
-        assert await handle.result(timeout=10) == 1
+        assert await handle.result(timeout=20) == 1
 
 
 async def test_retry_of_a_cancelled_workflow_whose_steps_all_ended_well(kit: Kit, steps: Steps) -> None:
@@ -451,7 +451,7 @@ async def test_retry_of_a_cancelled_workflow_whose_steps_all_ended_well(kit: Kit
     await kit.client.broker.exchange([Settlement(claim.jobs[0], ended, (), handle.id, 0)], None)
     assert (await handle.workflow()).state is WorkflowState.CANCELLED
     await handle.retry()
-    assert await handle.result(timeout=10) == 1
+    assert await handle.result(timeout=20) == 1
 
 
 async def test_workflow_that_is_cancelled_and_retried_at_once_ends_well(kit: Kit) -> None:
