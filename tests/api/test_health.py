@@ -74,3 +74,14 @@ async def test_ready_warns_of_a_redis_that_may_lose_jobs(settings_for: Callable[
         "maxmemory-policy is allkeys-lru",
         "the append-only file is off",
     ]
+
+
+async def test_ready_where_redis_refuses_to_be_asked(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
+    with private_redis(tmp_path / "redis") as url:
+        async with Client.open(url) as client:
+            await client.execute_command("ACL", "SETUSER", "shy", "on", ">hunter22", "~*", "&*", "+@all", "-info")
+        async with serving(settings_for(REDIS_URL=url.replace("unix://", "unix://shy:hunter22@"))) as http:
+            ready = await http.get("/health/ready")
+    assert (ready.status_code, ready.json()["redis"]) == (200, "ok")
+    (warning,) = ready.json()["warnings"]
+    assert warning.startswith("it refuses INFO")

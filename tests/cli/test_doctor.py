@@ -220,3 +220,20 @@ async def test_level_of_a_queue_that_holds_another_type_stops_no_check(deploymen
     code, found = deployment.doctor("--release")
     assert (code, found["wrong"]) == (0, [])
     assert lines(found["warning"], "workers:")
+
+
+async def test_redis_that_refuses_to_be_asked_is_doubtful_and_the_rest_is_told(
+    deployment: Deployment, client: Client
+) -> None:
+    url = deployment.environment["REDIS_URL"]
+    await client.execute_command("ACL", "SETUSER", "shy", "on", ">hunter22", "~*", "&*", "+@all", "-info", "-xlen")
+    deployment.environment["REDIS_URL"] = url.replace("unix://", "unix://shy:hunter22@")
+    with deployment.worker("-Q", "*"):
+        await worker_serves(client, "mail")
+        code, found = deployment.doctor()
+    assert (code, found["wrong"]) == (0, [])
+    (refused,) = lines(found["warning"], "redis: it refuses INFO")
+    assert "+info" in refused
+    assert lines(found["ok"], "redis: version") == []
+    assert len(lines(found["warning"], "redis: history keeps up: cannot be seen: ")) == 1
+    assert len(lines(found["ok"], "workers: 1 live")) == 1

@@ -45,7 +45,7 @@ class WorkerRecord(KnownJobs, frozen=True, kw_only=True):
 class ServerFacts:
     """A Redis server, as far as jobs are concerned. `memory` is for people; `most_bytes` is what it may hold, 0 for no
     limit; `damaged` are keys that held another type than they should, the newest first. `problem`: why no job runs
-    there."""
+    there. `refusal`: what it answers where it lets nobody ask; then all else is unknown."""
 
     version: str
     problem: str | None
@@ -55,6 +55,7 @@ class ServerFacts:
     evicts: bool
     policy: str
     persists: bool
+    refusal: str | None = None
 
     @property
     def evicting(self) -> list[str]:
@@ -64,12 +65,18 @@ class ServerFacts:
     @property
     def forgetting(self) -> list[str]:
         """Why a restart may lose jobs there."""
-        return [] if self.persists else ["the append-only file is off: a restart may lose jobs; set appendonly yes"]
+        return (
+            []
+            if self.persists or self.refusal
+            else ["the append-only file is off: a restart may lose jobs; set appendonly yes"]
+        )
 
     @property
     def warnings(self) -> list[str]:
         """Why jobs may be lost there, and what has been."""
         found = [*self.evicting, *self.forgetting]
+        if self.refusal:
+            found.append(f"it refuses INFO, so nobody sees whether it may lose jobs; allow +info ({self.refusal})")
         if self.damaged:
             found.append(f"keys held another type than they should, and were set aside: {', '.join(self.damaged)}")
         return found
@@ -229,8 +236,8 @@ class Inspector:
 
     async def server(self) -> ServerFacts:
         """What the server says of itself."""
+        info, refusal = await self._info()
         with unavailable_when_away():
-            info = await self._redis.info()
             damaged = await self._damaged()
         policy = str(info.get("maxmemory_policy", "noeviction"))
         version = str(info.get("redis_version", "?"))
@@ -243,7 +250,16 @@ class Inspector:
             evicts=bool(info.get("maxmemory")) and policy != "noeviction",
             policy=policy,
             persists=bool(info.get("aof_enabled")),
+            refusal=refusal,
         )
+
+    async def _info(self) -> tuple[dict[str, Any], str | None]:
+        """What INFO tells, or what was answered in its place: rules of access, or a host, may refuse the command."""
+        try:
+            with unavailable_when_away():
+                return await self._redis.info(), None
+        except ResponseError as error:
+            return {}, str(error)
 
     async def _damaged(self) -> tuple[str, ...]:
         try:

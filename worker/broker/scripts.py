@@ -141,8 +141,14 @@ async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), argum
         except ResponseError as error:
             if HEADER_REFUSED not in str(error):
                 raise
-            found = await redis.info("server")
-            raise ServerTooOld(str(found.get("redis_version", "?"))) from error
+            raise ServerTooOld(await _version(redis)) from error
+
+
+async def _version(redis: Redis) -> str:
+    try:
+        return str((await redis.info("server")).get("redis_version", "?"))
+    except ResponseError:  # it may not be asked
+        return "?"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Awaitable, Callable
 
+from redis.exceptions import ResponseError
+
 from worker.cli.check import Check
 from worker.cli.checks import Patient, database, redis, workers
 from worker.cli.run import client_for
@@ -41,12 +43,20 @@ async def examine(settings: Settings, *, is_release: bool = False) -> list[Check
         found = f"{names} found in {', '.join(settings.jobs)}"
         checks.append(Check.fine("jobs", found) if names else Check.wrong("jobs", found))
         checks += [Check.doubtful(f"schedule {name}", why) for name, why in registry.warnings().items()]
-        try:
-            for check in OF_REDIS:
-                checks += await check(patient)
-        except ServerTooOld:
-            pass  # its version was told
-        except BrokerUnavailable as error:
-            checks.append(Check.wrong(redis.REDIS, str(error)))
+        checks += await _of_redis(patient)
         checks += await database.tables_are_there(patient)
+    return checks
+
+
+async def _of_redis(patient: Patient) -> list[Check]:
+    checks: list[Check] = []
+    for check in OF_REDIS:
+        try:
+            checks += await check(patient)
+        except ServerTooOld:  # its version was told
+            break
+        except BrokerUnavailable as error:
+            return [*checks, Check.wrong(redis.REDIS, str(error))]
+        except ResponseError as error:  # rules of access may refuse a command; what others see is told all the same
+            checks.append(Check.doubtful(redis.REDIS, f"{check.__name__.replace('_', ' ')}: cannot be seen: {error}"))
     return checks

@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from redis.exceptions import ResponseError
-
 from worker.cli.run import run
 from worker.client import Client
 from worker.dev import postgres_for, redis_for
@@ -66,7 +64,7 @@ def refuse_old_redis(settings: Settings, url: str) -> None:
 
 
 async def _refuse_old(settings: Settings, url: str) -> None:
-    with suppress(BrokerUnavailable, TimeoutError, ResponseError):  # the last one: INFO is not allowed here
+    with suppress(BrokerUnavailable, TimeoutError):
         async with Client.open(url, size=1, verify_tls=settings.redis_tls_verify) as client:
             async with asyncio.timeout(LOOK_LIMIT):
                 server = await client.inspector.server()

@@ -17,7 +17,7 @@ async def redis_keeps_jobs(patient: Patient) -> list[Check]:
     server = await patient.client.inspector.server()
     if server.problem is not None:
         return [Check.wrong(REDIS, server.problem)]
-    checks = [Check.fine(REDIS, f"version {server.version}, {server.memory} used")]
+    checks = [] if server.refusal else [Check.fine(REDIS, f"version {server.version}, {server.memory} used")]
     serious = [*server.evicting, *(server.forgetting if not await _snapshots(patient.client) else ())]
     checks += [patient.serious(REDIS, finding) for finding in serious]
     return checks + [Check.doubtful(REDIS, each) for each in server.warnings if each not in serious]
