@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from worker.away import DATABASE, REDIS, server_of
 from worker.errors import BrokerUnavailable
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -19,7 +20,8 @@ OUTAGES: tuple[type[Exception], ...] = (BrokerUnavailable, OSError)
 class Duty:
     """Something to do every `interval` seconds; with 0, as soon as it is done: it waits for its work by itself.
 
-    `outages`: errors that say that something it needs is away for a while; they are told without a traceback.
+    `outages`: errors that say that something it needs is away for a while; they are told without a traceback, and
+    of all duties once (`worker.away`).
     """
 
     name: str
@@ -30,19 +32,30 @@ class Duty:
 
 async def keep_doing(duty: Duty) -> None:
     """Do a duty for ever. Nothing that goes wrong in it ends it."""
-    pause = duty.interval
-    while True:
-        await asyncio.sleep(pause)
-        pause = duty.interval
-        try:
-            await duty.run_once()
-        except Exception as error:
-            pause = max(pause, PAUSE_AFTER_ERROR)
-            if isinstance(error, duty.outages):
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                logger.warning("duty waits", duty=duty.name, reason=reason)
-            else:
-                logger.exception("duty failed", duty=duty.name)
+    pause, who = duty.interval, object()
+    try:
+        while True:
+            await asyncio.sleep(pause)
+            pause = duty.interval if await _done(duty, who) else max(duty.interval, PAUSE_AFTER_ERROR)
+    finally:
+        for server in (REDIS, DATABASE):
+            server.leaves(who)
+
+
+async def _done(duty: Duty, who: object) -> bool:
+    """Do it once; whether it was done."""
+    try:
+        await duty.run_once()
+    except Exception as error:
+        if isinstance(error, duty.outages):
+            logger.debug("duty waits", duty=duty.name, reason=str(error))
+            server_of(error).waits(who, error)
+        else:
+            logger.exception("duty failed", duty=duty.name)
+        return False
+    for server in (REDIS, DATABASE):
+        server.goes_on(who)
+    return True
 
 
 async def keep_doing_all(*duties: Duty) -> None:

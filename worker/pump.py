@@ -9,6 +9,7 @@ from typing import Protocol, cast
 import structlog
 from redis.exceptions import ResponseError
 
+from worker.away import REDIS
 from worker.broker.broker import Broker
 from worker.broker.exchange import Claim, ClaimRequest, Settlement
 from worker.claims import Claims
@@ -139,6 +140,12 @@ class Pump:
 
     async def run(self) -> None:
         """Work until the worker is done."""
+        try:
+            await self._exchange_until_done()
+        finally:
+            REDIS.leaves(self)
+
+    async def _exchange_until_done(self) -> None:
         async with asyncio.TaskGroup() as group:
             while not self._slots.done(idle=not (self._under_way or self._outbox or self._standing)):
                 exchange = self._next()
@@ -194,7 +201,8 @@ class Pump:
             stored, claim = await self._broker.exchange(settlements, request, (self._slots.id, unheard))
             keeps = False
         except BrokerUnavailable as error:
-            self._back_off(error)
+            REDIS.waits(self, error)
+            self._back_off()
             return
         except (ResponseError, ValueError) as error:
             keeps = self._refused(settlements, error)
@@ -209,6 +217,7 @@ class Pump:
             if request is not None and claim is None:
                 self._claims.lost(request.number)
         self._failures = 0
+        REDIS.goes_on(self)
         self._alone = max(0, self._alone - 1)
         self._claims.given_back(unheard, time.monotonic())
         self._slots.settled(settlements, stored)
@@ -254,13 +263,13 @@ class Pump:
             self._slots.settled(settlements, [False])
             return False
         self._alone = max(self._alone, len(settlements))
-        self._back_off(error)
+        logger.warning("redis refuses what the worker asks", reason=str(error), failures=self._failures + 1)
+        self._back_off()
         return True
 
-    def _back_off(self, error: Exception) -> None:
+    def _back_off(self) -> None:
         self._failures += 1
         self._resume_at = time.monotonic() + min(LONGEST_BACKOFF, 0.1 * 2**self._failures)
-        logger.warning("worker waits for redis", reason=str(error), failures=self._failures)
 
     async def _sleep(self) -> None:
         """Wait for an outcome, a wake-up, or the time of the next claim."""

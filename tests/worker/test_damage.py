@@ -339,7 +339,7 @@ async def test_refusals_of_redis_do_not_end_the_worker(kit: Kit, innocent: Any, 
         with logged("embarq.worker") as lines:
             await kit.client.execute_command("ACL", "SETUSER", user, "-evalsha", "-eval")
             handles = [await kit.enqueue(innocent, {"value": value}) for value in range(3)]
-            await eventually(lambda: told(lines, "worker waits for redis"))
+            await eventually(lambda: told(lines, "redis refuses what the worker asks"))
             await kit.client.execute_command("ACL", "SETUSER", user, "+evalsha", "+eval")
             assert [await handle.result(20) for handle in handles] == [0, 1, 2]
         worker.handle_sig(signal.SIGTERM)
