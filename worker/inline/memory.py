@@ -54,9 +54,12 @@ class Entry:
         """Cancel the try that is under way, and those that would follow; from any thread. Whether there is one."""
         self.is_cancelled = True
         run, loop = self.run, self.loop
-        if run is None or loop is None or loop.is_closed():
+        if run is None or loop is None:
             return False
-        loop.call_soon_threadsafe(run.cancel, Stop.CANCELLED)
+        try:
+            loop.call_soon_threadsafe(run.cancel, Stop.CANCELLED)
+        except RuntimeError:  # the loop is closed
+            return False
         return True
 
 

@@ -9,6 +9,7 @@ from worker.config import WorkerConfig
 from worker.inline.client import InlineClient
 from worker.inline.queue import InlineQueue
 from worker.inline_mode import NOWHERE
+from worker.project import find_project
 from worker.registry import Registry, registry
 from worker.settings import Settings
 from worker.sync import SyncClient
@@ -18,9 +19,10 @@ def client_for(home: Registry) -> InlineClient:
     """A client that runs the jobs of a registry.
 
     Raises:
-        SettingsError: a variable that jobs go by has a value that is not allowed.
+        SettingsError: a variable has a value that is not allowed.
+        ProjectError: the project in the current folder cannot be run as it is.
     """
-    return InlineClient(home, _queue())
+    return InlineClient(home, _queue(), max_arguments=_settings().max_arguments)
 
 
 @asynccontextmanager
@@ -35,13 +37,18 @@ async def open_client(max_arguments: int = wire.LARGEST) -> AsyncIterator[Inline
 
 @cache
 def sync_client() -> SyncClient:
-    """A client for callers that cannot await; jobs run in a thread of its own."""
-    return SyncClient(NOWHERE)
+    """A client for callers that cannot await; jobs run in a thread of its own. Raises as `client_for`."""
+    return SyncClient(NOWHERE, max_arguments=_settings().max_arguments)
 
 
 @cache
 def _queue() -> InlineQueue:
-    return InlineQueue(_config(Settings.load()))
+    return InlineQueue(_config(_settings()))
+
+
+@cache
+def _settings() -> Settings:
+    return find_project().load_settings()
 
 
 def _config(settings: Settings) -> WorkerConfig:

@@ -1,6 +1,7 @@
 """The queue of inline mode: whatever is put into it has run when the call returns."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,22 +34,25 @@ class InlineQueue:
         self.config = replace(config, unknown_job_deadline=0, outage_patience=0)
         self.memory = Memory()
         self.waiters = Waiters()
+        self._lock = threading.Lock()
         self._runners: dict[asyncio.AbstractEventLoop, dict[Registry, Runner]] = {}
 
     def runner(self, registry: Registry, make_client: Callable[[], Client]) -> Runner:
         """Who runs the registry's jobs in this loop; they are given a client of their own."""
         loop = asyncio.get_running_loop()
-        if loop not in self._runners:
-            for closed in [each for each in self._runners if each.is_closed()]:
-                self._runners.pop(closed, None)
-        here = self._runners.setdefault(loop, {})
+        with self._lock:
+            if loop not in self._runners:
+                self._runners = {each: own for each, own in self._runners.items() if not each.is_closed()}
+            here = self._runners.setdefault(loop, {})
         if registry not in here:
             here[registry] = Runner(make_client(), registry, self.config, self.settle)
         return here[registry]
 
     async def close(self) -> None:
         """Close the resources that were opened in this loop."""
-        for runner in self._runners.pop(asyncio.get_running_loop(), {}).values():
+        with self._lock:
+            here = self._runners.pop(asyncio.get_running_loop(), {})
+        for runner in here.values():
             await runner.close()
 
     async def put(self, runner: Runner, new: NewJob) -> Placed:

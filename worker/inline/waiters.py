@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from worker.broker.ends import MOST_WAITERS
 from worker.errors import Overloaded
@@ -48,5 +48,5 @@ class Waiters:
         with self._lock:
             waiting = list(self._events.get(name, {}).items())
         for event, loop in waiting:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(event.set)

@@ -1,10 +1,12 @@
 """One job after the other in the calling process: what is the same as with a worker, and what is bounded."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 import tracemalloc
@@ -828,3 +830,35 @@ async def test_long_job_shows_its_progress_to_others(registry: Registry, client:
 
 def test_too_deep_is_an_error_of_ours() -> None:
     assert issubclass(InlineTooDeep, EmbarqError)
+
+
+async def test_loops_of_many_threads_come_and_go(registry: Registry, client: InlineClient) -> None:
+    @registry.job()
+    async def nothing() -> None: ...
+
+    errors: list[BaseException] = []
+
+    async def enqueue_and_cancel() -> None:
+        handle = await client.enqueue(nothing.call())
+        with contextlib.suppress(JobEnded):
+            await handle.cancel()
+
+    def come_and_go() -> None:
+        try:
+            for _ in range(20):
+                asyncio.run(enqueue_and_cancel())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            await asyncio.to_thread(thread.join, 60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []
+    assert len(await client.jobs()) == 160

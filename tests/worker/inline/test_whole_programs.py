@@ -85,6 +85,39 @@ def test_script_with_connect_needs_no_redis(project: Path) -> None:
     assert not (project / ".embarq").exists()
 
 
+def test_bounds_are_those_of_the_projects_settings(project: Path) -> None:
+    (project / "own.py").write_text(
+        "from worker.settings import Settings\n\nclass Own(Settings):\n    max_tries: int = 2\n"
+    )
+    (project / "pyproject.toml").write_text('[tool.embarq]\njobs = ["tasks"]\nsettings = "own:Own"\n')
+    script = """
+import asyncio
+from worker import Retry, job
+from worker.errors import InvalidArguments
+
+@job()
+async def again(text: str) -> None:
+    raise Retry(delay=1)
+
+async def main() -> None:
+    print((await (await again.enqueue("short")).job()).tries)
+    try:
+        await again.enqueue("x" * 2000)
+    except InvalidArguments as error:
+        print("refused", error)
+
+asyncio.run(main())
+try:
+    again.enqueue_sync("x" * 2000)
+except InvalidArguments as error:
+    print("refused", error)
+"""
+    done = run(project, "-c", script, EMBARQ_MAX_ARGUMENTS="1024")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "refused", "refused"], done.stderr
+    assert "1024" in lines[1].replace(",", "")
+
+
 async def test_http_api_runs_the_job_before_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBARQ_INLINE", "1")
     settings = Settings(data_dir=tmp_path, jobs=("tests.worker.inline.tasks",))
