@@ -1,7 +1,8 @@
 """The client of one test: what it queues goes to queues of the test's own, and is remembered."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from worker.broker import keys
@@ -22,12 +23,21 @@ class TaggedClient(Client):
     def __init__(self, url: str, *, budget: float = 5.0, **options: Any) -> None:
         """See `Client`."""
         super().__init__(url, budget=budget, **options)
+        self._url = url
         self.tag = Tag(f"t{secrets.token_hex(5)}")
         self.enqueued: list[Enqueued] = []
         self.made: list[NewJob | NewWorkflow] = []
         self.named: set[str] = set()
         self.notes: set[str] = set()
         self.graphs = _TaggedGraphs(self, Budget(budget))
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator["TaggedClient"]:
+        """One in another loop, for the same test."""
+        async with TaggedClient.open(self._url) as client:
+            client.tag, client.enqueued, client.made = self.tag, self.enqueued, self.made
+            client.named, client.notes = self.named, self.notes
+            yield client
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
         tagged = [self.tag.job(job) for job in jobs]

@@ -13,6 +13,7 @@ from worker.errors import JobNotFound
 from worker.job import Job
 from worker.registry import Registry
 from worker.registry import registry as default_registry
+from worker.testing.asking import Asker
 from worker.testing.cleaning import clean
 from worker.testing.client import TaggedClient
 from worker.testing.draining import DrainingWorker, raise_errors
@@ -32,14 +33,18 @@ class Kit:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, registry: Registry = default_registry) -> AsyncIterator[Self]:
-        """A kit on the Redis at a URL. Meanwhile `.enqueue(...)` of the registry's jobs uses its client; what it made
-        is deleted at the end."""
+        """A kit on the Redis at a URL. Meanwhile `.enqueue(...)` of the registry's jobs uses its client, and
+        `.enqueue_sync(...)` one beside it; what they made is deleted at the end."""
         async with TaggedClient.open(url) as client:
             kit = cls(client, registry)
+            asker = Asker(client)
+            binding = registry.bind_sync(asker)
             try:
                 with registry.bound_to(client):
                     yield kit
             finally:
+                registry.unbind_sync(binding)
+                asker.close()
                 await clean(client)
 
     @property

@@ -61,8 +61,14 @@ class Tag:
         return wire.dump_payload(msgspec.structs.replace(payload, options=options), keys.PAYLOAD_BYTES)
 
     def _key(self, key: str) -> str:
-        """A key of uniqueness or of a limit, `mode:number:number:what`, for this test alone."""
-        return key and f"{key[: keys.UNIQUE_BYTES - len(self.text) - 1]}@{self.text}"
+        """A key of uniqueness, `mode:number:what`, or of a limit, `c:number:number:what`, for this test alone; where
+        that is too long with the tag, what it is about goes by its digest."""
+        if not key:
+            return ""
+        *head, what = key.split(":", 3 if key.startswith("c:") else 2)
+        if len(key.encode()) + 1 + len(self.text) > keys.UNIQUE_BYTES:
+            what = hashlib.sha256(what.encode()).hexdigest()[:32]
+        return ":".join([*head, f"{what}@{self.text}"])
 
 
 def read_payload(data: bytes) -> wire.Payload:

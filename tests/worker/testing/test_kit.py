@@ -20,6 +20,7 @@ from worker import (
     Retry,
     RetryPolicy,
     State,
+    SyncClient,
     chain,
     injected,
     inline,
@@ -162,6 +163,16 @@ async def test_what_jobs_queue_runs_too_in_queues_of_any_name(embarq: Kit, regis
 
     await countdown.enqueue(5)
     assert [job.result for job in await embarq.drain()] == [5, 4, 3, 2, 1, 0]
+
+
+async def test_unique_keys_as_long_as_may_be_are_told_apart(embarq: Kit, registry: Registry) -> None:
+    @registry.job(name="once", unique_for=60)
+    async def once() -> None: ...
+
+    long = "\N{ENVELOPE}" * 165  # 495 bytes, of 512 with the job's name and the time
+    one, other, again = [await once.options(unique_key=long + end).enqueue() for end in "aba"]
+    assert (one.created, other.created, again.id) == (True, True, one.id)
+    assert len(await embarq.drain()) == 2
 
 
 async def test_error_of_a_job_is_raised(embarq: Kit, registry: Registry) -> None:
@@ -361,6 +372,42 @@ async def test_test_that_fails_leaves_nothing_in_redis(redis_url: str, client: C
     with pytest.raises(JobNotFound):
         await client.find(used[0])
     assert used[1] not in {record.queue for record in await client.queues()}
+
+
+async def test_code_that_cannot_await_queues_into_the_test_too(
+    embarq: Kit, registry: Registry, redis_url: str, client: Client
+) -> None:
+    @registry.job(queue="mail")
+    async def send(to: str) -> str:
+        return f"to {to}"
+
+    @registry.job()
+    def fan_out() -> list[str]:
+        handles = [send.enqueue_sync(to) for to in ("a", "b")]
+        return [handle.result(timeout=30) for handle in handles]
+
+    @registry.job(max_tries=1)
+    async def blocking() -> None:
+        send.enqueue_sync("nobody")
+
+    with SyncClient(redis_url, registry=registry):  # of an application that was opened before
+        async with Kit.open(redis_url, registry) as inner:
+            handle = send.enqueue_sync("ada")
+            in_thread = await asyncio.to_thread(chain(send.s("bob"), send.si("eve")).enqueue_sync)
+            await fan_out.enqueue()
+            assert inner.assert_enqueued(send, to="ada").queue == "mail"
+            jobs = await inner.drain()
+            assert handle.result(timeout=15) == "to ada"
+            assert in_thread.result(timeout=15) == "to eve"
+            assert ["to a", "to b"] in [job.result for job in jobs]
+            inner.assert_enqueued(send, to="b")
+            await blocking.enqueue()
+            with pytest.raises(EmbarqError, match="await"):
+                await inner.drain()
+            inner.refute_enqueued(send, to="nobody")
+    with pytest.raises(JobNotFound):
+        await client.find(handle.id)
+    assert embarq.enqueued == []
 
 
 async def test_what_others_limit_in_a_job_does_not_reach_another_test(redis_url: str, registry: Registry) -> None:
