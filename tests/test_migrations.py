@@ -16,7 +16,7 @@ import worker.outbox  # noqa: F401
 from tests.support import MIGRATIONS
 from worker import EmbarqError
 from worker.database import metadata
-from worker.database.migrate import migrate
+from worker.database.migrate import Revisions, migrate
 
 TABLES = {
     "embarq_once": "0001",
@@ -89,6 +89,55 @@ async def test_database_from_before_the_branches_goes_on(fresh_database: AsyncEn
         assert await seen(fresh_database) == {"0004", "0005"}
         for table in TABLES:
             assert await is_there(fresh_database, table)
+
+
+async def test_platform_is_found_by_a_later_engine_that_was_migrated_alone(
+    fresh_database: AsyncEngine, tmp_path: Path
+) -> None:
+    """A database of the one line, to which an engine with one revision more came before the platform."""
+    later = write_revision(tmp_path / "later.py", "embarq_0006", "0004")
+    await go(fresh_database, *MIGRATIONS)
+    await go(fresh_database, *MIGRATIONS, back_to="0003")  # of the platform's branch
+    async with fresh_database.begin() as connection:
+        await connection.execute(text("DELETE FROM embarq_version WHERE version_num = '0003'"))
+    await go(fresh_database, later.parent)
+    assert await seen(fresh_database) == {"embarq_0006"}
+    for _ in range(2):
+        await go(fresh_database, later.parent, *MIGRATIONS)
+        assert await seen(fresh_database) == {"embarq_0006", "0005"}
+
+
+def write_revision(file: Path, name: str, after: str | None = None) -> Path:
+    """A revision that does nothing."""
+    declared = f"revision: str = {name!r}\ndown_revision = {after!r}\n"
+    file.write_text(f"{declared}def upgrade() -> None: ...\ndef downgrade() -> None: ...\n")
+    return file
+
+
+def test_new_revisions_of_the_engine_take_no_name_that_projects_use() -> None:
+    new = Revisions.of(()).all - {"0001", "0002", "0004"}
+    assert all(name.startswith("embarq_") for name in new), new
+
+
+@pytest.mark.parametrize(("first", "second"), [("0001", "users_2"), ("users", "0004"), ("users", "users")])
+async def test_revision_with_a_name_that_is_taken_is_refused_by_its_file(
+    fresh_database: AsyncEngine, tmp_path: Path, first: str, second: str
+) -> None:
+    write_revision(tmp_path / "a.py", first)
+    write_revision(tmp_path / "b.py", second, first)
+    wrong = tmp_path / ("a.py" if first == "0001" else "b.py")
+    for look in (lambda: Revisions.of([tmp_path]), lambda: migrate(str(fresh_database.url), [tmp_path])):
+        with pytest.raises(EmbarqError) as told:
+            await asyncio.to_thread(look)
+        assert str(told.value).startswith(f"{wrong}: the revision ")
+        assert "\n" not in str(told.value)
+    assert not await is_there(fresh_database, "embarq_once")
+
+
+async def test_revisions_of_a_project_stand_beside_the_engines(fresh_database: AsyncEngine, tmp_path: Path) -> None:
+    write_revision(tmp_path / "a.py", "users")
+    await go(fresh_database, tmp_path, tmp_path)
+    assert await seen(fresh_database) == {"0004", "users"}
 
 
 async def test_database_of_a_project_that_is_not_at_hand_is_told(fresh_database: AsyncEngine) -> None:

@@ -168,6 +168,18 @@ async def test_tables_that_are_missing_or_behind_are_wrong(deployment: Deploymen
     assert (code, len(lines(found["wrong"], "database: the tables are behind"))) == (1, 1)
 
 
+def test_revision_with_a_name_of_the_engines_is_told_by_its_file(
+    deployment: Deployment, fresh_database: AsyncEngine
+) -> None:
+    deployment.environment["DATABASE_URL"] = str(fresh_database.url)
+    (deployment.folder / "pyproject.toml").write_text('[tool.embarq]\nmigrations = ["own"]\n')
+    file = deployment.folder / "own" / "users.py"
+    file.parent.mkdir()
+    file.write_text('revision = "0001"\ndown_revision = None\n')
+    code, found = deployment.doctor("--release")
+    assert (code, len(lines(found["wrong"], f"database: {file}: the revision '0001' is"))) == (1, 1)
+
+
 async def test_tables_of_a_newer_release_are_no_reason_to_stop(deployment: Deployment, migrated: AsyncEngine) -> None:
     deployment.environment["DATABASE_URL"] = str(migrated.url)  # with the platform's tables, which this project lacks
     code, found = deployment.doctor("--release")

@@ -1,7 +1,8 @@
 """The way up for databases from before the engine's revisions had a branch of their own.
 
 They hold one line of revisions: 0001, 0002, 0003 (the learning platform's tables), 0004. Now 0003 begins the platform's
-branch, and 0004 follows 0002. Such a database names only its newest revision, which now speaks for one branch.
+branch, and 0004 follows 0002. Such a database names only its newest revision, which now speaks for one branch. Where
+the engine alone was migrated since, that is a later one of the engine's.
 """
 
 from collections.abc import Set
@@ -10,18 +11,21 @@ from sqlalchemy import Connection, text
 
 VERSIONS = "embarq_version"  # the table that names the newest revision of each branch
 
+LABEL = "platform"  # of the platform's branch
+
 # Tables of the one line by the revision that made them; of 0003, one that was there from the first.
 ENGINE, PLATFORM = "embarq_outbox", "lessons"
 
 
-def split_branches(connection: Connection, known: Set[str]) -> None:
-    """Name the newest revision of both branches; does nothing the second time. `known`: revisions that are at hand."""
+def split_branches(connection: Connection, platform: Set[str]) -> None:
+    """Name the newest revision of both branches; does nothing the second time. `platform`: revisions of its branch,
+    none where the platform is not at hand."""
     if not _exists(connection, VERSIONS):
         return
     seen = set(connection.execute(text("SELECT version_num FROM embarq_version")).scalars())
     if seen == {"0003"} and _exists(connection, ENGINE):
         _add(connection, "0002")
-    if seen == {"0004"} and "0003" in known and _exists(connection, PLATFORM):
+    if platform and seen.isdisjoint(platform) and _exists(connection, PLATFORM):
         _add(connection, "0003")
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database.branches import VERSIONS
 from worker.database.database import DatabaseUnavailable, unavailable_when_away
+from worker.database.names import ENGINE, refuse_taken_names
 from worker.errors import EmbarqError
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -25,7 +26,8 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
     revision `back_to`; `base` undoes all.
 
     Raises:
-        EmbarqError: there is no such revision, or the database has seen one that is in none of the folders.
+        EmbarqError: there is no such revision, two have one name, or the database has seen one that is in none of the
+            folders.
         DatabaseUnavailable: nobody answers there.
     """
     config = _config(folders)
@@ -52,9 +54,16 @@ class Revisions:
 
     @classmethod
     def of(cls, folders: Sequence[Path]) -> Self:
-        """The engine's, and those in `folders`."""
+        """The engine's, and those in `folders`.
+
+        Raises:
+            EmbarqError: two have one name, or they do not follow one another.
+        """
         found = ScriptDirectory.from_config(_config(folders))
-        return cls(frozenset(each.revision for each in found.walk_revisions()), frozenset(found.get_heads()))
+        try:
+            return cls(frozenset(each.revision for each in found.walk_revisions()), frozenset(found.get_heads()))
+        except CommandError as error:
+            raise EmbarqError(str(error)) from error
 
 
 async def seen_revisions(engine: AsyncEngine) -> frozenset[str]:
@@ -71,10 +80,12 @@ async def seen_revisions(engine: AsyncEngine) -> frozenset[str]:
 
 
 def _config(folders: Sequence[Path]) -> Config:
+    places = list(dict.fromkeys(each.resolve() for each in (ENGINE, *folders)))
+    refuse_taken_names(places)
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     config.set_main_option("path_separator", "os")
-    config.set_main_option("version_locations", _quoted(os.pathsep.join(map(str, [FOLDER / "versions", *folders]))))
+    config.set_main_option("version_locations", _quoted(os.pathsep.join(map(str, places))))
     return config
 
 

@@ -5,8 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.cli.check import Check
 from worker.cli.checks.patient import Patient
 from worker.connections import REQUESTS
-from worker.database import DatabaseUnavailable, make_engine
+from worker.database import make_engine
 from worker.database.migrate import Revisions, seen_revisions
+from worker.errors import EmbarqError
 
 DATABASE = "database"
 
@@ -19,7 +20,7 @@ async def tables_are_there(patient: Patient) -> list[Check]:
     engine = make_engine(url, size=1, patience=REQUESTS)
     try:
         return [await _compare(engine, Revisions.of(patient.folders))]
-    except DatabaseUnavailable as error:
+    except EmbarqError as error:  # it cannot be asked, or the revisions at hand do not fit together
         return [Check.wrong(DATABASE, str(error))]
     finally:
         await engine.dispose()

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from worker.database import make_engine
-from worker.database.branches import VERSIONS, split_branches
+from worker.database.branches import LABEL, VERSIONS, split_branches
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database
 
@@ -14,8 +14,8 @@ LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this 
 def migrate(connection: Connection) -> None:
     """Hold the lock until the transaction ends, and run what is missing."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    known = {revision.revision for revision in context.script.walk_revisions()}
-    split_branches(connection, known)
+    platform = {each.revision for each in context.script.walk_revisions() if LABEL in each.branch_labels}
+    split_branches(connection, platform)
     context.configure(connection=connection, version_table=VERSIONS)
     context.run_migrations()
 
