@@ -199,7 +199,7 @@ def _end_orphan(server: Server) -> None:
     told = False
     while is_served(server.socket):
         pid = server.pid()
-        if pid is not None and not told:
+        if pid is not None and pid > 1 and not told:  # other numbers, from a damaged file, would stand for many
             with suppress(ProcessLookupError):
                 os.kill(pid, server.stops_at)
             told = True

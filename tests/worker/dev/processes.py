@@ -63,8 +63,9 @@ def processes_of(folder: Path) -> dict[int, str]:
     return found
 
 
-def wait_until(look: Callable[[], bool], what: str) -> None:
+def wait_until(look: Callable[[], bool], what: str | Callable[[], str]) -> None:
+    """Wait, and fail with these words, which may be asked for then."""
     deadline = time.monotonic() + PATIENCE
     while not look():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
         time.sleep(0.02)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socketserver
 import subprocess
 import tempfile
 import threading
@@ -37,7 +38,7 @@ def ask_postgres(url: str) -> None:
 
 
 def gone(folder: Path) -> None:
-    wait_until(lambda: not processes_of(folder), f"{processes_of(folder)} still run")
+    wait_until(lambda: not processes_of(folder), lambda: f"{processes_of(folder)} still run")
 
 
 @pytest.fixture
@@ -221,6 +222,28 @@ def test_server_ends_with_a_killed_guard_and_the_next_start_waits_for_that(folde
             ask_postgres(second.found["postgres"])
             first.kill()
             second.leave()
+
+
+@pytest.mark.parametrize("whose", ["own", "a stranger's"])
+def test_number_that_stands_for_a_group_is_sent_no_signal(folder: Path, whose: str) -> None:
+    """Somebody listens where the server should, and the file that names its process is damaged."""
+    with private_redis(folder / "redis") as url:
+        socket = Path(url.removeprefix("unix://"))
+    with (
+        socketserver.UnixStreamServer(str(socket), socketserver.BaseRequestHandler) as listener,
+        subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger,
+    ):
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        (folder / "redis" / "pid").write_text("0" if whose == "own" else str(-stranger.pid))
+        ending = threading.Timer(2, socket.unlink)
+        ending.start()
+        with user(folder, "redis", prefix=["setsid"]) as found:  # in a group of its own
+            assert not ending.is_alive()
+            assert pinged(found.found["redis"])
+            found.leave()
+        listener.shutdown()
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_stale_notes_of_postgres_that_name_a_living_process_harm_neither(folder: Path) -> None:
