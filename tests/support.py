@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from worker.options import check_options
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 MIGRATIONS = (ROOT / "migrations",)
+MARK = "EMBARQ_TEST_MARK"  # a variable by which processes are known, wherever they have gone
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def marked(mark: str) -> dict[int, str]:
+    """Command lines of running processes with a mark in their environment, by number."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):  # it is another user's, or has just ended
+                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
 
 
 def start_embarq(*arguments: str, log: Path, **environment: str) -> "subprocess.Popen[bytes]":

