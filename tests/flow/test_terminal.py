@@ -221,11 +221,14 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
     def result_of_a_nap(screen: Terminal) -> object:
         return json.loads(screen.asks(f"{nap(screen, 0.1)}?wait=30"))["result"]
 
+    needy = JOBS + '\nos.environ["OF_FILE_ALONE"]\n'
+    (project / ".env").write_text("OF_FILE_ALONE=1\n")
+    (project / "tasks.py").write_text(needy)
     with opened(f"exec {EMBARQ} dev") as screen:
         screen.shows(READY)
         assert result_of_a_nap(screen) == "first"
         path = nap(screen)
-        (project / "tasks.py").write_text(JOBS.replace("first", "second"))
+        (project / "tasks.py").write_text(needy.replace("first", "second"))
         screen.shows("tasks.py changed")
         screen.shows("handed back")
         assert "try=1" in screen.shows(f"job_id={path.rpartition('/')[2]}")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from worker.cli.env_file import read_env_file
 from worker.cli.run import start
 from worker.cli.servers import refuse_old_redis
 from worker.dev import terminal
+from worker.env_file import read_env_file
 from worker.errors import EmbarqError
 from worker.inline_mode import refuse_inline
 

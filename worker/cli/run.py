@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker.cli.env_file import read_env_file
 from worker.client import Client
 from worker.connecting import bound
 from worker.discovery import discover
+from worker.env_file import read_env_file
 from worker.observability.logs import configure_logs
 from worker.project import find_project
 from worker.registry import registry

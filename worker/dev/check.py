@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from worker.discovery import discover
+from worker.env_file import read_env_file
 from worker.errors import EmbarqError
 from worker.project import ENGINE, find_project
 from worker.registry import registry
@@ -14,11 +15,12 @@ from worker.texts import LONGEST_TRACEBACK, tail
 
 
 def check() -> None:
-    """Import what the API and a worker would.
+    """Import what the API and a worker would, with the variables that they would read from `.env`.
 
     Raises:
         EmbarqError: it says what is wrong.
     """
+    read_env_file(Path.cwd())
     project = find_project()
     settings = project.load_settings()
     discover(settings.jobs, registry)

@@ -1,38 +1,75 @@
 """Trying changed code before what runs is replaced."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from typing import IO
 
 from worker.dev.children import Reaper
 from worker.dev.stops import Stage, Stops
+from worker.texts import LONGEST_TRACEBACK, tail
 
 LOOK_EVERY = 0.1
 TRIED_WITHIN = 60.0
+GONE_WITHIN = 5.0
+MOST_SAID = 1_000_000  # bytes
 
 
 async def problem_of(environment: Mapping[str, str], reaper: Reaper, stops: Stops) -> str | None:
-    """What a fresh process says that imports the project; None if nothing is wrong, or somebody wants a stop first."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "worker.dev.check"),
-        env=dict(environment),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    reaper.tell("+", process.pid)
-    said = asyncio.create_task(process.communicate())
+    """What a fresh process says that imports the project; None if nothing is wrong, or somebody wants a stop first.
+
+    Nothing of it is left afterwards. What it says goes to a file: programs that the code starts as it is imported may
+    hold a pipe open for ever.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "worker.dev.check"),
+            env=dict(environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        reaper.tell("+", process.pid)
+        try:
+            problem = await _watch(process, said, stops)
+        finally:
+            await _end(process)
+            reaper.tell("-", process.pid)
+        return problem if stops.stage is Stage.SERVING else None
+
+
+async def _watch(process: asyncio.subprocess.Process, said: IO[bytes], stops: Stops) -> str | None:
+    """What is wrong, once the process has ended, or goes too far."""
+    ended = asyncio.create_task(process.wait())
     deadline = time.monotonic() + TRIED_WITHIN
-    while not said.done() and stops.stage is Stage.SERVING and time.monotonic() < deadline:
-        await asyncio.wait({said}, timeout=LOOK_EVERY)
-    is_late = not said.done()
-    if is_late:
-        process.kill()
-    _, errors = await said
-    reaper.tell("-", process.pid)
-    if is_late and stops.stage is Stage.SERVING:
-        return f"its import takes longer than {TRIED_WITHIN:.0f} s"
-    return errors.decode(errors="replace") if process.returncode and not is_late else None
+    try:
+        while not ended.done() and stops.stage is Stage.SERVING:
+            if time.monotonic() > deadline:
+                return f"its import takes longer than {TRIED_WITHIN:.0f} s"
+            if os.fstat(said.fileno()).st_size > MOST_SAID:
+                return f"its import does not stop to say:\n{_end_of(said)}"
+            await asyncio.wait({ended}, timeout=LOOK_EVERY)
+        return _end_of(said) if process.returncode else None
+    finally:
+        ended.cancel()
+
+
+def _end_of(said: IO[bytes]) -> str:
+    size = os.fstat(said.fileno()).st_size
+    words = os.pread(said.fileno(), LONGEST_TRACEBACK, max(0, size - LONGEST_TRACEBACK))
+    return tail(words.decode(errors="replace"), LONGEST_TRACEBACK)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill what is there of its group."""
+    with contextlib.suppress(OSError):  # nothing is
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):  # the kernel holds it
+        await asyncio.wait_for(process.wait(), GONE_WITHIN)
