@@ -24,16 +24,18 @@ class IsolatedWorkers:
     """A worker's companion: it looks every second whether suspects wait, and starts a child for them, at most two at a
     time. A child takes one group after the other, and ends when none waits.
 
-    `plan`: when the worker stops, and its children with it; they end with its process, however that ended.
+    `plan`: when the worker stops, and its children with it; they end with its process, however that ended. `apart`:
+    whether they have sessions of their own (`worker.supervisor`).
     """
 
-    def __init__(self, suspects: SuspectQueues, config: WorkerConfig, plan: StopPlan) -> None:
+    def __init__(self, suspects: SuspectQueues, config: WorkerConfig, plan: StopPlan, *, apart: bool) -> None:
         service = Service.read(config.queues)
         self._queues: Container[str] | None = None if service.serves_all else service.queues
         self._suspects = suspects
         self._command = [sys.executable, "-m", "worker.cli", "isolated-worker", *_arguments(config)]
         self._slots = [Slot(number) for number in range(MOST_CHILDREN)]
         self._plan = plan
+        self._apart = apart
 
     async def run(self) -> None:
         """Do it until cancelled; all children have ended then."""
@@ -60,7 +62,7 @@ class IsolatedWorkers:
                 break
             if await self._suspects.reserve(queue_key, number):
                 slot = free.pop()
-                slot.start(self._command)
+                slot.start(self._command, apart=self._apart)
                 logger.warning("jobs that lost their workers are run apart", queue=queue_key, child=slot.number)
 
     async def _tend(self) -> None:

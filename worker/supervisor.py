@@ -56,10 +56,12 @@ class Slot:
         output: int | None = None,
         environment: Mapping[str, str] | None = None,
         files: Sequence[int] = (),
+        apart: bool = True,
     ) -> None:
         """Start a child, in a session of its own: Ctrl-C reaches the parent alone.
 
-        `output`: where it writes, our own by default. `files`: open ones that it is to have.
+        `output`: where it writes, our own by default. `files`: open ones that it is to have. `apart`: False for a
+        child in our own group, which is right where we have a session of our own already: who kills the group has all.
         """
         self.line, ear = socket.socketpair()
         self.line.setblocking(False)
@@ -67,7 +69,7 @@ class Slot:
         try:
             self.process = subprocess.Popen(
                 own,
-                start_new_session=True,
+                start_new_session=apart,
                 pass_fds=(ear.fileno(), *files),
                 stdin=None if output is None else subprocess.DEVNULL,
                 stdout=output,
@@ -177,7 +179,8 @@ class Supervisor:
         if self.plan.is_on:
             slot.stop(self.plan)
         elif slot.process is None and not slot.is_done and time.monotonic() >= slot.start_at:
-            slot.start([*self.command, "--again"] if slot.started else self.command)
+            command = [*self.command, "--again"] if slot.started else self.command
+            slot.start(command, apart=self.parent is None)
             logger.info("child started", child=slot.number, pid=slot.process.pid if slot.process else None)
 
     def _note_end(self, slot: Slot, code: int) -> None:
