@@ -26,7 +26,7 @@ class Watched:
     def of(cls, project: Project, jobs: Iterable[str]) -> "Watched":
         """The packages of the modules with jobs, of the application and of the settings; the engine is none of them."""
         modules = [*jobs, project.app.partition(":")[0], project.settings.partition(":")[0]]
-        places = [place for name in modules if (place := _place(name)) is not None]
+        places = [place for name in modules for place in _places(name)]
         files = {place for place in places if place.is_file()} | {project.folder / name for name in READ_AT_START}
         return cls(frozenset(place for place in places if place.is_dir()), frozenset(files))
 
@@ -36,17 +36,18 @@ class Watched:
         return inside or path in self.files
 
 
-def _place(module: str) -> Path | None:
-    """The folder or the file of a module's outermost package; nothing of it is imported."""
+def _places(module: str) -> list[Path]:
+    """The folders or the file of a module's outermost package, of which nothing is imported. A package without an
+    `__init__.py` has folders as well, more than one perhaps."""
     try:
         found = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):  # the process that needs it says so
-        return None
-    if found is None or found.origin is None:
-        return None
-    origin = Path(found.origin).resolve()
-    place = origin.parent if origin.name == "__init__.py" else origin
-    return None if place == ENGINE else place
+        return []
+    if found is None:
+        return []
+    folders, file = found.submodule_search_locations, [found.origin] if found.origin else []
+    places = [Path(place).resolve() for place in (file if folders is None else folders)]
+    return [place for place in places if place != ENGINE]
 
 
 async def watch(watched: Watched, tell: Callable[[set[Path]], object]) -> None:

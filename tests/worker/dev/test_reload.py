@@ -27,6 +27,14 @@ def test_packages_files_and_what_is_read_at_the_start(folder: Path) -> None:
     assert [watched.takes(folder / name) for name in left] == [False] * len(left)
 
 
+def test_package_without_an_init_is_watched(folder: Path) -> None:
+    (folder / "plain" / "deep").mkdir(parents=True)
+    (folder / "plain" / "deep" / "tasks.py").touch()
+    watched = Watched.of(Project(folder=folder), ["plain.deep.tasks"])
+    assert watched.takes(folder / "plain" / "deep" / "tasks.py")
+    assert watched.takes(folder / "plain" / "new.py")
+
+
 def test_engine_of_a_project_without_an_app_is_not_watched(folder: Path) -> None:
     watched = Watched.of(Project(folder=folder), ["alone"])
     assert not watched.takes(ENGINE / "engine.py")
