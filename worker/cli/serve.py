@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import structlog
 import uvicorn
@@ -29,6 +30,7 @@ logger = structlog.stdlib.get_logger("embarq.api")
 
 COMMAND = "embarq api"
 BETWEEN_SIGNALS = 0.3
+MOST_SIGNALS = 5  # to processes, which uvicorn may tell of the end later than us
 
 
 def serve_api(host: str | None, port: int | None, sockets: str | None, supervisor: int | None) -> None:
@@ -44,8 +46,9 @@ def serve_api(host: str | None, port: int | None, sockets: str | None, superviso
         os.environ["EMBARQ_HOST"] = host  # the application reads it again, in each of its processes
     settings, parent = start(), parent_of(supervisor)
     refuse([*settings.problems(), *settings.api_problems()])
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), name="parent", daemon=True).start()
+    follower = None if parent is None else _Follower(parent)
+    if follower is not None:
+        threading.Thread(target=follower.run, name="parent", daemon=True).start()
     host, port = settings.host, port or settings.port
     if sockets is None:
         bound = bind(host, port, COMMAND)
@@ -62,7 +65,7 @@ def serve_api(host: str | None, port: int | None, sockets: str | None, superviso
             timeout_graceful_shutdown=int(settings.grace),
         )
         try:
-            _serve(config, bound, address(host, port), parent)
+            _serve(config, bound, address(host, port), follower)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:  # somebody else was about to take it, too, and listens first
                 raise PortError(reason(error, host, port, COMMAND)) from error
@@ -87,31 +90,62 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _serve(config: uvicorn.Config, bound: list[socket.socket], url: str, parent: Parent | None) -> None:
+class _Processes(Multiprocess):
+    """Uvicorn's processes, which can be ended at once."""
+
+    def hurry(self) -> None:
+        """Pass on what a terminal sends to all: the second one, or the first after SIGTERM, drops open requests."""
+        for each in list(self.processes):
+            if each.pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.kill(each.pid, signal.SIGINT)
+
+
+@dataclass(slots=True)
+class _Follower:
+    """Does as the parent says, by the signals that uvicorn knows: the first one ends it in good order; a second, which
+    must be SIGINT and must not come together with the first, at once. At the parent's end there is nobody to wait for.
+
+    `processes`: uvicorn's, where there are several, once they are there.
+    """
+
+    parent: Parent
+    processes: _Processes | None = None
+
+    def run(self) -> None:
+        """Until the last order."""
+        while True:
+            orders = self.parent.orders()
+            os.kill(os.getpid(), signal.SIGTERM)
+            if not orders or NOW in orders:
+                break
+        for _ in range(MOST_SIGNALS):
+            time.sleep(BETWEEN_SIGNALS)
+            if self.processes is None:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            self.processes.hurry()
+
+
+def _serve(config: uvicorn.Config, bound: list[socket.socket], url: str, follower: _Follower | None) -> None:
     if config.workers > 1:
-        logger.info("api starts", address=url, processes=config.workers, pid=os.getpid())
-        if parent is not None:
-            parent.tell_ready(example(registry))  # as good as it is: its processes are uvicorn's
-        for each in bound:
-            each.set_inheritable(True)
-        Multiprocess(config, sockets=bound).run()
+        _serve_by_several(config, bound, url, follower)
         return
     server = _Server(config)
-    server.address, server.parent = url, parent
+    server.address, server.parent = url, follower.parent if follower else None
     with contextlib.suppress(KeyboardInterrupt):
         server.run(bound)
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 
 
-def _follow(parent: Parent) -> None:
-    """Do as the parent says, by the signals that uvicorn knows: the first one ends it in good order; a second, which
-    must be SIGINT and must not come together with the first, at once. At the parent's end there is nobody to wait for.
-    """
-    while True:
-        orders = parent.orders()
-        os.kill(os.getpid(), signal.SIGTERM)
-        if not orders or NOW in orders:
-            time.sleep(BETWEEN_SIGNALS)
-            os.kill(os.getpid(), signal.SIGINT)
-            return
+def _serve_by_several(config: uvicorn.Config, bound: list[socket.socket], url: str, follower: _Follower | None) -> None:
+    logger.info("api starts", address=url, processes=config.workers, pid=os.getpid())
+    for each in bound:
+        each.set_inheritable(True)
+        each.listen(config.backlog)  # who connects from now on waits for the processes
+    processes = _Processes(config, sockets=bound)
+    if follower is not None:
+        follower.processes = processes
+        follower.parent.tell_ready(example(registry))
+    processes.run()
