@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import wait
 
 PR_SET_PDEATHSIG = 1
@@ -77,6 +78,21 @@ def _ask_for_signal() -> bool:
     if parent is not None and os.getppid() != parent.pid:  # it had ended before it was asked for
         os._exit(1)
     return True
+
+
+def ends_with_us() -> Callable[[], None] | None:
+    """For `preexec_fn` of `subprocess`: it asks for SIGKILL at the end of the thread that starts the program, which is
+    to wait for it. Only Linux knows that."""
+    if sys.platform != "linux":
+        return None
+    libc, us = ctypes.CDLL(None), os.getpid()  # before the fork, after which locks of other threads stay as they are
+
+    def ask() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != us:
+            os._exit(1)
+
+    return ask
 
 
 def leave_with_parent() -> None:

@@ -14,6 +14,7 @@ import structlog
 from worker.dev.servers import EmbeddedError, User, used
 from worker.dev.sockets import choose_socket_folder, is_served, socket_folder
 from worker.dev.system_user import as_user, let_in, user_for
+from worker.parent import ends_with_us
 from worker.private import private_folder
 
 logger = structlog.stdlib.get_logger("embarq.servers")
@@ -142,6 +143,8 @@ class _Postgres:
             timeout=MAKE_LIMIT,
             cwd="/",
             check=False,
+            start_new_session=True,  # Ctrl-C is for who waits
+            preexec_fn=ends_with_us(),  # it makes two calls of the system
             **as_user(user),
         )
         if made.returncode:

@@ -44,7 +44,7 @@ def _system_user() -> pwd.struct_passwd:
         pass
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", NAME]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=MAKE_LIMIT)
+        subprocess.run(command, check=True, capture_output=True, timeout=MAKE_LIMIT, start_new_session=True)
         return pwd.getpwnam(NAME)
     except (OSError, subprocess.SubprocessError, KeyError) as error:
         raise EmbeddedError(
