@@ -1,8 +1,11 @@
 """Help and wrong arguments are answered before anything large is loaded."""
 
+import os
+import signal
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +55,15 @@ def test_version_is_that_of_the_package() -> None:
         [sys.executable, "-m", "worker.cli", "--version"], capture_output=True, text=True, check=True
     )
     assert ended.stdout == f"embarq {metadata.version('embarq')}\n"
+
+
+def test_ctrl_c_while_it_loads_is_the_end_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
