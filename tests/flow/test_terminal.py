@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.terminals import EMBARQ, Terminal, terminal
+from tests.support import free_port
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="what runs is found in /proc"),
@@ -41,6 +43,11 @@ async def hold() -> None:
     subprocess.Popen(["sleep", "600"])
     print("it holds")
     re.match(r"(a+)+$", "a" * 60 + "b")
+"""
+TELL_PORT = """
+@job()
+async def tell_port() -> str:
+    return os.environ["PORT"]
 """
 READY = "Ctrl-C stops everything."
 LONG = 600.0
@@ -128,9 +135,10 @@ def test_second_ctrl_c_hands_back_at_once_and_uses_no_try(opened: Open) -> None:
         cancel(screen, path)
 
 
-def test_third_ctrl_c_kills_what_holds_the_interpreter(opened: Open, project: Path) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_third_ctrl_c_kills_what_holds_the_interpreter(opened: Open, project: Path, processes: str) -> None:
     (project / "tasks.py").write_text(JOBS + HOLD)
-    with opened(EMBARQ_DATA_DIR=str(project / "data")) as screen:
+    with opened(EMBARQ_DATA_DIR=str(project / "data"), EMBARQ_PROCESSES=processes) as screen:
         screen.shows(READY)
         screen.asks("/api/v1/jobs", {"job": "hold"})
         screen.shows("it holds")
@@ -139,6 +147,42 @@ def test_third_ctrl_c_kills_what_holds_the_interpreter(opened: Open, project: Pa
             screen.shows(said)
         screen.press(b"\x03")
         assert screen.code(60) == 0
+        screen.is_gone()
+
+
+def test_ctrl_c_while_postgres_makes_its_data_is_a_stop(opened: Open, project: Path) -> None:
+    with opened(EMBARQ_DATA_DIR=str(project / "data")) as screen:
+        screen.shows("postgres makes its data")
+        screen.press(b"\x03")
+        screen.shows("stopping as soon as the servers have started")
+        assert screen.code() == 0
+        screen.is_gone()
+        assert "embarq: " not in screen.text
+
+
+def test_several_api_processes_answer_from_the_first_moment_and_end_at_once(opened: Open) -> None:
+    with opened(WEB_CONCURRENCY="2") as screen:
+        screen.shows(READY)
+        path = nap(screen)
+        with socket.create_connection(("127.0.0.1", screen.port)) as waiting:
+            waiting.sendall(f"GET {path}?wait=60 HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+            time.sleep(1.0)  # it is read by then
+            screen.press(b"\x03")
+            screen.shows("waiting for 1 job")
+            screen.press(b"\x03")
+            assert screen.code() == 0
+        screen.is_gone()
+        assert "child is killed" not in screen.text
+        assert "Traceback" not in screen.text
+
+
+def test_third_ctrl_c_while_postgres_makes_its_data_leaves_nothing_behind(opened: Open, project: Path) -> None:
+    with opened(EMBARQ_DATA_DIR=str(project / "data")) as screen:
+        screen.shows("postgres makes its data")
+        for _ in range(3):
+            screen.press(b"\x03")
+            time.sleep(0.2)  # two at once would be one
+        screen.code()
         screen.is_gone()
 
 
@@ -188,9 +232,10 @@ def test_killed_dev_leaves_nothing_behind_and_loses_nothing(opened: Open, projec
         cancel(screen, path)
 
 
-def test_killed_dev_takes_what_holds_the_interpreter_with_it(opened: Open, project: Path) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_killed_dev_takes_what_holds_the_interpreter_with_it(opened: Open, project: Path, processes: str) -> None:
     (project / "tasks.py").write_text(JOBS + HOLD)
-    with opened(EMBARQ_DATA_DIR=str(project / "data")) as screen:
+    with opened(EMBARQ_DATA_DIR=str(project / "data"), EMBARQ_PROCESSES=processes) as screen:
         screen.shows(READY)
         screen.asks("/api/v1/jobs", {"job": "hold"})
         screen.shows("it holds")
@@ -221,10 +266,10 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
     def result_of_a_nap(screen: Terminal) -> object:
         return json.loads(screen.asks(f"{nap(screen, 0.1)}?wait=30"))["result"]
 
-    needy = JOBS + '\nos.environ["OF_FILE_ALONE"]\n'
-    (project / ".env").write_text("OF_FILE_ALONE=1\n")
+    port, needy = free_port(), JOBS + TELL_PORT + '\nos.environ["OF_FILE_ALONE"]\n'
+    (project / ".env").write_text(f"OF_FILE_ALONE=1\nPORT={port}\n")
     (project / "tasks.py").write_text(needy)
-    with opened(f"exec {EMBARQ} dev") as screen:
+    with opened(f"unset PORT; exec {EMBARQ} dev", PORT=str(port)) as screen:
         screen.shows(READY)
         assert result_of_a_nap(screen) == "first"
         path = nap(screen)
@@ -240,13 +285,15 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
         screen.shows("the code from before goes on, waiting for the next change")
         assert result_of_a_nap(screen) == "second"
 
-        (project / "tasks.py").write_text(JOBS.replace("first", "third"))
+        (project / "tasks.py").write_text((JOBS + TELL_PORT).replace("first", "third"))
         screen.shows("ready again")
         assert result_of_a_nap(screen) == "third"
 
-        (project / ".env").write_text("OF_FILE=fourth\n")
+        (project / ".env").write_text("OF_FILE=fourth\nPORT=1\n")
         screen.shows("ready again")
         assert result_of_a_nap(screen) == "fourth"
+        answer = json.loads(screen.asks("/api/v1/jobs", {"job": "tell_port"}))
+        assert json.loads(screen.asks(f"/api/v1/jobs/{answer['id']}?wait=30"))["result"] == str(port)
         (project / ".env").write_text("OF_FILE=fifth\n")
         screen.shows("ready again")
         assert result_of_a_nap(screen) == "fifth"

@@ -1,7 +1,6 @@
 """What a newcomer reads once everything is up: where it answers, and a line to try."""
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -49,12 +48,15 @@ def _arguments(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     return found
 
 
-def trial(url: str, example: bytes, environment: Mapping[str, str]) -> str:
-    """A line for a shell that queues the job of this body. A key that the shell knows as well is not shown."""
-    key = environment.get(KEY)
-    shown = f"${KEY}" if key and key == os.environ.get(KEY) else key
-    header = f'-H "Authorization: Bearer {shown}" ' if key else ""
+def trial(url: str, example: bytes, key: str | None, *, is_exported: bool) -> str:
+    """A line for a shell that queues the job of this body. `is_exported`: whether that shell knows the key, too. It is
+    not shown then."""
+    header = "" if key is None else f"-H {_quoted_header(key, is_exported)} "
     return f"curl -i {url}/api/v1/jobs {header}-d {shlex.quote(example.decode())}"
+
+
+def _quoted_header(key: str, is_exported: bool) -> str:
+    return f'"Authorization: Bearer ${KEY}"' if is_exported else shlex.quote(f"Authorization: Bearer {key}")
 
 
 def banner(url: str, seconds: float, trial: str, *, reload: bool, in_colour: bool) -> list[str]:

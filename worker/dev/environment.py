@@ -12,17 +12,17 @@ KEY = "EMBARQ_API_KEY"
 
 
 def environment_of_children(
-    project: Project, of_file: Collection[str], servers: Mapping[str, str], ports: Iterable[Moved], *, in_colour: bool
+    project: Project, of_file: Collection[str], fixed: Mapping[str, str], ports: Iterable[Moved], *, in_colour: bool
 ) -> dict[str, str]:
     """Ours, with the addresses of servers, ports of this run, and what the project adds where nobody has set it.
 
-    `of_file`: variables that `.env` has set, which children read again, since it may have changed. What children write
-    goes through a pipe: their lines are in colour if ours are.
+    `fixed`: what stays for as long as we run. `of_file`: variables that `.env` has set, which children read again: it
+    may have changed. What children write goes through a pipe: their lines are in colour if ours are.
     """
     own = {name: value for name, value in os.environ.items() if name not in of_file}
     added = {name: value for name, value in project.development.items() if not os.environ.get(name)}
     moved = {each.variable: str(each.port) for each in ports}
-    environment = {**own, **added, **servers, **moved, "PYTHONUNBUFFERED": "1"}
+    environment = {**own, **added, **fixed, **moved, "PYTHONUNBUFFERED": "1"}
     wanted, other = ("FORCE_COLOR", "NO_COLOR") if in_colour else ("NO_COLOR", "FORCE_COLOR")
     environment.pop(other, None)
     return environment | {wanted: environment.get(wanted) or "1"}
@@ -31,3 +31,13 @@ def environment_of_children(
 def generated_key(settings: Settings) -> dict[str, str]:
     """A key for this run, where other machines could do everything without one."""
     return {KEY: secrets.token_urlsafe(24)} if settings.is_exposed else {}
+
+
+def key_to_show(settings: Settings, environment: Mapping[str, str]) -> tuple[str | None, bool]:
+    """The key that the API asks for, and whether who has started us has it exported; `.env` exports nothing.
+
+    `environment`: of the API, which reads `.env` as well.
+    """
+    own = settings.api_key.get_secret_value() if settings.api_key else None
+    key = environment.get(KEY) or own
+    return key, key is not None and environment.get(KEY) == os.environ.get(KEY)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from worker.dev.banner import address, banner, trial
 from worker.dev.children import Child, Reaper
+from worker.dev.environment import key_to_show
 from worker.dev.ports import Reserved
 from worker.dev.screen import Screen
 from worker.dev.stops import Stage, Stops
@@ -119,9 +120,10 @@ class Session:
 
     def _announce(self) -> None:
         """Say it once all is ready; say what is missing where that takes long."""
-        missing = [child.name for child in (self.api, self.worker) if child.example is None]
-        now = time.monotonic()
-        if not missing and not self._is_announced:
+        children, now = (self.api, self.worker), time.monotonic()
+        late = [child.name for child in children if child.is_there and child.example is None]
+        is_ready = all(child.is_there and child.example is not None for child in children)
+        if is_ready and not self._is_announced:
             self._is_announced = True
             seconds = now - self.began
             if self._was_ready:
@@ -129,13 +131,14 @@ class Session:
             else:
                 self._show_banner(seconds)
             self._was_ready = True
-        elif missing and now > self._say_at:
+        elif late and now > self._say_at:
             self._say_at = float("inf")
-            self.screen.say(f"still waiting for the {' and the '.join(missing)}")
+            self.screen.say(f"still waiting for the {' and the '.join(late)}")
 
     def _show_banner(self, seconds: float) -> None:
         url = address(self.settings.host, self.settings.port)
-        line_to_try = trial(url, self.api.example, self.environment) if self.api.example else ""
+        key, is_exported = key_to_show(self.settings, self.environment)
+        line_to_try = trial(url, self.api.example, key, is_exported=is_exported) if self.api.example else ""
         for line in banner(url, seconds, line_to_try, reload=self.reload, in_colour=self.screen.in_colour):
             self.screen.write(line)
 

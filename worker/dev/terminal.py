@@ -16,6 +16,7 @@ from worker.dev.reload import Watched, watch
 from worker.dev.screen import Screen, ScreenStream
 from worker.dev.session import Session
 from worker.dev.stops import Stage, Stops
+from worker.errors import EmbarqError
 from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
 from worker.project import Project, find_project
@@ -54,7 +55,8 @@ async def _run(
         urls = await _unless_killed(starting, stops, screen)
         if stops.stage is not Stage.SERVING:
             return 0
-        environment = environment_of_children(project, of_file, urls, others, in_colour=screen.in_colour)
+        fixed = urls | {"PORT": str(settings.port)}  # which is taken already, whatever `.env` says by then
+        environment = environment_of_children(project, of_file, fixed, others, in_colour=screen.in_colour)
         key = generated_key(settings)
         for value in key.values():
             screen.say(
@@ -83,7 +85,8 @@ def _open_screen(settings: Settings, stops: Stops) -> Screen:
 
 
 async def _unless_killed(starting: "asyncio.Task[dict[str, str]]", stops: Stops, screen: Screen) -> dict[str, str]:
-    """What the start of the servers gives. It cannot be broken off: their locks end with this process, if need be."""
+    """What the start of the servers gives; nothing if somebody wants a stop. It cannot be broken off: their locks end
+    with this process, if need be."""
     is_told = False
     while not starting.done():
         await asyncio.wait({starting}, timeout=TICK)
@@ -92,6 +95,8 @@ async def _unless_killed(starting: "asyncio.Task[dict[str, str]]", stops: Stops,
             screen.say("stopping as soon as the servers have started")
         if stops.stage is Stage.KILL:
             os._exit(1)
+    if stops.stage is not Stage.SERVING and isinstance(starting.exception(), EmbarqError):
+        return {}  # whatever keeps them from starting, nobody waits for it any more
     return starting.result()
 
 

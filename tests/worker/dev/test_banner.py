@@ -4,7 +4,6 @@ import json
 import shlex
 from typing import Literal
 
-import pytest
 from pydantic import BaseModel
 
 from worker import Registry
@@ -46,14 +45,13 @@ def test_no_job_is_no_example(registry: Registry) -> None:
     assert example(registry) == b""
 
 
-def test_line_to_try_has_the_key_but_for_one_that_the_shell_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_to_try_has_the_key_but_for_one_that_the_shell_knows() -> None:
     body = b'{"job": "it\'s"}'
-    monkeypatch.delenv("EMBARQ_API_KEY", raising=False)
-    plain = shlex.split(trial("http://here", body, {}))
+    plain = shlex.split(trial("http://here", body, None, is_exported=False))
     assert plain == ["curl", "-i", "http://here/api/v1/jobs", "-d", body.decode()]
-    assert '-H "Authorization: Bearer made"' in trial("http://here", body, {"EMBARQ_API_KEY": "made"})
-    monkeypatch.setenv("EMBARQ_API_KEY", "own")
-    assert '-H "Authorization: Bearer $EMBARQ_API_KEY"' in trial("http://here", body, {"EMBARQ_API_KEY": "own"})
+    shown = shlex.split(trial("http://here", body, 'a "$key"', is_exported=False))
+    assert 'Authorization: Bearer a "$key"' in shown
+    assert '-H "Authorization: Bearer $EMBARQ_API_KEY" ' in trial("http://here", body, "own", is_exported=True)
 
 
 def test_address_is_one_that_can_be_opened() -> None:

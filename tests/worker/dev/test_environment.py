@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.dev.environment import environment_of_children, generated_key
+from worker.dev.environment import environment_of_children, generated_key, key_to_show
 from worker.dev.ports import Moved
 from worker.project import Project
 from worker.settings import Settings
@@ -46,3 +46,29 @@ def test_children_write_in_colour_if_we_do(project: Project, in_colour: bool, mo
 @pytest.mark.parametrize(("host", "is_made"), [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_key_is_made_where_other_machines_reach_the_api(host: str, is_made: bool) -> None:
     assert bool(generated_key(Settings(host=host))) is is_made
+
+
+@pytest.mark.parametrize(
+    ("exported", "of_file", "generated", "shown"),
+    [
+        (None, None, None, (None, False)),
+        ("exported-exported", None, None, ("exported-exported", True)),
+        (None, "of-file-of-file-", None, ("of-file-of-file-", False)),
+        (None, None, "made-made-made-made", ("made-made-made-made", False)),
+    ],
+)
+def test_key_to_show_is_the_one_that_the_api_asks_for(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    exported: str | None,
+    of_file: str | None,
+    generated: str | None,
+    shown: tuple[str | None, bool],
+) -> None:
+    monkeypatch.delenv("EMBARQ_API_KEY", raising=False)
+    if exported or of_file:
+        monkeypatch.setenv("EMBARQ_API_KEY", exported or of_file or "")  # as reading `.env` does
+    names = ["EMBARQ_API_KEY"] if of_file else []
+    environment = environment_of_children(project, names, {}, (), in_colour=False)
+    environment |= {"EMBARQ_API_KEY": generated} if generated else {}
+    assert key_to_show(Settings(), environment) == shown
