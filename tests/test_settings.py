@@ -82,6 +82,28 @@ def test_secret_is_in_no_message(monkeypatch: pytest.MonkeyPatch, variable: str,
     assert not re.search("hunt|er2", everything)
 
 
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "315360001"])
+@pytest.mark.parametrize("field", [name for name, each in Settings.model_fields.items() if each.annotation is float])
+def test_no_time_is_endless(monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
+    variable = f"EMBARQ_{field.upper()}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=f"^{variable}='{value}': "):
+        load_settings()
+
+
+@pytest.mark.parametrize("field", [name for name, each in Settings.model_fields.items() if each.annotation is int])
+def test_no_number_is_endless(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    variable = str(Settings.model_fields[field].validation_alias or f"EMBARQ_{field.upper()}")
+    monkeypatch.setenv(variable, str(10**15))
+    with pytest.raises(SettingsError, match=f"^{variable}='{10**15}': "):
+        load_settings()
+
+
+def test_every_time_is_looked_at_for_its_bounds() -> None:
+    times = {name for name, each in Settings.model_fields.items() if each.annotation is float}
+    assert {"lease", "timeout", "soft_timeout", "result_ttl", "outage_patience"} <= times
+
+
 def test_secret_is_not_in_the_settings_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@example.test")
     monkeypatch.setenv("DATABASE_URL", "postgres://u:hunter2@example.test/db")

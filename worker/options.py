@@ -57,17 +57,17 @@ QueueName = Annotated[
 ]
 SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$"), AfterValidator(_not_dots)]
 
-_YEAR = 365 * 86400.0
+YEAR = 365 * 86400.0
 SHORTEST = 0.001  # seconds: Redis counts whole milliseconds, and refuses a life of none
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 MOST_PROBLEMS = 20
 LONGEST_MESSAGE = 300
 TOO_MANY_TO_LIST = 1000
 
-Lasting = Annotated[float, Field(ge=SHORTEST, le=_YEAR, allow_inf_nan=False)]
-LongLasting = Annotated[float, Field(ge=SHORTEST, le=10 * _YEAR, allow_inf_nan=False)]
-FromNow = Annotated[float, Field(ge=0, le=10 * _YEAR, allow_inf_nan=False)]
-Kept = Annotated[float, Field(ge=0, le=10 * _YEAR, allow_inf_nan=False), AfterValidator(_zero_or_a_millisecond)]
+Lasting = Annotated[float, Field(ge=SHORTEST, le=YEAR, allow_inf_nan=False)]
+LongLasting = Annotated[float, Field(ge=SHORTEST, le=10 * YEAR, allow_inf_nan=False)]
+FromNow = Annotated[float, Field(ge=0, le=10 * YEAR, allow_inf_nan=False)]
+Kept = Annotated[float, Field(ge=0, le=10 * YEAR, allow_inf_nan=False), AfterValidator(_zero_or_a_millisecond)]
 # What Postgres and Python can hold, also with an offset.
 Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]

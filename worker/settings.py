@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import EmbarqError, InvalidOptions
 from worker.inline_mode import NOT_IN_PRODUCTION
+from worker.options import YEAR, Kept, Lasting
 from worker.service import Service
 from worker.variables import PREFIX, is_production, refusal, stated_environment, url_of, variable_of
 
@@ -20,7 +21,8 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Seconds = Annotated[float, Field(gt=0)]
+TEBIBYTE = 1024**4
+Patience = Annotated[float, Field(ge=0, le=YEAR)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
@@ -91,7 +93,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     redis_url: RedisUrl | None = Field(None, validation_alias="REDIS_URL", repr=False)
@@ -114,25 +121,25 @@ class Settings(BaseSettings):
     poll: float = Field(0.5, ge=0.05, le=60)
     grace: float = Field(25.0, ge=0, le=3600)
     cancel_grace: float = Field(5.0, ge=0.1, le=3600)
-    leases_lost_limit: int = Field(3, ge=3)  # a job is alone at its third loss, at the earliest
+    leases_lost_limit: int = Field(3, ge=3, le=1000)  # a job is alone at its third loss, at the earliest
     processes: int = Field(1, ge=1, le=256)
-    recycle_jobs: int | None = Field(None, ge=1)
-    recycle_megabytes: int | None = Field(None, ge=16)
-    unknown_job_deadline: float = Field(600.0, ge=0)
+    recycle_jobs: int | None = Field(None, ge=1, le=10**9)
+    recycle_megabytes: int | None = Field(None, ge=16, le=1024 * 1024)
+    unknown_job_deadline: Patience = 600.0
 
-    max_tries: int = Field(5, ge=1)
-    soft_timeout: Seconds = 600.0
-    timeout: Seconds = 900.0
-    result_ttl: float = Field(3600.0, ge=0)
+    max_tries: int = Field(5, ge=1, le=1000)
+    soft_timeout: Lasting = 600.0
+    timeout: Lasting = 900.0
+    result_ttl: Kept = 3600.0
 
-    event_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
+    event_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024, le=TEBIBYTE)
     history_days: float = Field(30.0, gt=0, le=3650)
-    history_stream_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
-    outage_patience: float = Field(600.0, ge=0)
+    history_stream_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, le=TEBIBYTE)
+    outage_patience: Patience = 600.0
     database_pool: int = Field(10, ge=1, le=1000)
 
-    max_body: int = Field(1024 * 1024, ge=1024)
-    bodies_in_flight: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
+    max_body: int = Field(1024 * 1024, ge=1024, le=TEBIBYTE)
+    bodies_in_flight: int = Field(64 * 1024 * 1024, ge=1024 * 1024, le=TEBIBYTE)
     open_queues: bool = False
     loop_blocked: float = Field(1.0, ge=0.05, le=60)
     max_arguments: int = Field(16 * 1024 * 1024, ge=1024, le=60 * 1024 * 1024)
