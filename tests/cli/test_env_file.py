@@ -67,3 +67,25 @@ def test_file_that_cannot_be_read_is_told(embarq: Embarq, tmp_path: Path) -> Non
     ran = embarq("job", "x")
     assert ran.code == 2
     assert ran.line.startswith(f"embarq: {tmp_path}/.env cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "said"),
+    [
+        ("EMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE=15\n", 1, "close each quote"),
+        ("A=1\n\nEMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE='15'\n", 3, "close each quote"),
+        ("# ours\nsecret of mine\n", 2, "write NAME=value"),
+        ("A=1\nB=sec\0ret\n", 2, "has a NUL byte"),
+        ("'A=B'=secret\n", 1, "a variable's name cannot hold ="),
+    ],
+)
+@pytest.mark.parametrize("command", ["job", "doctor"])
+def test_damaged_line_is_refused_with_its_place(
+    embarq: Embarq, write: Write, tmp_path: Path, command: str, content: str, line: int, said: str
+) -> None:
+    write(".env", content)
+    ran = embarq(*(["job", "x"] if command == "job" else ["doctor"]))
+    assert ran.code == 2
+    assert ran.line.startswith(f"embarq: {tmp_path}/.env:{line}: ")
+    assert said in ran.line
+    assert "secret" not in ran.line
