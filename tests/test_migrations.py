@@ -1,6 +1,7 @@
 """The database's tables come, go, and match what the code declares; databases from before the branches go on."""
 
 import asyncio
+import uuid
 from pathlib import Path
 
 import pytest
@@ -142,5 +143,22 @@ async def test_revisions_of_a_project_stand_beside_the_engines(fresh_database: A
 
 async def test_database_of_a_project_that_is_not_at_hand_is_told(fresh_database: AsyncEngine) -> None:
     await go(fresh_database, *MIGRATIONS)
-    with pytest.raises(EmbarqError, match="0005"):
-        await go(fresh_database)
+    for back_to in (None, "base"):
+        with pytest.raises(EmbarqError, match=r"a newer release, or another .* revision 0005 is not known here"):
+            await go(fresh_database, back_to=back_to)
+        assert await is_there(fresh_database, "embarq_jobs")
+
+
+async def test_role_that_may_not_make_tables_is_told_in_one_line(fresh_database: AsyncEngine) -> None:
+    role = f"poor_{uuid.uuid4().hex[:12]}"
+    async with fresh_database.begin() as connection:
+        await connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        await connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+    url = fresh_database.url.set(username=role).render_as_string(hide_password=False)
+    try:
+        with pytest.raises(EmbarqError, match="permission denied for schema public") as caught:
+            await asyncio.to_thread(migrate, url)
+        assert "\n" not in str(caught.value)
+    finally:
+        async with fresh_database.begin() as connection:
+            await connection.execute(text(f"DROP ROLE {role}"))

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import text
+from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database.branches import VERSIONS
@@ -26,8 +26,8 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
     revision `back_to`; `base` undoes all.
 
     Raises:
-        EmbarqError: there is no such revision, two have one name, or the database has seen one that is in none of the
-            folders.
+        EmbarqError: there is no such revision, two have one name, the database has seen one that is in none of the
+            folders, or it refuses what a revision does.
         DatabaseUnavailable: nobody answers there.
     """
     config = _config(folders)
@@ -41,6 +41,9 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
     except DatabaseUnavailable as error:
         cause = getattr(error.__cause__, "orig", error.__cause__)  # what the driver says
         raise DatabaseUnavailable(f"{error} ({cause}): look at DATABASE_URL") from error
+    except exc.DBAPIError as error:
+        reason = getattr(error.orig, "__cause__", None) or error.orig  # what the driver says
+        raise EmbarqError(f"the database refuses what a revision does ({reason}); --debug shows where") from error
     except CommandError as error:
         raise EmbarqError(str(error)) from error
 

@@ -1,12 +1,15 @@
 """Runs migrations over asyncpg, one process at a time; called by `worker.database.migrate` with the database's URL."""
 
 import asyncio
+from collections.abc import Set
 
 from alembic import context
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from worker.database import make_engine
 from worker.database.branches import LABEL, VERSIONS, split_branches
+from worker.errors import EmbarqError
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database
 
@@ -14,10 +17,22 @@ LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this 
 def migrate(connection: Connection) -> None:
     """Hold the lock until the transaction ends, and run what is missing."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-    platform = {each.revision for each in context.script.walk_revisions() if LABEL in each.branch_labels}
-    split_branches(connection, platform)
+    revisions = list(context.script.walk_revisions())
+    refuse_newer(connection, {each.revision for each in revisions})
+    split_branches(connection, {each.revision for each in revisions if LABEL in each.branch_labels})
     context.configure(connection=connection, version_table=VERSIONS)
     context.run_migrations()
+
+
+def refuse_newer(connection: Connection, known: Set[str]) -> None:
+    """A database is not touched that has run revisions which are not at hand: nobody knows what its tables are like."""
+    seen = MigrationContext.configure(connection, opts={"version_table": VERSIONS}).get_current_heads()
+    if unknown := sorted(set(seen) - known):
+        raise EmbarqError(
+            f"a newer release, or another project, has made the database's tables: revision {', '.join(unknown)} is not"
+            " known here; undo it there with `embarq migrate --back-to`, start this one without migrating, or set"
+            " another DATABASE_URL"
+        )
 
 
 async def connect_and_migrate() -> None:
