@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from worker.cli.env_file import read_env_file
+from worker.env_file import read_env_file
 
 from settings import Settings, load_settings
 from worker.errors import EmbarqError
