@@ -4,9 +4,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from worker.env_file import read_env_file
 
 from settings import Settings, load_settings
+from worker.env_file import read_env_file
 from worker.errors import EmbarqError
 from worker.inline_mode import is_inline
 from worker.settings import SettingsError
