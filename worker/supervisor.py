@@ -161,7 +161,10 @@ class Supervisor:
             time.sleep(TICK)
             return
         if self.plan.is_on:
-            self.parent.tell_running(sum(slot.running or 0 for slot in self.slots if slot.process is not None))
+            said = [slot.running for slot in self.slots if slot.process is not None]
+            known = [each for each in said if each is not None]
+            if len(known) == len(said):  # one that holds the interpreter says nothing, and is waited for
+                self.parent.tell_running(sum(known))
         elif all(slot.example is not None for slot in self.slots):
             self.parent.tell_ready()
         if select.select([self.parent], [], [], TICK)[0]:
