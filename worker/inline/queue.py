@@ -18,6 +18,7 @@ from worker.inline.flow import Flow
 from worker.inline.frames import Place, entered
 from worker.inline.memory import Entry, Flowing, Memory
 from worker.inline.runner import Runner, as_queued
+from worker.inline.steps import StepRecords
 from worker.inline.waiters import Waiters
 from worker.observability.logs import hand_to_logging
 from worker.registry import Registry
@@ -33,6 +34,7 @@ class InlineQueue:
             hand_to_logging()
         self.config = replace(config, unknown_job_deadline=0, outage_patience=0)
         self.memory = Memory()
+        self.steps = StepRecords(self.memory)
         self.waiters = Waiters()
         self._lock = threading.Lock()
         self._runners: dict[asyncio.AbstractEventLoop, dict[Registry, Runner]] = {}

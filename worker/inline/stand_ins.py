@@ -20,7 +20,6 @@ from worker.errors import NotInline
 from worker.inline.memory import Entry
 from worker.inline.queue import InlineQueue
 from worker.inline.runner import WORKER, Runner
-from worker.inline.steps import StepRecords
 
 
 class NoRedis(Pool):
@@ -44,7 +43,6 @@ class InlineBroker(Broker):
     def __init__(self, redis: Redis, queue: InlineQueue) -> None:
         super().__init__(redis)
         self._queue = queue
-        self._steps = StepRecords(queue.memory)
 
     async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
         """Cancel a job; see `Broker.cancel`. Of a workflow's job that is yet to run, its turn keeps the result."""
@@ -59,7 +57,7 @@ class InlineBroker(Broker):
         self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
     ) -> tuple[Step, bytes]:
         """Begin or end a step that is to run once; see `Broker.once`."""
-        return self._steps.once(key, claimed, action, value, keep_ms)
+        return self._queue.steps.once(key, claimed, action, value, keep_ms)
 
 
 class InlineGraphs(Graphs):

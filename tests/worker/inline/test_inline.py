@@ -36,6 +36,7 @@ from worker import (
 from worker.config import WorkerConfig
 from worker.errors import EmbarqError, InvalidArguments, JobEnded, JobFailed, JobNotFound, NotInline
 from worker.inline import InlineDeadlock, InlineTooDeep, frames, memory
+from worker.inline import steps as step_records
 from worker.resources import injected
 from worker.testing import replaced
 
@@ -862,3 +863,28 @@ async def test_loops_of_many_threads_come_and_go(registry: Registry, client: Inl
         sys.setswitchinterval(interval)
     assert errors == []
     assert len(await client.jobs()) == 160
+
+
+async def test_step_is_done_once_by_jobs_of_all_loops_and_its_memory_is_bounded(
+    registry: Registry, client: InlineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    @registry.job()
+    async def pay(ctx: Context, order: str) -> str:
+        async def charge() -> str:
+            done.append(order)
+            return "x" * 1000
+
+        return await ctx.once(order, charge)
+
+    async def twice(order: str) -> None:
+        await pay.enqueue(order)
+        await asyncio.to_thread(lambda: asyncio.run(client.enqueue(pay.call(order))))
+
+    await twice("7")
+    assert done == ["7"]
+    monkeypatch.setattr(step_records, "MOST_BYTES", 2_500)
+    for order in ("8", "9", "9", "8", "7"):  # of two there is room
+        await twice(order)
+    assert done == ["7", "8", "9", "7"]
