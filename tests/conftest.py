@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -94,6 +95,16 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[Client]:
     with private_redis(tmp_path / "redis") as url:
         async with Client.open(url) as client:
             yield client
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """A port that this process listens on."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the mail catcher does
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from uvicorn.supervisors import Multiprocess
 
 from worker.cli.run import start
 from worker.cli.servers import servers_for_api
-from worker.dev.banner import address, example
-from worker.dev.ports import PortError, bind, reason
 from worker.discovery import discover
+from worker.http.example import address, example
 from worker.parent import Parent, parent_of
+from worker.ports import PortError, bind, reason
 from worker.project import find_project
 from worker.registry import registry
 from worker.settings import refuse

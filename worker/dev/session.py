@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.dev.banner import address, banner, trial
+from worker.dev.banner import banner, trial
 from worker.dev.children import Child, Reaper
 from worker.dev.environment import key_to_show
 from worker.dev.ports import Reserved
 from worker.dev.screen import Screen
 from worker.dev.stops import Stage, Stops
 from worker.dev.trial import problem_of
+from worker.http.example import address
 from worker.settings import Settings
 from worker.stopping import StopPlan
 from worker.supervisor import SHORTEST_LIFE, TICK

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from worker.database.migrate import migrate
 from worker.dev import postgres_for, redis_for
 from worker.dev.environment import environment_of_children, generated_key
-from worker.dev.ports import Moved, Reserved, holder, moved
+from worker.dev.ports import Moved, Reserved, moved
 from worker.dev.reload import Watched, watch
 from worker.dev.screen import Screen, ScreenStream
 from worker.dev.session import Session
@@ -19,6 +19,7 @@ from worker.dev.stops import Stage, Stops
 from worker.errors import EmbarqError
 from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
+from worker.ports import holder
 from worker.project import Project, find_project
 from worker.settings import LogFormat, Settings
 from worker.supervisor import TICK
