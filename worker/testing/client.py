@@ -1,30 +1,37 @@
-"""The client of one test: what it queues goes to queues of the test's own, and is remembered."""
+"""The client of one test: what it queues goes to queues of the test's own, under ids of its own, and is remembered."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
+
+from arq.jobs import Job as ArqJob
 
 from worker.broker import keys
 from worker.broker.broker import NewJob, Placed
 from worker.broker.budget import Budget
 from worker.broker.graphs import Graphs, NewWorkflow
 from worker.client import Client
-from worker.job import Priority
+from worker.job import Job, Priority, State
 from worker.testing.enqueued import Enqueued, of_job, of_workflow
+from worker.testing.ids import Ids
 from worker.testing.tag import Tag
+from worker.waiting import Reason
+from worker.workflow_records import Workflow
 
 
 class TaggedClient(Client):
-    """A client for one test. It takes names of queues as the code under test says them, and `enqueued` has them so.
-    `made`: the same as Redis got it. `named`: the queues that it came by, by their names in Redis. `notes`: keys that
-    its workers may leave."""
+    """A client for one test. It takes names of queues and ids as the code under test says them, and gives ids back so;
+    `enqueued` has both so, too. `ids`: what those are in Redis. `made`: the same as Redis got it. `named`: the queues
+    that it came by, by their names in Redis. `notes`: keys that its workers may leave."""
 
     def __init__(self, url: str, *, budget: float = 5.0, **options: Any) -> None:
         """See `Client`."""
         super().__init__(url, budget=budget, **options)
         self._url = url
         self.tag = Tag(f"t{secrets.token_hex(5)}")
+        self.ids = Ids(self.tag.text)
         self.enqueued: list[Enqueued] = []
         self.made: list[NewJob | NewWorkflow] = []
         self.named: set[str] = set()
@@ -35,16 +42,63 @@ class TaggedClient(Client):
     async def beside(self) -> AsyncIterator["TaggedClient"]:
         """One in another loop, for the same test."""
         async with TaggedClient.open(self._url) as client:
-            client.tag, client.enqueued, client.made = self.tag, self.enqueued, self.made
-            client.named, client.notes = self.named, self.notes
+            client.tag, client.ids, client.enqueued = self.tag, self.ids, self.enqueued
+            client.made, client.named, client.notes = self.made, self.named, self.notes
             yield client
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
-        tagged = [self.tag.job(job) for job in jobs]
+        tagged = [self.tag.job(job, self.ids) for job in jobs]
         self.made += tagged
         placed = await super()._enqueue(tagged)
         self.enqueued += [of_job(job) for job, each in zip(jobs, placed, strict=True) if each.created]
-        return placed
+        return [each._replace(id=self.ids.said(each.id)) for each in placed]
+
+    async def enqueue_job(self, *args: Any, **kwargs: Any) -> ArqJob | None:
+        """As arq's; what it returns reads Redis by itself, so that has the id as it is there."""
+        found = await super().enqueue_job(*args, **kwargs)
+        if found is not None:
+            found.job_id = self.ids.own(found.job_id)
+        return found
+
+    async def find(self, job_id: str) -> Job:
+        """The test's own job of this id."""
+        return self._told(await super().find(self.ids.own(job_id)))
+
+    async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
+        """The test's own job of this id, once it has ended."""
+        return self._told(await super().wait_for(self.ids.own(job_id), timeout))
+
+    async def cancel(self, job_id: str) -> State:
+        """Cancel the test's own job of this id."""
+        return await super().cancel(self.ids.own(job_id))
+
+    async def why(self, job_id: str) -> list[Reason]:
+        """Why the test's own job of this id waits."""
+        return await super().why(self.ids.own(job_id))
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """The test's own workflow of this id."""
+        found = await super().workflow(self.ids.own(workflow_id))
+        steps = [
+            step if step.job_id is None else replace(step, job_id=self.ids.said(step.job_id)) for step in found.steps
+        ]
+        return replace(found, id=self.ids.said(found.id), steps=tuple(steps))
+
+    async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
+        """The test's own workflow of this id, once it has ended."""
+        return await super().wait_for_workflow(self.ids.own(workflow_id), timeout)
+
+    async def cancel_workflow(self, workflow_id: str) -> None:
+        """Cancel the test's own workflow of this id."""
+        await super().cancel_workflow(self.ids.own(workflow_id))
+
+    async def retry_workflow(self, workflow_id: str) -> None:
+        """Let the test's own workflow of this id go on."""
+        await super().retry_workflow(self.ids.own(workflow_id))
+
+    def _told(self, job: Job) -> Job:
+        workflow_id = None if job.workflow_id is None else self.ids.said(job.workflow_id)
+        return replace(job, id=self.ids.said(job.id), workflow_id=workflow_id)
 
     def queue(self, name: str) -> str:
         """What a queue is called in Redis."""
@@ -76,7 +130,7 @@ class _TaggedGraphs(Graphs):
         self._client = client
 
     async def start(self, new: NewWorkflow) -> bool:
-        tagged = self._client.tag.workflow(new)
+        tagged = self._client.tag.workflow(new, self._client.ids)
         self._client.made.append(tagged)
         created = await super().start(tagged)
         if created:

@@ -5,17 +5,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
+from worker import wire
 from worker.broker import keys
-from worker.broker.exchange import Claim, Ended, Settlement
+from worker.broker.exchange import Claim, Claimed, Ended, Settlement
 from worker.client import Client
 from worker.config import WorkerConfig
+from worker.elsewhere import Elsewhere
 from worker.engine import Worker
 from worker.errors import JobFailed
+from worker.executor import Executor
 from worker.job import Priority
 from worker.outcomes import Outcome, Outcomes
 from worker.registry import Registry
 from worker.run import Run
 from worker.testing.client import TaggedClient
+from worker.testing.ids import Ids
 
 LOOK_EVERY = 0.01
 LOOKED_AT = 1000
@@ -31,9 +35,27 @@ class ToldOutcomes(Outcomes):
     def failed(self, run: Run, error: BaseException) -> Outcome:
         """The job has failed for good."""
         outcome = super().failed(run, error)
-        error.add_note(f"raised by job {run.context.job!r}, id {run.claimed.id}, try {run.context.try_number}")
+        error.add_note(f"raised by job {run.context.job!r}, id {run.context.job_id}, try {run.context.try_number}")
         self.errors[run.claimed.id] = error
         return outcome
+
+
+class ToldExecutor(Executor):
+    """Its jobs see the ids that the test has said."""
+
+    ids: Ids
+
+    def prepare(self, claimed: Claimed) -> Run:
+        """A run for a claimed job."""
+        run = super().prepare(claimed)
+        run.context.job_id = self.ids.said(claimed.id)
+        return run
+
+    def _read(self, run: Run) -> wire.Payload:
+        payload = super()._read(run)
+        if payload.options.workflow is not None:
+            run.context.workflow_id = self.ids.said(payload.options.workflow)
+        return payload
 
 
 class DrainingWorker(Worker):
@@ -43,6 +65,9 @@ class DrainingWorker(Worker):
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, most: int) -> None:
         super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._hurry)])
         plain = self.executor.outcomes
+        elsewhere = Elsewhere(client.inspector)
+        self.executor = ToldExecutor(registry, config, self.id, client.broker, client.graphs, elsewhere)
+        self.executor.ids = self._ids = client.ids
         self.told = ToldOutcomes(plain.registry, plain.config, plain.worker, plain.outages)
         self.executor.outcomes = self.told
         self._notes = client.notes
@@ -62,7 +87,7 @@ class DrainingWorker(Worker):
     def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
         """Free the slots of jobs, and note which have ended."""
         ends = (each for each, accepted in zip(settlements, stored, strict=True) if accepted)
-        self.ended += [each.claimed.id for each in ends if isinstance(each.outcome, Ended)]
+        self.ended += [self._ids.said(each.claimed.id) for each in ends if isinstance(each.outcome, Ended)]
         super().settled(settlements, stored)
 
     def _hurry(self) -> bool:

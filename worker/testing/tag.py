@@ -11,13 +11,14 @@ from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.graphs import NewNode, NewWorkflow
 from worker.limits import held_keys
+from worker.testing.ids import Ids
 
 _SHORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A word that is put to the names of what a test makes. Ids stay as they are."""
+    """A word that is put to the names of what a test makes; for ids see `worker.testing.ids`."""
 
     text: str
 
@@ -31,24 +32,29 @@ class Tag:
         name, priority = keys.parse_queue_key(key)
         return keys.queue_key(self.queue(name), priority)
 
-    def job(self, new: NewJob) -> NewJob:
+    def job(self, new: NewJob, ids: Ids) -> NewJob:
         """A job for the test's own queue."""
         unique = self._key(new.unique)
-        return replace(
-            new, queue_key=self.queue_key(new.queue_key), payload=self._payload(new.payload, unique), unique=unique
-        )
+        if new.id == new.nonce:
+            ids.keep(new.id)
+        payload = self._payload(new.payload, unique)
+        return replace(new, id=ids.own(new.id), queue_key=self.queue_key(new.queue_key), payload=payload, unique=unique)
 
-    def workflow(self, new: NewWorkflow) -> NewWorkflow:
+    def workflow(self, new: NewWorkflow, ids: Ids) -> NewWorkflow:
         """A workflow whose jobs go to the test's own queues."""
-        return replace(new, nodes=[self._node(node) for node in new.nodes])
+        if new.id == new.nonce:
+            ids.keep(new.id)
+        own = ids.own(new.id)
+        return replace(new, id=own, nodes=[self._node(node, own, ids) for node in new.nodes])
 
-    def _node(self, node: NewNode) -> NewNode:
-        if node.record.queue_key is None:
+    def _node(self, node: NewNode, workflow_id: str, ids: Ids) -> NewNode:
+        if node.record.queue_key is None or node.record.job_id is None:
             return node
-        record = msgspec.structs.replace(node.record, queue_key=self.queue_key(node.record.queue_key))
-        return replace(node, record=record, payload=self._payload(node.payload, ""))
+        queue_key = self.queue_key(node.record.queue_key)
+        record = msgspec.structs.replace(node.record, job_id=ids.own(node.record.job_id), queue_key=queue_key)
+        return replace(node, record=record, payload=self._payload(node.payload, "", workflow_id))
 
-    def _payload(self, data: bytes, unique: str) -> bytes:
+    def _payload(self, data: bytes, unique: str, workflow_id: str | None = None) -> bytes:
         """A payload with what it says of queue, uniqueness and limits. Rates are left out: they would make tests wait
         for each other, and for the clock."""
         payload = read_payload(data)
@@ -56,6 +62,7 @@ class Tag:
             payload.options,
             queue=self.queue_key(payload.options.queue or keys.QUEUE),
             unique=unique if payload.options.unique else "",
+            workflow=workflow_id,
             limits=tuple(self._key(limit) for limit in held_keys(payload.options.limits)),
         )
         return wire.dump_payload(msgspec.structs.replace(payload, options=options), keys.PAYLOAD_BYTES)

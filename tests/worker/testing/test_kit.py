@@ -25,7 +25,9 @@ from worker import (
     injected,
     inline,
 )
-from worker.errors import JobFailed, JobNotFound, UnknownResource
+from worker.broker import keys
+from worker.errors import JobEnded, JobFailed, JobNotFound, UnknownResource
+from worker.packing import new_id
 from worker.testing import Kit, replaced
 
 
@@ -424,3 +426,48 @@ async def test_what_others_limit_in_a_job_does_not_reach_another_test(redis_url:
         await other.drain()
         await one.drain()
         assert await third.result(timeout=0) == 3
+
+
+async def test_ids_of_others_are_left_alone(redis_url: str, client: Client, registry: Registry) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    @registry.job()
+    async def order(ctx: Context, number: int) -> int:
+        seen.append((ctx.job_id, ctx.workflow_id))
+        return number
+
+    name, flow = f"order-{new_id()}", f"flow-{new_id()}"
+    real = await client.enqueue(order.options(id=name, delay=3600).call(7))
+    try:
+        async with Kit.open(redis_url, registry) as one, Kit.open(redis_url, registry) as other:
+            for kit in (one, other):
+                handle = await kit.client.enqueue(order.options(id=name).call(1))
+                again = await kit.client.enqueue(order.options(id=name).call(2))
+                assert (handle.id, handle.created, again.id, again.created) == (name, True, name, False)
+                started = await kit.client.start(chain(order.s(5)), {"id": flow})
+                ended = {job.id: job.result for job in await kit.drain()}
+                assert ended == {name: 1, f"{flow}~0": 5}
+                assert (await kit.client.find(name)).id == name
+                assert await handle.result(timeout=0) == 1
+                assert (await started.workflow()).id == flow == (await kit.client.find(f"{flow}~0")).workflow_id
+                with pytest.raises(JobEnded):
+                    await kit.client.cancel(name)
+                arqs = await kit.client.enqueue_job("order", 3, _job_id=f"{name}-arq")
+                await kit.drain()
+                assert arqs is not None
+                assert await arqs.result(timeout=15) == 3
+        assert sorted(set(seen), key=str) == sorted([(name, None), (f"{flow}~0", flow), (f"{name}-arq", None)], key=str)
+        found = await client.find(name)
+        assert (found.state, found.args) == (State.DEFERRED, {"number": 7})
+    finally:
+        await client.cancel(real.id)
+
+
+@pytest.mark.parametrize("said", ["x" * keys.ID_BYTES, "é" * 127])
+async def test_long_ids_stay_apart_too(embarq: Kit, registry: Registry, said: str) -> None:
+    @registry.job()
+    async def note(ctx: Context) -> str:
+        return ctx.job_id
+
+    assert await embarq.client.enqueue_job("note", _job_id=said) is not None
+    assert [(job.id, job.result) for job in await embarq.drain()] == [(said, said)]

@@ -1,0 +1,39 @@
+"""The ids of one test: what its code calls a job or workflow, and what that is called in Redis."""
+
+import hashlib
+
+from worker.broker import keys
+
+
+class Ids:
+    """Ids that the test's code chooses are put under its tag, so that a job of another test, or a real one, is never
+    meant. Those that Embarq makes are nobody else's, and stay as they are; so do steps, by their workflow."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._made: set[str] = set()
+        self._said: dict[str, str] = {}
+
+    def keep(self, made: str) -> None:
+        """Leave this one as it is: Embarq has made it."""
+        self._made.add(made)
+
+    def own(self, said: str) -> str:
+        """What an id is in Redis, whether it is given as the test has it or as Redis has it."""
+        name, mark, node = said.partition(keys.MARK)
+        size = len(name.encode(errors="surrogatepass"))
+        if name in self._made or name in self._said or not 0 < size <= keys.ID_BYTES:  # the last is refused as always
+            return said
+        own = f"{self._tag}-{name}"
+        if len(own) - len(name) + size > keys.ID_BYTES - LONGEST_NODE:
+            own = f"{self._tag}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
+        self._said[own] = name
+        return own + mark + node
+
+    def said(self, own: str) -> str:
+        """What the test calls it."""
+        name, mark, node = own.partition(keys.MARK)
+        return self._said.get(name, name) + mark + node
+
+
+LONGEST_NODE = 16  # bytes of a step's mark and number
