@@ -33,6 +33,7 @@ from worker.run import Run, Stop
 from worker.texts import LONGEST_MESSAGE, LONGEST_TRACEBACK, head, tail
 
 Outcome = Ended | PutBack
+FAULT_TTL_MS = 3_600_000  # of a job whose end could not be stored as it is
 logger = structlog.stdlib.get_logger("embarq.job")
 lines = LineLogger("embarq.job")
 
@@ -157,21 +158,34 @@ class Outcomes:
         more: Mapping[str, Any] | None = None,
     ) -> Ended:
         """The job's final record. `more`: of an exception, for those who look the job up; handlers of its failure in a
-        workflow are given the rest.
+        workflow are given the rest. Where no such record can be made, the job has failed, for that reason: left as it
+        is, it would run again and again.
 
         Raises:
             NotSerializable: the result has no JSON form.
         """
-        claimed, progress, payload = run.claimed, run.context.last_progress, _payload(run)
-        self.outages.forget(claimed.id)
-        record = wire.Result(
+        self.outages.forget(run.claimed.id)
+        found = {**result, **more} if more and isinstance(result, dict) else result
+        try:
+            ttl_ms = self._result_ttl_ms(_payload(run))
+            return _ended(state, self._record(run, state, found, notice), ttl_ms, result)
+        except Exception as error:
+            if state is State.SUCCEEDED and isinstance(error, NotSerializable):
+                raise
+            logger.exception("engine fault", job_id=run.claimed.id)
+            told = failure(type(error).__name__, f"its end could not be stored: {head(error, LONGEST_MESSAGE)}")
+            return _ended(State.FAILED, _bare(self._record(run, State.FAILED, told, None)), FAULT_TTL_MS, told)
+
+    def _record(self, run: Run, state: State, result: object, notice: dict[str, Any] | None) -> wire.Result:
+        claimed, payload = run.claimed, _payload(run)
+        return wire.Result(
             tries=run.context.try_number,
             job=payload.job,
             args=payload.args,
             kwargs=payload.kwargs,
             enqueued_ms=payload.enqueued_ms,
             success=state is State.SUCCEEDED,
-            result={**result, **more} if more and isinstance(result, dict) else result,
+            result=result,
             started_ms=claimed.claimed_ms,
             finished_ms=_finished_ms(run),
             queue=claimed.queue_key,
@@ -180,13 +194,10 @@ class Outcomes:
             lease=claimed.token,
             nonce=payload.nonce,
             options=payload.options,
-            progress=wire.progress_record(progress),
+            progress=wire.progress_record(run.context.last_progress),
             worker=self.worker,
             notice=notice,
         )
-        value = wire.dumps(result) if payload.options.workflow is not None else b""
-        ttl_ms = self._result_ttl_ms(payload)
-        return Ended(state, wire.dumps(record), ttl_ms, value, wire.dumps(_trace(record)) if ttl_ms == 0 else b"")
 
     def _result_ttl_ms(self, payload: wire.Payload) -> int | None:
         asked = payload.options.result_ttl_ms
@@ -198,10 +209,21 @@ class Outcomes:
         return None if ttl is None else int(ttl * 1000)
 
 
+def _ended(state: State, record: wire.Result, ttl_ms: int | None, value: object) -> Ended:
+    """`value`: what a workflow goes on with."""
+    packed = wire.dumps(value) if record.options.workflow is not None else b""
+    trace = wire.dumps(_trace(record)) if ttl_ms == 0 else b""
+    return Ended(state, wire.dumps(record), ttl_ms, packed, trace)
+
+
+def _bare(record: wire.Result) -> wire.Result:
+    """Without what the job or its caller gave."""
+    return msgspec.structs.replace(record, args=[], kwargs={}, progress=None)
+
+
 def _trace(record: wire.Result) -> wire.Result:
     """What stays for a minute of a job whose result is not kept: how it ended."""
-    result = None if record.success else record.result
-    return msgspec.structs.replace(record, args=[], kwargs={}, result=result, progress=None)
+    return msgspec.structs.replace(_bare(record), result=None if record.success else record.result)
 
 
 def failure(kind: str, message: str, trace: str | None = None) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import math
 import signal
 from typing import Any
 
 import pytest
 
 from tests.support import Kit, eventually, logged
-from worker import Client, JobHandle, State, Worker, WorkerConfig
+from worker import Client, JobHandle, State, Worker, WorkerConfig, WorkflowState, chain
 from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.events import latest
@@ -472,3 +473,29 @@ async def test_a_small_redis_is_not_filled_with_what_happened(kit: Kit, own_redi
     await own_redis.broker.enqueue([call(kit, queue_key="arq:queue:odd")])
     (warning,) = (await own_redis.inspector.server()).warnings
     assert "arq:queue:odd" in warning
+
+
+@pytest.mark.parametrize("name", ["well", "badly"])
+async def test_job_whose_end_cannot_be_stored_has_failed(kit: Kit, name: str) -> None:
+    runs: list[str] = []
+
+    @kit.registry.job()
+    async def well() -> None:
+        runs.append("well")
+
+    @kit.registry.job()
+    async def badly() -> None:
+        runs.append("badly")
+        raise ValueError("no")
+
+    flow = await kit.client.start(chain(kit.registry.get(name).options(queue=kit.queue).s()), {})
+    alone = await kit.enqueue(kit.registry.get(name))
+    await kit.drain(result_ttl=math.inf)  # settings do not let this pass
+    for job_id in (alone.id, f"{flow.id}~0"):
+        job = await kit.ended(job_id)
+        assert job.state is State.FAILED
+        assert job.error is not None
+        assert job.error.type == "OverflowError"
+        assert "its end could not be stored" in job.error.message
+    assert (await flow.workflow()).state is WorkflowState.FAILED
+    assert runs == [name, name]
