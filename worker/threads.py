@@ -96,12 +96,12 @@ class JobThread:
             return
         if self._results:
             self._done.set_result(self._results[0])
-        elif error is None or type(error) is asyncio.CancelledError:
+        elif error is None:  # `starmap` took it for its own end; a future would refuse it anyway, as a coroutine does
+            self._done.set_exception(RuntimeError("the job raised StopIteration"))
+        elif type(error) is asyncio.CancelledError:
             self._done.cancel()
         else:
-            # A future refuses StopIteration; whatever it is, the job raised it.
-            odd = isinstance(error, StopIteration)
-            self._done.set_exception(RuntimeError(f"the job raised {error!r}") if odd else error)
+            self._done.set_exception(error)
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:

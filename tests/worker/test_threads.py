@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from tests.support import Kit
 from worker import Context, Registry
 from worker.threads import JobThread
 
@@ -129,3 +130,24 @@ async def test_second_cancellation_leaves_a_deaf_thread_behind() -> None:
         await asyncio.wait_for(running, 1)
     assert running.cancelled()
     go.set()
+
+
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration, GeneratorExit, KeyError])
+async def test_whatever_a_plain_function_raises_is_told(kit: Kit, kind: type[BaseException]) -> None:
+    @kit.registry.job()
+    def first() -> None:
+        raise kind("odd")
+
+    @kit.registry.job()
+    def second() -> int:
+        return next(iter([]))
+
+    jobs = [await kit.enqueue(first), await kit.enqueue(second)]
+    await kit.drain()
+    told = [(await kit.ended(job.id)).error for job in jobs]
+    assert [error and error.type for error in told] == [
+        "RuntimeError" if kind is StopIteration else kind.__name__,
+        "RuntimeError",
+    ]
+    assert told[1] is not None
+    assert "StopIteration" in told[1].message
