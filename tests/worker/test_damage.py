@@ -14,7 +14,7 @@ from worker.broker import keys
 from worker.broker.broker import NewJob
 from worker.broker.events import latest
 from worker.broker.exchange import ClaimRequest
-from worker.errors import CallRefused, JobNotFound
+from worker.errors import CallRefused, JobFailed, JobNotFound
 from worker.packing import new_id
 
 
@@ -499,3 +499,18 @@ async def test_job_whose_end_cannot_be_stored_has_failed(kit: Kit, name: str) ->
         assert "its end could not be stored" in job.error.message
     assert (await flow.workflow()).state is WorkflowState.FAILED
     assert runs == [name, name]
+
+
+@pytest.mark.parametrize("state", ["bogus", "running", "x" * 10_000])
+async def test_result_of_a_state_that_nobody_knows(kit: Kit, innocent: Any, state: str) -> None:
+    handle = await kit.enqueue(innocent, {"value": 1})
+    await kit.drain()
+    stored = json.loads(await kit.client.get(keys.RESULT + handle.id))
+    await kit.client.set(keys.RESULT + handle.id, json.dumps(stored | {"state": state}))
+    job = await kit.client.find(handle.id)
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert (job.error.type, len(job.error.message) < 300) == ("MalformedPayload", True)
+    assert state[:5] in job.error.message
+    with pytest.raises(JobFailed, match="MalformedPayload"):
+        await handle.result(5)

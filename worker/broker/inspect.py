@@ -19,6 +19,7 @@ from worker.broker.pool import unavailable_when_away
 from worker.broker.versions import too_old
 from worker.errors import JobNotFound, MalformedPayload, ServerTooOld
 from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
+from worker.texts import head
 
 DAMAGED_TOLD = 5
 T = TypeVar("T")
@@ -346,10 +347,10 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Resu
     try:
         record = wire.loads(data, kind)
         failure = record.notice if record.success else _read(record.result)
+        state = _end(record)
     except MalformedPayload as problem:
         return _unreadable(job_id, str(problem))
     queue, priority = keys.parse_queue_key(record.queue)
-    state = State(record.state) if record.state else (State.SUCCEEDED if record.success else State.FAILED)
     error = read_error(failure)
     started = from_ms(record.started_ms) if record.started_ms else None
     finished = from_ms(record.finished_ms)
@@ -374,6 +375,15 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Resu
         workflow_id=record.options.workflow,
         history=past + last,
     )
+
+
+def _end(record: wire.Result) -> State:
+    if not record.state:
+        return State.SUCCEEDED if record.success else State.FAILED
+    known = next((state for state in State if state == record.state and state.ended), None)
+    if known is None:
+        raise MalformedPayload(f"not a result of a job: {head(repr(record.state), 100)} is no state in which one ends")
+    return known
 
 
 def _read(value: Any) -> Any:
