@@ -78,6 +78,7 @@ class Context:
     enqueued_ms: int = field(default_factory=now_ms)
     workers_client: "Client | None" = None
     meta_refused: bool = False
+    numbers_refused: bool = False
 
     @property
     def enqueue_time(self) -> datetime:
@@ -116,8 +117,13 @@ class Context:
     ) -> None:
         """Say how far the job is, and with `meta` whatever else. Cheap, never waits, works from threads; readers see it
         within 0.1 s. A message is cut to 1,000 characters. A `meta` that is not JSON, or has more than 4,096 bytes, is
-        left out with a warning in the log: the job goes on."""
-        self.last_progress = Progress.of(current, total, message, None if meta is None else self._plain(meta))
+        left out with a warning in the log, and so is a call whose numbers are none, such as NaN: the job goes on."""
+        try:
+            self.last_progress = Progress.of(current, total, message, None if meta is None else self._plain(meta))
+        except (TypeError, ValueError, OverflowError) as error:
+            if not self.numbers_refused:
+                self.logger.warning("progress left out", reason=str(error))
+            self.numbers_refused = True
 
     def _plain(self, meta: Mapping[str, Any]) -> dict[str, Any] | None:
         try:

@@ -1,6 +1,7 @@
 """Progress of running jobs on its way to Redis."""
 
 import asyncio
+import math
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,6 +105,25 @@ async def test_meta_that_is_not_json_or_too_large_is_left_out_and_told_once(kit:
     job = await handle.job()
     assert (job.result, job.progress) == ("done", Progress(49, 50, "on", None))
     assert [line["event"] for line in lines] == ["progress without its meta"]
+
+
+@pytest.mark.parametrize(
+    ("current", "total"), [(math.nan, 2), (math.inf, 2), (1, math.nan), (1, -math.inf), ("x", 2), (None, 2), ([], {})]
+)
+async def test_progress_in_no_numbers_is_left_out_and_told_once(kit: Kit, current: Any, total: Any) -> None:
+    @kit.registry.job()
+    async def work(ctx: Context) -> str:
+        ctx.progress(1, 3, "before")
+        for _ in range(50):
+            ctx.progress(current, total, "wrong")
+        return "done"
+
+    handle = await kit.enqueue(work)
+    with logged("work") as lines:
+        await kit.drain()
+    job = await handle.job()
+    assert (job.result, job.progress) == ("done", Progress(1, 3, "before"))
+    assert [line["event"] for line in lines] == ["progress left out"]
 
 
 async def test_meta_of_a_job_in_a_process(client: Client, queue: str) -> None:
