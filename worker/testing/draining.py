@@ -1,61 +1,23 @@
 """Runs what a test has queued to its end: a worker for as long as something waits, and the time does not."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
-from worker import wire
 from worker.broker import keys
-from worker.broker.exchange import Claim, Claimed, Ended, Settlement
+from worker.broker.exchange import Claim, Ended, Settlement
 from worker.client import Client
 from worker.config import WorkerConfig
-from worker.elsewhere import Elsewhere
 from worker.engine import Worker
 from worker.errors import JobFailed
-from worker.executor import Executor
 from worker.job import Priority
-from worker.outcomes import Outcome, Outcomes
 from worker.registry import Registry
-from worker.run import Run
 from worker.testing.client import TaggedClient
-from worker.testing.ids import Ids
+from worker.testing.executing import ToldExecutor
 
 LOOK_EVERY = 0.01
 LOOKED_AT = 1000
 SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
-
-
-@dataclass(frozen=True)
-class ToldOutcomes(Outcomes):
-    """Outcomes that the test hears of: what failed jobs raised, by their ids."""
-
-    errors: dict[str, BaseException] = field(default_factory=dict)
-
-    def failed(self, run: Run, error: BaseException) -> Outcome:
-        """The job has failed for good."""
-        outcome = super().failed(run, error)
-        error.add_note(f"raised by job {run.context.job!r}, id {run.context.job_id}, try {run.context.try_number}")
-        self.errors[run.claimed.id] = error
-        return outcome
-
-
-class ToldExecutor(Executor):
-    """Its jobs see the ids that the test has said."""
-
-    ids: Ids
-
-    def prepare(self, claimed: Claimed) -> Run:
-        """A run for a claimed job."""
-        run = super().prepare(claimed)
-        run.context.job_id = self.ids.said(claimed.id)
-        return run
-
-    def _read(self, run: Run) -> wire.Payload:
-        payload = super()._read(run)
-        if payload.options.workflow is not None:
-            run.context.workflow_id = self.ids.said(payload.options.workflow)
-        return payload
 
 
 class DrainingWorker(Worker):
@@ -64,12 +26,8 @@ class DrainingWorker(Worker):
 
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, most: int) -> None:
         super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._hurry)])
-        plain = self.executor.outcomes
-        elsewhere = Elsewhere(client.inspector)
-        self.executor = ToldExecutor(registry, config, self.id, client.broker, client.graphs, elsewhere)
-        self.executor.ids = self._ids = client.ids
-        self.told = ToldOutcomes(plain.registry, plain.config, plain.worker, plain.outages)
-        self.executor.outcomes = self.told
+        self.executor = self._told = ToldExecutor(client, registry, config, self.id)
+        self._ids = client.ids
         self._notes = client.notes
         self.most = most
         self.started = 0
@@ -89,6 +47,18 @@ class DrainingWorker(Worker):
         ends = (each for each, accepted in zip(settlements, stored, strict=True) if accepted)
         self.ended += [self._ids.said(each.claimed.id) for each in ends if isinstance(each.outcome, Ended)]
         super().settled(settlements, stored)
+
+    @property
+    def errors(self) -> Mapping[str, BaseException]:
+        """What failed jobs raised, by their ids."""
+        return self._told.told.errors
+
+    async def main(self) -> None:
+        """Work until nothing waits."""
+        try:
+            await super().main()
+        finally:
+            await self._told.end_deaf(list(self._abandoned))
 
     def _hurry(self) -> bool:
         """Whether the time may be skipped, now that nothing runs; and look at once what is due."""

@@ -109,7 +109,7 @@ class Kit:
                     await worker.async_run()
                     most -= worker.started
                     ended += worker.ended
-                    errors |= worker.told.errors
+                    errors |= worker.errors
                     if most < 0:
                         raise AssertionError("not drained: jobs keep being started; do they queue themselves?")
         except TimeoutError:

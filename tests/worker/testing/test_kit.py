@@ -1,12 +1,15 @@
 """What a test of one's own jobs gets: it queues on a real Redis, nothing runs until it says so, and nothing stays."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from unittest.mock import ANY
 
 import pytest
 
+from tests.support import logged
 from worker import (
     Client,
     ConcurrencyLimit,
@@ -26,7 +29,7 @@ from worker import (
     inline,
 )
 from worker.broker import keys
-from worker.errors import JobEnded, JobFailed, JobNotFound, UnknownResource
+from worker.errors import JobEnded, JobFailed, JobNotFound, TimeLimitExceeded, UnknownResource
 from worker.packing import new_id
 from worker.testing import Kit, replaced
 
@@ -243,6 +246,46 @@ async def test_job_that_does_not_end_is_told(embarq: Kit, registry: Registry) ->
     await stuck.enqueue()
     with pytest.raises(AssertionError, match=r"not drained after 1 s; .*stuck\(\) in queue 'default'"):
         await embarq.drain(timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("swallowed", "limit", "told"),
+    [
+        (asyncio.CancelledError, 600, AssertionError),
+        (asyncio.CancelledError, 0.2, TimeLimitExceeded),
+        (BaseException, 600, AssertionError),
+    ],
+)
+def test_job_that_swallows_its_cancellation_does_not_hold_the_loop(
+    redis_url: str, swallowed: type[BaseException], limit: float, told: type[Exception]
+) -> None:
+    registry = Registry()
+
+    @registry.job(timeout=limit)
+    async def deaf() -> None:
+        while True:
+            with contextlib.suppress(swallowed):
+                await asyncio.sleep(600)
+
+    async def drained() -> None:
+        async with Kit.open(redis_url, registry) as kit:
+            await deaf.enqueue()
+            await kit.drain(timeout=30 if limit < 1 else 1)
+
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(drained())
+        except Exception as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    with logged("embarq.testing") as lines:
+        thread.join(45)
+    assert [type(error) for error in ended] == [told]
+    assert ["swallows its cancellation" in line["event"] for line in lines] == [True]
 
 
 async def test_stand_in_for_a_resource(embarq: Kit, registry: Registry) -> None:

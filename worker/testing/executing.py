@@ -1,0 +1,99 @@
+"""How a test's jobs run: as any others, but that the test hears of their errors, and that all of them end."""
+
+import asyncio
+import contextlib
+from asyncio.tasks import _unregister_task  # public, to whoever brings tasks of another kind
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from worker import wire
+from worker.broker.exchange import Claimed
+from worker.config import WorkerConfig
+from worker.definitions import JobDefinition
+from worker.elsewhere import Elsewhere
+from worker.executor import Executor
+from worker.outcomes import Outcome, Outcomes
+from worker.registry import Registry
+from worker.run import Run
+from worker.testing.client import TaggedClient
+
+logger = structlog.stdlib.get_logger("embarq.testing")
+
+TASKS_END_WITHIN = 1.0
+KEPT: list[object] = []  # tasks that nothing ends: collected, they would run once more, anywhere
+
+
+@dataclass(frozen=True)
+class ToldOutcomes(Outcomes):
+    """Outcomes that the test hears of: what failed jobs raised, by their ids."""
+
+    errors: dict[str, BaseException] = field(default_factory=dict)
+
+    def failed(self, run: Run, error: BaseException) -> Outcome:
+        """The job has failed for good."""
+        outcome = super().failed(run, error)
+        error.add_note(f"raised by job {run.context.job!r}, id {run.context.job_id}, try {run.context.try_number}")
+        self.errors[run.claimed.id] = error
+        return outcome
+
+
+class ToldExecutor(Executor):
+    """Its jobs see the ids that the test has said. `told`: their outcomes."""
+
+    def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, worker: str) -> None:
+        super().__init__(registry, config, worker, client.broker, client.graphs, Elsewhere(client.inspector))
+        plain = self.outcomes
+        self.outcomes = self.told = ToldOutcomes(plain.registry, plain.config, plain.worker, plain.outages)
+        self._ids = client.ids
+        self._coroutines: dict[Run, Coroutine[Any, Any, object]] = {}
+
+    def prepare(self, claimed: Claimed) -> Run:
+        """A run for a claimed job."""
+        run = super().prepare(claimed)
+        run.context.job_id = self._ids.said(claimed.id)
+        return run
+
+    async def execute(self, run: Run) -> Outcome | None:
+        """Run one try to its outcome."""
+        try:
+            return await super().execute(run)
+        finally:
+            self._coroutines.pop(run, None)
+
+    def _read(self, run: Run) -> wire.Payload:
+        payload = super()._read(run)
+        if payload.options.workflow is not None:
+            run.context.workflow_id = self._ids.said(payload.options.workflow)
+        return payload
+
+    def _coroutine(
+        self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]
+    ) -> Coroutine[Any, Any, object]:
+        self._coroutines[run] = super()._coroutine(run, definition, arguments)
+        return self._coroutines[run]
+
+    async def end_deaf(self, abandoned: Iterable[Run]) -> None:
+        """End jobs that swallow their cancellation: the test's loop would wait for them for ever when it closes. They
+        end at their `await` as if they were thrown away, which `except CancelledError` does not catch; where not even
+        that helps, their tasks are taken from those that the loop waits for."""
+        tasks: list[asyncio.Task[object]] = []
+        for run in abandoned:
+            if run.task is None or run.task.done():
+                continue
+            stack = run.stack() if run.stack is not None else ""
+            context = run.context
+            logger.error("the job swallows its cancellation", job=context.job, job_id=context.job_id, stack=stack)
+            with contextlib.suppress(BaseException):  # whatever it says to that
+                if run in self._coroutines:
+                    self._coroutines[run].close()
+            run.task.cancel()
+            tasks.append(run.task)
+        if not tasks:
+            return
+        _, deaf = await asyncio.wait(tasks, timeout=TASKS_END_WITHIN)
+        for task in deaf:
+            _unregister_task(task)
+            KEPT.append(task)
