@@ -24,23 +24,25 @@ class Budget:
         Raises:
             BrokerUnavailable: no answer came in time, or `ask` raised it.
         """
-        return await _try(ask, self.seconds)
+        return await _try(ask, self.seconds, self.seconds)
 
     async def persist(self, ask: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         """Ask three times before giving up, for `seconds` at most (None: the whole budget); the first tries get half of
         what is left. What is asked must be safe to repeat. Raises as `ask`."""
-        end = time.monotonic() + (self.seconds if seconds is None else seconds)
+        whole = self.seconds if seconds is None else seconds
+        end = time.monotonic() + whole
         for pause in PAUSES:
             try:
-                return await _try(ask, (end - time.monotonic()) / 2)
+                return await _try(ask, (end - time.monotonic()) / 2, whole)
             except BrokerUnavailable:
                 await asyncio.sleep(pause)
-        return await _try(ask, end - time.monotonic())
+        return await _try(ask, end - time.monotonic(), whole)
 
 
-async def _try(ask: Callable[[], Awaitable[T]], seconds: float) -> T:
+async def _try(ask: Callable[[], Awaitable[T]], seconds: float, whole: float) -> T:
+    """Ask for so many seconds, of the `whole` that the caller waits."""
     try:
         async with asyncio.timeout(seconds):
             return await ask()
     except TimeoutError as error:
-        raise BrokerUnavailable(f"Redis did not answer within {max(seconds, 0):.3g} s") from error
+        raise BrokerUnavailable(f"Redis did not answer within {max(whole, 0):.3g} s") from error
