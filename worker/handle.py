@@ -1,13 +1,16 @@
 """Handles on what was enqueued, a job or a workflow: its id, and the ways to ask after it."""
 
+import re
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from worker.errors import JobFailed, WorkflowFailed
-from worker.job import Job, State
+from worker.job import Job, JobError, State
 from worker.raised import rebuilt
 from worker.workflow_records import Workflow, WorkflowState
 
 R = TypeVar("R")
+
+_WITHIN = re.compile(r"\Ajob \S+ \w+: (?=job \S+ \w+: )")
 
 
 class WorkflowLookup(Protocol):
@@ -133,9 +136,16 @@ class JobHandle(Generic[R]):
         if not job.state.ended:
             raise TimeoutError(f"job {self.id} is {job.state} after {timeout} s")
         if job.state is not State.SUCCEEDED:
-            reason = f": {job.error.type}: {job.error.message}" if job.error else ""
+            reason = f": {_reason(job.error)}" if job.error else ""
             raise JobFailed(f"job {self.id} {job.state}{reason}") from rebuilt(job.error)
         return cast(R, job.result)
 
     def __repr__(self) -> str:
         return f"<job {self.id}>"
+
+
+def _reason(error: JobError) -> str:
+    """What an error says. Of jobs that failed as the next one did, which they waited for, only the last is named."""
+    if error.type != JobFailed.__name__:
+        return f"{error.type}: {error.message}"
+    return _WITHIN.sub("", error.message, count=1)

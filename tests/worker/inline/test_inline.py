@@ -456,6 +456,20 @@ async def test_job_that_enqueues_itself_for_ever_is_stopped(registry: Registry, 
     assert "'again'" in failed[0].message
 
 
+async def test_error_of_the_innermost_job_is_told_once(registry: Registry, client: InlineClient) -> None:
+    @registry.job()
+    async def again(number: int) -> None:
+        await (await again.options(id=f"again-{number}").enqueue(number + 1)).result()
+
+    handle = await again.options(id="again-0").enqueue(1)
+    with pytest.raises(JobFailed) as failed:
+        await handle.result()
+    last = f"again-{frames.DEEPEST - 1}"
+    assert str(failed.value).startswith(f"job again-0 failed: job {last} failed: InlineTooDeep: ")
+    assert str(failed.value).count("JobFailed") == 0
+    assert len(str(failed.value)) < 500
+
+
 async def test_jobs_of_one_call_are_counted(
     registry: Registry, client: InlineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
