@@ -89,7 +89,12 @@ class ArqCalls(ArqRedis):
         placed = await self.batches.add(
             NewJob(_job_id or nonce, queue, nonce, data, milliseconds(_defer_by) or 0, due_ms)
         )
-        return ArqJob(placed.id, self, queue, self.job_deserializer) if placed.created else None
+        stored = self.stored_id(placed.id)
+        return ArqJob(stored, self, queue, self.job_deserializer) if placed.created else None
+
+    def stored_id(self, job_id: str) -> str:
+        """What the job is called in Redis, which arq's own objects read by themselves."""
+        return job_id
 
     async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:
         """What waits or runs in a queue, all of it. Jobs that end meanwhile are left out."""
