@@ -1,16 +1,34 @@
 """This service's typed settings: the engine's and the learning platform's, read once at the roots."""
 
 from collections.abc import Mapping
+from email.utils import parseaddr
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from worker import settings as engine
-from worker.variables import url_of
+from worker.variables import url_with_host
 
-HttpUrl = Annotated[str, url_of("https", "http")]
-SmtpUrl = Annotated[str, url_of("smtp", "smtps")]
+
+def _is_sender(value: str) -> str:
+    if not value.isprintable() or not all(parseaddr(value)[1].partition("@")):
+        raise ValueError("must be one address in one line, such as Learning platform <learning@example.com>")
+    return value
+
+
+def _is_no_blank(value: str) -> str:
+    if len(value.strip()) < SHORTEST_SECRET:
+        raise ValueError(f"must have {SHORTEST_SECRET} characters or more, beside spaces at its ends")
+    return value
+
+
+SHORTEST_SECRET = 16
+
+HttpUrl = Annotated[str, url_with_host("https", "http")]
+SmtpUrl = Annotated[str, url_with_host("smtp", "smtps")]
+Sender = Annotated[str, AfterValidator(_is_sender)]
+Secret = Annotated[str, AfterValidator(_is_no_blank)]
 
 
 INSTEAD = "what stands in for it is for development only"
@@ -32,9 +50,9 @@ class Settings(engine.Settings):
     warehouse_url: HttpUrl | None = Field(None, repr=False)
     smtp_url: SmtpUrl | None = Field(None, repr=False)
     mail_port: int = Field(8025, ge=1, le=65535)
-    mail_from: str = "Learning platform <learning@example.com>"
+    mail_from: Sender = "Learning platform <learning@example.com>"
     seed: bool = False
-    secret: str | None = Field(None, min_length=16, repr=False)
+    secret: Secret | None = Field(None, repr=False)
     files: Files | None = None
 
     def problems(self) -> list[str]:

@@ -82,6 +82,32 @@ def test_secret_is_in_no_message(monkeypatch: pytest.MonkeyPatch, variable: str,
     assert not re.search("hunt|er2", everything)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("EMBARQ_SMS_URL", "http://", "must name a host"),
+        ("EMBARQ_PAYMENT_URL", "https:///charges", "must name a host"),
+        ("EMBARQ_CRM_URL", "https://exam ple.test", "hold no spaces"),
+        ("EMBARQ_WAREHOUSE_URL", "https://example.test\n", "hold no spaces"),
+        ("EMBARQ_SMTP_URL", "smtp://", "must name a host"),
+        ("EMBARQ_SMTP_URL", "smtp://user:password@", "must name a host"),
+        ("EMBARQ_MAIL_FROM", "x\nBcc: a@b.test", "one line"),
+        ("EMBARQ_MAIL_FROM", "nobody", "one address"),
+        ("EMBARQ_MAIL_FROM", "Nobody <@example.test>", "one address"),
+        ("EMBARQ_SECRET", " " * 16, "16 characters or more"),
+    ],
+)
+def test_what_nothing_could_go_out_by_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(variable)
+    assert allowed in line
+
+
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300", "315360001"])
 @pytest.mark.parametrize("field", [name for name, each in Settings.model_fields.items() if each.annotation is float])
 def test_no_time_is_endless(monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:

@@ -3,8 +3,9 @@ that look like them but are none."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
@@ -16,6 +17,7 @@ from worker.suggestions import nearest
 PREFIX = "EMBARQ_"
 SECRETS = re.compile(r"URL|SECRET|KEY|PASSWORD|TOKEN")  # in the names of variables whose values are not shown
 SCHEME = re.compile(r"[a-z][a-z0-9+]{0,19}://")
+SPACELESS = re.compile(r"[^\s\x00-\x1f\x7f]+")
 LONGEST_SHOWN = 100
 
 
@@ -40,15 +42,27 @@ def variable_of(kind: type[BaseSettings], field: str) -> str:
 
 def url_of(*schemes: str) -> AfterValidator:
     """Lets URLs of these schemes through. What it says of others names no part of them, which may be a password."""
+    return AfterValidator(partial(_url, schemes))
+
+
+def _url(schemes: Sequence[str], value: str) -> str:
+    scheme, _, _ = value.partition("://")
+    if scheme not in schemes or "://" not in value:
+        raise ValueError(f"must start with {' or '.join(f'{each}://' for each in schemes)}")
+    try:
+        urlsplit(value).port  # noqa: B018  # raises where a password spoils what stands behind it
+    except ValueError:
+        raise ValueError("cannot be read: in a password, write @ as %40, : as %3A, / as %2F, # as %23") from None
+    return value
+
+
+def url_with_host(*schemes: str) -> AfterValidator:
+    """As `url_of`, for URLs that lead nowhere without a host."""
 
     def check(value: str) -> str:
-        scheme, _, _ = value.partition("://")
-        if scheme not in schemes or "://" not in value:
-            raise ValueError(f"must start with {' or '.join(f'{each}://' for each in schemes)}")
-        try:
-            urlsplit(value).port  # noqa: B018  # raises where a password spoils what stands behind it
-        except ValueError:
-            raise ValueError("cannot be read: in a password, write @ as %40, : as %3A, / as %2F, # as %23") from None
+        _url(schemes, value)
+        if not urlsplit(value).hostname or not SPACELESS.fullmatch(value):
+            raise ValueError("must name a host behind ://, and hold no spaces")
         return value
 
     return AfterValidator(check)
