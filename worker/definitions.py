@@ -15,6 +15,7 @@ from worker.handle import JobHandle
 from worker.job import Priority
 from worker.limits import Limit
 from worker.options import EnqueueOptions, check_options
+from worker.places import Origin
 from worker.producers import Producer, SyncProducer
 from worker.retries import RetryPolicy
 from worker.signature import Signature
@@ -96,6 +97,7 @@ class JobDefinition(Generic[P, R]):
         self.function = function
         self.name = declared.get("name", function.__name__)
         self.path = f"{function.__module__}.{function.__qualname__}"
+        self.origin = Origin.of(function)
         self.declared = declared
         self.registry = registry
         self.is_async = inspect.iscoroutinefunction(function)
@@ -115,6 +117,12 @@ class JobDefinition(Generic[P, R]):
     def label(self) -> str:
         """The job's name and where it is, for messages."""
         return label_of(self.name, self.function)
+
+    def is_same_as(self, other: "JobDefinition[..., Any]") -> bool:
+        """Whether the other was made of the same function, maybe when its module was loaded before."""
+        if self.path != other.path:
+            return False
+        return self.origin is None or other.origin is None or not self.origin.hides(other.origin)
 
     @property
     def limits(self) -> tuple[Limit, ...]:

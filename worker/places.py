@@ -3,8 +3,9 @@
 import inspect
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ENGINE = Path(__file__).resolve().parent
 STANDARD_LIBRARY = Path(traceback.__file__).resolve().parent
@@ -16,6 +17,29 @@ def place_of(function: Callable[..., Any]) -> str:
     if code is None:
         return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
     return _place(code.co_filename, code.co_firstlineno)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where a function was made, and by which loading of its module."""
+
+    place: tuple[str, int]
+    loading: object
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Self | None:
+        """None where it has no file, as what was typed into a prompt."""
+        inner = inspect.unwrap(function)
+        code = getattr(inner, "__code__", None)
+        if code is None or code.co_filename.startswith("<"):
+            return None
+        names = inner.__globals__
+        return cls((code.co_filename, code.co_firstlineno), names.get("__spec__") or names)
+
+    def hides(self, other: Self) -> bool:
+        """Whether both stand in one file, at two places. A module that is loaded again, edited or not, hides nothing:
+        it has another `__spec__` then, or other globals."""
+        return self.loading is other.loading and self.place[0] == other.place[0] and self.place != other.place
 
 
 def place_of_error(error: BaseException) -> str:

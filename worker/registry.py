@@ -167,10 +167,9 @@ class Registry(Producers):
         """
         for name in (definition.name, *definition.declared.get("aliases", ())):
             other = self._names.get(name)
-            if other is not None and other.path != definition.path:
-                raise DefinitionError(
-                    f"two jobs are named {name!r}: {other.path} and {definition.path}; give one @job(name=...)"
-                )
+            if other is not None and not definition.is_same_as(other):
+                both = " and ".join(f"{each.path} ({place_of(each.function)})" for each in (other, definition))
+                raise DefinitionError(f"two jobs are named {name!r}: {both}; give one @job(name=...)")
             self._names[name] = definition
         self._jobs[definition.name] = definition
 

@@ -28,7 +28,7 @@ def test_two_functions_cannot_share_a_name(registry: Registry) -> None:
     @registry.job(name="same")
     async def first() -> None: ...
 
-    with pytest.raises(DefinitionError, match=r"two jobs are named 'same': .*first and .*second"):
+    with pytest.raises(DefinitionError, match=r"two jobs are named 'same': .*first .* and .*second"):
 
         @registry.job(name="same")
         async def second() -> None: ...

@@ -1,5 +1,6 @@
 """A module of jobs that cannot be imported is told in one line, with the place in it."""
 
+import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -58,6 +59,39 @@ def test_wrong_declaration_is_told_with_its_line(package: Path, registry: Regist
     assert message(package, registry) == (
         f"{package.name}/emails.py:3: @job has no option 'time_out'; did you mean 'timeout'?"
     )
+
+
+JOB = "\n\n@registry.job()\nasync def send(to: str) -> None: ...\n"
+
+
+@pytest.fixture
+def head(package: Path) -> str:
+    """The beginning of a module with jobs, whose registry is its package's alone."""
+    (package / "own.py").write_text("from worker import Registry\n\nregistry = Registry()\n")
+    return f"from {package.name}.own import registry\n"
+
+
+def test_second_job_of_a_name_in_a_module_is_told_with_both_lines(package: Path, registry: Registry, head: str) -> None:
+    (package / "emails.py").write_text(head + JOB + JOB)
+    path, place = f"{package.name}.emails.send", f"{package.name}/emails.py"
+    assert message(package, registry) == (
+        f"{place}:8: two jobs are named 'send': {path} ({place}:4) and {path} ({place}:8); give one @job(name=...)"
+    )
+
+
+@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("is_reload", [False, True])
+def test_module_may_be_loaded_again(package: Path, head: str, is_reload: bool, edited: bool) -> None:
+    (package / "emails.py").write_text(head + JOB)
+    module = importlib.import_module(f"{package.name}.emails")
+    before = module.send
+    (package / "emails.py").write_text(head + ("\n# a longer line than before\n" if edited else "") + JOB)
+    if is_reload:
+        importlib.reload(module)
+    else:
+        del sys.modules[module.__name__]
+        module = importlib.import_module(module.__name__)
+    assert module.registry.get("send") is module.send is not before
 
 
 def test_missing_module_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
