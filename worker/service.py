@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from worker.broker import keys
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.job import Priority
-from worker.options import check_options
+from worker.options import check_options, shortened
+from worker.wire import LONGEST_NAME
 
 ALL_QUEUES = "*"
 LOW_FIRST_EVERY = 10
@@ -39,7 +40,7 @@ class Service:
         queues = tuple(name for name, _, _ in pairs)
         for queue in queues:
             if queue != ALL_QUEUES:
-                check_options("worker", {"queue": queue})
+                _check_name(queue)
         if not any(colon for _, colon, _ in pairs):
             return cls(queues)
         return cls(queues, tuple(_weight(weight) if colon else 1.0 for _, colon, weight in pairs))
@@ -70,6 +71,14 @@ class Service:
         weighted = zip(self.queues, self.weights, strict=True)
         draws = {queue: random.random() ** (1 / weight) for queue, weight in weighted}  # noqa: S311
         return sorted(draws, key=draws.__getitem__, reverse=True)
+
+
+def _check_name(queue: str) -> None:
+    try:
+        check_options("worker", {"queue": queue})
+    except InvalidOptions as error:
+        wrong = f"{shortened(queue, LONGEST_NAME)!r} is not a queue: {error.problems[0].message}"
+        raise InvalidOptions("worker", [ArgumentProblem(("queues",), wrong)]) from error
 
 
 def _weight(text: str) -> float:

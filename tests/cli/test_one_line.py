@@ -107,7 +107,12 @@ def test_folder_without_jobs(embarq: Embarq, write: Write) -> None:
             "/options/dely: there is no such option; did you mean 'delay'?",
         ),
         (("enqueue", "send"), "/args/to: Field required"),
-        (("worker", "-Q", "a:0"), "'0' is not a weight"),
+        (("worker", "-Q", "a:0"), "-Q: '0' is not a weight"),
+        (("worker", "-Q", "a,b c"), "-Q: 'b c' is not a queue: "),
+        (("worker", "-Q", ""), "-Q '' names no queue"),
+        (("worker", "--processes", "2", "-Q", " ,"), "-Q ' ,' names no queue"),
+        (("worker", "--check", "-Q", ""), "-Q '' names no queue"),
+        (("worker", "--check", "-Q", "key="), "-Q: 'key=' is not a queue: "),
     ],
 )
 def test_what_is_asked_wrongly(embarq: Embarq, write: Write, command: tuple[str, ...], said: str) -> None:

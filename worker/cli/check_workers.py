@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from worker.broker.inspect import WorkerRecord
 from worker.cli import show
 from worker.cli.run import run, start
+from worker.cli.usage import queue_names
 from worker.connecting import connected
 from worker.service import ALL_QUEUES, Service
 
@@ -13,12 +14,12 @@ def check(queues: str | None, *, as_json: bool) -> int:
     """Print what was found; the exit code: 0 where every queue is served, or where all are asked for and a worker
     lives, else 1. The queues are those of the settings where none are given."""
     settings = start()
+    asked = Service.read(settings.queues if queues is None else queue_names(queues))
 
     async def live() -> Sequence[WorkerRecord]:
         async with connected(settings) as client:
             return await client.workers()
 
-    asked = Service.read(queues.split(",") if queues else settings.queues)
     workers = run(live())
     unserved = unserved_queues(asked, workers)
     healthy = not unserved

@@ -13,6 +13,7 @@ from worker.broker.lease import LeaseKeeper
 from worker.broker.suspects import SuspectQueues
 from worker.cli.run import client_for, run, start
 from worker.cli.servers import servers_for_jobs
+from worker.cli.usage import queue_names
 from worker.client import Client
 from worker.config import Suspects, WorkerConfig
 from worker.engine import Worker
@@ -44,7 +45,7 @@ class Asked:
     @property
     def of_each_process(self) -> list[str]:
         """The same for one process of several."""
-        own = ["-Q", self.queues] if self.queues else []
+        own = [] if self.queues is None else ["-Q", self.queues]
         own += ["-c", str(self.concurrency)] if self.concurrency else []
         own += ["--burst"] if self.burst else []
         own += [] if self.schedules else ["--no-schedules"]
@@ -56,7 +57,7 @@ def run_worker(asked: Asked, supervisor: int | None) -> None:
     settings, parent = start(), parent_of(supervisor)
     refuse_inline("a worker")
     refuse(settings.problems())
-    names = tuple(asked.queues.split(",")) if asked.queues else settings.queues
+    names = settings.queues if asked.queues is None else queue_names(asked.queues)
     with servers_for_jobs(settings, names) as served:
         processes = asked.processes or settings.processes
         if processes > 1:
