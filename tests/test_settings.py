@@ -66,6 +66,8 @@ def test_wrong_value_names_the_variable_and_what_is_allowed(
         ("EMBARQ_API_KEY", " " * 16),
         ("REDIS_URL", "http://:hunter2@example.test"),
         ("REDIS_URL", "redis://:hunt/er2@example.test"),
+        ("REDIS_URL", "redis://:hunter2@example.test/staging"),
+        ("REDIS_URL", "redis://:hunter2@example.test/-1"),
         ("REDIS_URL", "user:hunter2@example.test:6379"),
         ("DATABASE_URL", "mysql://user:hunter2@example.test/db"),
         ("DATABASE_URL", "postgres://user:hunt#er2@example.test/db"),

@@ -18,6 +18,7 @@ MOST_ARGS = 10
 LONGEST_ARG = 1_000  # characters
 LONGEST_PATH = 300
 LARGEST_NUMBER = 2**53
+RETRY_OF_ARQ = "arq.worker:Retry"  # says nothing but what its constructor sets, without which its `repr` raises
 
 _DICT_OF_MODULE: Any = vars(ModuleType)["__dict__"]
 _DICT_OF_CLASS: Any = vars(type)["__dict__"]
@@ -59,9 +60,10 @@ def _plain(value: object) -> Scalar:
 def rebuilt(error: JobError | None) -> Exception | None:
     """An exception of the class that the job raised; None where this process has not loaded that, or cannot make one.
 
-    Its `args` are there, with what was neither text nor number as text; its other attributes are not.
+    Its `args` are there, with what was neither text nor number as text; its other attributes are not, so that a
+    `__str__` of its own that reads them raises. To try it here would run it.
     """
-    if error is None or error.path is None:
+    if error is None or error.path is None or error.path == RETRY_OF_ARQ:
         return None
     try:
         kind = _loaded(error.path)

@@ -7,9 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.broker.address import redis_url_problem
 from worker.errors import EmbarqError, InvalidOptions
 from worker.inline_mode import NOT_IN_PRODUCTION
 from worker.options import YEAR, Kept, Lasting
@@ -47,7 +48,14 @@ def _pairs(value: object) -> object:
 Routes = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_pairs)]
 
 
-RedisUrl = Annotated[str, url_of("redis", "rediss", "unix")]
+def _leads_to_redis(value: str) -> str:
+    problem = redis_url_problem(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
+RedisUrl = Annotated[str, AfterValidator(_leads_to_redis)]
 PostgresUrl = Annotated[str, url_of("postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg")]
 
 

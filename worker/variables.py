@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings
 
 from worker.suggestions import nearest
+from worker.urls import url_problem
 
 PREFIX = "EMBARQ_"
 SECRETS = re.compile(r"URL|SECRET|KEY|PASSWORD|TOKEN")  # in the names of variables whose values are not shown
@@ -46,13 +47,9 @@ def url_of(*schemes: str) -> AfterValidator:
 
 
 def _url(schemes: Sequence[str], value: str) -> str:
-    scheme, _, _ = value.partition("://")
-    if scheme not in schemes or "://" not in value:
-        raise ValueError(f"must start with {' or '.join(f'{each}://' for each in schemes)}")
-    try:
-        urlsplit(value).port  # noqa: B018  # raises where a password spoils what stands behind it
-    except ValueError:
-        raise ValueError("cannot be read: in a password, write @ as %40, : as %3A, / as %2F, # as %23") from None
+    problem = url_problem(schemes, value)
+    if problem is not None:
+        raise ValueError(problem)
     return value
 
 

@@ -154,6 +154,18 @@ async def test_class_of_a_job_in_a_process(client: Client, queue: str) -> None:
     assert told.value.__cause__.args == ("missing",)
 
 
+async def test_retry_of_arq_whose_tries_are_used_up_is_no_cause(kit: Kit) -> None:
+    @kit.registry.job(max_tries=1)
+    async def again() -> None:
+        raise arq.Retry(defer=1)
+
+    handle = await kit.enqueue(again)
+    await kit.drain()
+    with pytest.raises(JobFailed, match="Retry") as told:
+        await handle.result(1)
+    assert told.value.__cause__ is None
+
+
 async def test_plain_arq_raises_the_class_that_was_raised(kit: Kit, failing: Any, redis_url: str) -> None:
     handle = await kit.enqueue(failing, {"how": "own"})
     await kit.drain()

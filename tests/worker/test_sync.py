@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -50,6 +51,22 @@ def sync(redis_url: str, kit: Kit) -> Iterator[SyncClient]:
 
 def portals() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "embarq sync client"}
+
+
+@pytest.mark.parametrize("url", ["", None, "http://example.test", "redis://example.test/staging", "redis://h:port"])
+def test_url_that_leads_to_no_redis_is_told_without_it(registry: Registry, url: str) -> None:
+    with SyncClient(url, registry=registry) as client, pytest.raises(EmbarqError, match=r"^the URL of Redis ") as told:
+        client.workers()
+    assert "example" not in str(told.value)
+
+
+def test_database_that_the_server_does_not_have_is_told(registry: Registry, redis_url: str) -> None:
+    @registry.job()
+    async def nothing() -> None: ...
+
+    url = urlsplit(redis_url)._replace(path="/9999").geturl()
+    with SyncClient(url, registry=registry), pytest.raises(EmbarqError, match="Redis has no database of the number"):
+        nothing.enqueue_sync()
 
 
 async def test_job_is_queued_and_its_result_awaited_without_await(kit: Kit, sync: SyncClient) -> None:

@@ -16,7 +16,8 @@ from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, Unix
 from redis.asyncio.connection import AbstractConnection
 from redis.typing import EncodableT
 
-from worker.errors import BrokerUnavailable
+from worker.broker.address import check_redis_url
+from worker.errors import BrokerUnavailable, EmbarqError
 
 # Answers of a server that lives but cannot do its work: its disk is full, it has too few replicas, a script runs.
 AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "READONLY", "LOADING", "MASTERDOWN")
@@ -24,6 +25,8 @@ AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "
 # Answers of a server that is not, or soon will not be, the one that the URL's name leads to: it was demoted, it lost
 # its primary, or its replicas went over to another.
 DEMOTED_CODES = ("READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS")
+
+NO_DATABASE = "DB index is out of range"
 
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
@@ -232,7 +235,11 @@ def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> Pool:
     """A pool of at most `size` connections; a caller waits up to 5 s for a free one.
 
     `verify_tls=False` accepts the self-signed certificates of Heroku's `rediss://` servers.
+
+    Raises:
+        EmbarqError: the URL leads to no database of a Redis.
     """
+    check_redis_url(url)
     options = _options(url, COMMAND_TIMEOUT, verify_tls)
     pool = Pool.from_url(url, max_connections=size, timeout=COMMAND_TIMEOUT, **options)
     pool.connection_class = CONNECTIONS[url.partition(":")[0]]
@@ -310,6 +317,8 @@ def unavailable_when_away() -> Iterator[None]:
     except AWAY as error:
         raise BrokerUnavailable(f"Redis is not available: {error or type(error).__name__}") from error
     except errors.ResponseError as error:
+        if NO_DATABASE in str(error):
+            raise EmbarqError(f"Redis has no database of the number at the end of its URL: {error}") from error
         if not str(error).startswith(AWAY_CODES):
             raise
         raise BrokerUnavailable(f"Redis cannot serve this now: {error}") from error
