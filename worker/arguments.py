@@ -112,6 +112,8 @@ class ArgumentSchema:
                 raise self._wrong(f"its context must be the first parameter, as {CONTEXT}; {_found(name, hint)}")
             if parameter.kind not in _BY_NAME:
                 raise self._wrong(f"parameter {_STARS.get(parameter.kind, '')}{name} {_INSTEAD[parameter.kind]}")
+            if name not in hints and name == first and name in {"self", "cls"}:
+                raise self._wrong("@job stands above functions, not methods: move it out of its class")
             if name not in hints:
                 raise self._wrong(f"parameter {name!r} needs a type annotation, such as `{name}: int`")
 

@@ -1,5 +1,6 @@
 """Where in the source something is, as messages say it: `jobs/emails.py:12`."""
 
+import importlib
 import inspect
 import traceback
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 ENGINE = Path(__file__).resolve().parent
 STANDARD_LIBRARY = Path(traceback.__file__).resolve().parent
+LOADERS = (Path(importlib.__file__).resolve(), ENGINE / "discovery.py")
 
 
 def place_of(function: Callable[..., Any]) -> str:
@@ -43,13 +45,15 @@ class Origin:
 
 
 def place_of_error(error: BaseException) -> str:
-    """Where an error was made: the last line on its way that is nearest to the project; '' where it has none. Of what
-    cannot be parsed, that line itself."""
+    """Where an error was made: the last line on its way that is nearest to the project; '' where it has none, as
+    where a module was not even begun. Of what cannot be parsed, that line itself."""
     if isinstance(error, SyntaxError) and error.filename:
         return _place(error.filename, error.lineno or 1)
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
     nearest = max(frames[::-1], key=lambda frame: _nearness(Path(frame.filename).resolve()), default=None)
-    return "" if nearest is None else _place(nearest.filename, nearest.lineno or 1)
+    if nearest is None or Path(nearest.filename).resolve() in LOADERS:
+        return ""
+    return _place(nearest.filename, nearest.lineno or 1)
 
 
 def _nearness(path: Path) -> int:
@@ -62,7 +66,12 @@ def _nearness(path: Path) -> int:
 
 
 def _place(filename: str, line: int) -> str:
+    return f"{shown_path(filename)}:{line}"
+
+
+def shown_path(filename: str) -> str:
+    """A file as messages name it: from the current folder, where it is below that."""
     path = Path(filename)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
-    return f"{path}:{line}"
+    return str(path)

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def message(package: Path, registry: Registry) -> str:
         ("import json\n\njson.loads('{')\n", 3, "JSONDecodeError: Expecting property name"),
         ("raise ValueError('first\\nsecond')\n", 1, "ValueError: first second"),
         ("import sys\nsys.exit('no')\n", 2, "SystemExit: no"),
+        ("\nraise BaseException('no')\n", 2, "BaseException: no"),
     ],
 )
 def test_broken_module_is_told_with_its_line(
@@ -59,6 +61,27 @@ def test_wrong_declaration_is_told_with_its_line(package: Path, registry: Regist
     assert message(package, registry) == (
         f"{package.name}/emails.py:3: @job has no option 'time_out'; did you mean 'timeout'?"
     )
+
+
+def test_module_of_which_no_line_runs_is_told_with_its_file(package: Path, registry: Registry) -> None:
+    (package / "emails.py").write_bytes(b"x = 1\n\0\n")
+    text = message(package, registry)
+    assert re.match(rf"{package.name}/emails\.py(:\d+)?: \w+: source code .* null bytes \(module ", text), text
+
+
+@pytest.mark.parametrize("name", ["../jobs", ".jobs", "jobs.", "", "my/jobs.py"])
+def test_name_that_is_no_module_is_told(registry: Registry, name: str) -> None:
+    with pytest.raises(DefinitionError, match="names no module: write it as in `import`"):
+        discover([name], registry)
+
+
+def test_method_is_no_job(package: Path, registry: Registry) -> None:
+    @registry.job(name="sent")
+    async def send(self, to: str) -> None: ...  # type: ignore[no-untyped-def]  # as in a class
+
+    told = message(package, registry)
+    assert told.startswith("job 'sent' (")
+    assert told.endswith("not methods: move it out of its class")
 
 
 JOB = "\n\n@registry.job()\nasync def send(to: str) -> None: ...\n"
