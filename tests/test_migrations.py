@@ -149,6 +149,20 @@ async def test_database_of_a_project_that_is_not_at_hand_is_told(fresh_database:
         assert await is_there(fresh_database, "embarq_jobs")
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("sslmode=require", "DATABASE_URL cannot be used: .*'sslmode'; write ssl=require in place of sslmode=require"),
+        ("nonsense=1", "DATABASE_URL cannot be used: .*'nonsense'"),
+        ("ssl=nonsense", "DATABASE_URL cannot be used: .*must be one of: disable, allow, prefer, require"),
+    ],
+)
+async def test_parameter_of_the_url_that_nobody_knows_is_told_in_one_line(query: str, said: str) -> None:
+    with pytest.raises(EmbarqError, match=said) as caught:
+        await asyncio.to_thread(migrate, f"postgres://nobody@127.0.0.1:1/nothing?{query}")
+    assert "\n" not in str(caught.value)
+
+
 async def test_role_that_may_not_make_tables_is_told_in_one_line(fresh_database: AsyncEngine) -> None:
     role = f"poor_{uuid.uuid4().hex[:12]}"
     async with fresh_database.begin() as connection:

@@ -18,6 +18,8 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util.concurrency import in_greenlet
 
+from worker.errors import EmbarqError
+
 logger = structlog.stdlib.get_logger("embarq.database")
 
 IDLE_LOOKED_AT = 1.0  # seconds without use after which a connection is asked for a sign of life
@@ -79,6 +81,9 @@ class Connector:
         self._target = (args, options)
         try:
             connection = await asyncpg.connect(*args, **options)
+        except (TypeError, asyncpg.exceptions.ClientConfigurationError) as error:  # what stands behind ? in the URL
+            hint = "; write ssl=require in place of sslmode=require" if "sslmode" in options else ""
+            raise EmbarqError(f"DATABASE_URL cannot be used: {error}{hint}") from error
         except OSError as error:  # a time-out is one too
             reason = f"no connection: {str(error) or type(error).__name__}"
             raise asyncpg.exceptions.ClientCannotConnectError(reason) from error
