@@ -14,7 +14,8 @@ from worker.broker.ends import Ends
 from worker.broker.exchange import Claimed
 from worker.broker.facts import Facts
 from worker.broker.graphs import FoundWorkflow, Graphs, NewWorkflow
-from worker.broker.inspect import Inspector, LookUp, QueueRecord, ServerFacts, WorkerRecord
+from worker.broker.inspect import Inspector, LookUp, QueueRecord, WorkerRecord
+from worker.broker.server import ServerFacts
 from worker.broker.pool import Pool, QuickConnection
 from worker.errors import NotInline
 from worker.inline.memory import Entry
