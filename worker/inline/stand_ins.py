@@ -15,8 +15,8 @@ from worker.broker.exchange import Claimed
 from worker.broker.facts import Facts
 from worker.broker.graphs import FoundWorkflow, Graphs, NewWorkflow
 from worker.broker.inspect import Inspector, LookUp, QueueRecord, WorkerRecord
-from worker.broker.server import ServerFacts
 from worker.broker.pool import Pool, QuickConnection
+from worker.broker.server import ServerFacts
 from worker.errors import NotInline
 from worker.inline.memory import Entry
 from worker.inline.queue import InlineQueue
