@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import tempfile
 import uuid
@@ -22,8 +23,12 @@ from worker.dev import EmbeddedError, private_postgres, private_redis, redis_pro
 from worker.observability.logs import configure_logs
 
 for name in list(os.environ):
-    if name.startswith("EMBARQ_") or name in {"REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY"}:
+    if name.startswith(("EMBARQ_", "MAKE")) or name in {"REDIS_URL", "DATABASE_URL", "PORT", "WEB_CONCURRENCY", "DYNO"}:
         del os.environ[name]
+
+# A shell that starts us in the background has Ctrl-C ignored, and the commands under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configure_logs("INFO", as_json=False)
 

@@ -182,9 +182,12 @@ class CuttingProxy:
         finally:
             for server in servers:
                 server.close()
-            while self._links:  # one may just be connecting
+            self.passes.set()
+            quiet = 0
+            while quiet < 5:  # some may just be connecting
                 self.cut_all()
                 await asyncio.sleep(0.01)
+                quiet = 0 if self._links else quiet + 1
 
     def cut_all(self) -> None:
         """Cut every connection that is open now."""

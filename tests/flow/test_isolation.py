@@ -83,11 +83,21 @@ async def test_innocents_beside_a_killer_succeed_and_nobody_else_waits(kit: Kit,
     assert await kit.client.exists(keys.SUSPECTS_IN + kit.queue_key) == 0
 
 
+async def heard_of_all_claims(kit: Kit, worker: str | None) -> None:
+    """Wait until a worker has confirmed what it claimed: a lease that ends before counts as none."""
+
+    async def heard() -> bool:
+        return not await kit.client.keys(f"{keys.CLAIMED}{worker}:*")
+
+    await eventually(heard, 30)
+
+
 async def test_isolated_workers_end_with_their_worker(kit: Kit, start: Start) -> None:
     worker = start("-c", "4")
     held = await post(kit, "hold", f"notes:{kit.queue}", 60)
     for _ in range(2):
-        await kit.reaches(held, State.RUNNING, 30)
+        running = await kit.reaches(held, State.RUNNING, 30)
+        await heard_of_all_claims(kit, running.worker)
         for name in await kit.client.keys(f"{keys.LEASE}{held}"):  # as if its worker had died
             await kit.client.delete(name)
         await kit.client.zadd(kit.queue_key, {held: 1})

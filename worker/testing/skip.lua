@@ -1,7 +1,7 @@
 -- Let the time come at which the next jobs are due: those of the earliest moment, and of the second behind it, are due now,
--- in their order. Nothing happens while something is due already.
+-- in their order. Nothing happens while something is due already, or runs: what it asks for next may be earlier.
 -- KEYS  queues (sorted sets)
--- ARGV  1 prefix of leases: jobs that run stay where they are, 2 the score of jobs that wait for a limit, 3 most ids that are
+-- ARGV  1 prefix of leases, 2 the score of jobs that wait for a limit, 3 most ids that are
 --       looked at in a queue
 -- returns  how many jobs were brought forward
 -- Run twice, the second run finds them due and changes nothing.
@@ -14,11 +14,10 @@ for _, queue in ipairs(KEYS) do
   if #redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, 1) > 0 then return 0 end
   local later = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '(' .. ARGV[2], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
   for i = 1, #later, 2 do
-    if redis.call('EXISTS', ARGV[1] .. later[i]) == 0 then
-      local due = tonumber(later[i + 1])
-      waiting[#waiting + 1] = {queue, later[i], due}
-      earliest = math.min(earliest or due, due)
-    end
+    if redis.call('EXISTS', ARGV[1] .. later[i]) == 1 then return 0 end
+    local due = tonumber(later[i + 1])
+    waiting[#waiting + 1] = {queue, later[i], due}
+    earliest = math.min(earliest or due, due)
   end
 end
 
