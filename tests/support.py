@@ -127,6 +127,11 @@ def free_port() -> int:
         return port
 
 
+def mode(path: Path) -> int:
+    """Who may do what with a file, in the file system's nine bits."""
+    return path.stat().st_mode & 0o777
+
+
 def marked(mark: str) -> dict[int, str]:
     """Command lines of running processes with a mark in their environment, by number."""
     found = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from worker.broker.inspect import Inspector, WorkerRecord
 from worker.definitions import JobDefinition
 from worker.errors import BrokerUnavailable
-from worker.service import ALL_QUEUES
+from worker.service import serving
 
 BELIEVED = 2.0  # seconds that a look at the workers is good for
 LONGEST_LOOK = 1.0
@@ -33,8 +33,7 @@ class Elsewhere:
                 workers = await self._live()
         except (BrokerUnavailable, TimeoutError):
             return True
-        serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
-        return any(worker.may_differ(name, definition.schema.digest) for worker in serving)
+        return any(worker.may_differ(name, definition.schema.digest) for worker in serving(workers, queue))
 
     async def _live(self) -> Sequence[WorkerRecord]:
         async with self._looking:

@@ -1,14 +1,18 @@
 """Which queues a worker serves, and in which order a claim looks at them."""
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from worker.broker import keys
 from worker.errors import ArgumentProblem, InvalidOptions
 from worker.job import Priority
 from worker.options import check_options, shortened
 from worker.wire import LONGEST_NAME
+
+if TYPE_CHECKING:
+    from worker.broker.inspect import WorkerRecord  # who reads settings, which name queues, has no use for it
 
 ALL_QUEUES = "*"
 LOW_FIRST_EVERY = 10
@@ -89,3 +93,8 @@ def _weight(text: str) -> float:
     if not 0 < weight < 1e6:
         raise InvalidOptions("worker", [ArgumentProblem(("queues",), f"{text!r} is not a weight")])
     return weight
+
+
+def serving(workers: "Iterable[WorkerRecord]", queue: str) -> "list[WorkerRecord]":
+    """Those of the workers that serve a queue, by its name or with all others."""
+    return [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]

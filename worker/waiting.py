@@ -8,7 +8,7 @@ from worker.broker.facts import Facts, LimitFacts
 from worker.broker.inspect import WorkerRecord
 from worker.broker.keys import PARKED_SCORE, parse_queue_key
 from worker.job import from_ms
-from worker.service import ALL_QUEUES
+from worker.service import serving
 
 QUEUES_NAMED = 5
 
@@ -36,8 +36,8 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     if facts.job is None or facts.leased:
         return []
     queue, _ = parse_queue_key(facts.queue)
-    serving = [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
-    strange = is_strange(facts, serving)
+    here = serving(workers, queue)
+    strange = is_strange(facts, here)
     unknown = [Reason("no_worker_knows", f"no live worker of queue {queue} knows job {facts.job}")] if strange else []
     if facts.now < facts.due < PARKED_SCORE:  # workers put back what they do not know, for up to 30 s
         return [*unknown, Reason("due", "it is not due yet", until=from_ms(facts.due))]
@@ -46,18 +46,18 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     if facts.together:
         times = f"its worker was lost {facts.lost} times in a row while it ran"
         found.append(Reason("isolation", f"{times}: it waits to run apart, with {facts.together - 1} more at most"))
-    if not serving and not facts.plain_arq:
+    if not here and not facts.plain_arq:
         found.append(Reason("no_worker_serves", f"no live worker serves queue {queue}{_served(workers)}"))
     found += unknown
-    return found or [_in_line(facts, [worker for worker in serving if worker.knows(facts.job) is not False])]
+    return found or [_in_line(facts, [worker for worker in here if worker.knows(facts.job) is not False])]
 
 
-def is_strange(facts: Facts, serving: Sequence[WorkerRecord]) -> bool:
+def is_strange(facts: Facts, here: Sequence[WorkerRecord]) -> bool:
     """Whether the workers that serve its queue, and there are some, all say that they have no code for the job; those
     of plain arq say nothing."""
-    if not serving or facts.plain_arq or facts.job is None:
+    if not here or facts.plain_arq or facts.job is None:
         return False
-    return all(worker.knows(facts.job) is False for worker in serving)
+    return all(worker.knows(facts.job) is False for worker in here)
 
 
 def _served(workers: Sequence[WorkerRecord]) -> str:

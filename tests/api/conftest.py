@@ -7,6 +7,7 @@ import pytest
 
 from api.app import create_app
 from settings import Settings
+from tests.serving import without_a_socket
 from tests.support import MIGRATIONS, Kit
 from worker import Client, registry
 from worker.database.migrate import migrate
@@ -15,16 +16,8 @@ from worker.database.migrate import migrate
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The application without a socket, its lifespan running."""
-    app = create_app(settings)
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
-            scope["state"] = dict(state or {})
-            await app(scope, receive, send)
-
-        transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            yield http
+    async with without_a_socket(create_app(settings)) as http:
+        yield http
 
 
 @pytest.fixture

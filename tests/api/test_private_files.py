@@ -6,6 +6,7 @@ import pytest
 
 from api.mail_catcher import MailCatcher
 from api.stand_ins import MessageBox
+from tests.support import mode
 
 
 @pytest.fixture(autouse=True)
@@ -13,10 +14,6 @@ def open_umask() -> Iterator[None]:
     before = os.umask(0o000)
     yield
     os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return path.stat().st_mode & 0o777
 
 
 def test_file_that_was_open_is_closed_when_it_is_written_again(tmp_path: Path) -> None:

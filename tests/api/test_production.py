@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
 from settings import Files, Settings, load_settings
+from tests.serving import without_a_socket
 from tests.support import ROOT
 from worker.settings import Settings as EngineSettings
 from worker.settings import SettingsMissing
@@ -140,12 +140,5 @@ async def test_stand_ins_are_served_to_this_machine_only(
     settings_for: Callable[..., Settings], redis_url: str, peer: str, status: int
 ) -> None:
     app = create_app(settings_for(REDIS_URL=redis_url, host="0.0.0.0", api_key=SecretStr(KEY)))
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
-            scope["state"] = dict(state or {})
-            await app(scope, receive, send)
-
-        transport = httpx.ASGITransport(with_state, client=(peer, 1234))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            assert (await http.get("/stand-ins/mail")).status_code == status
+    async with without_a_socket(app, raises=True, peer=peer) as http:
+        assert (await http.get("/stand-ins/mail")).status_code == status

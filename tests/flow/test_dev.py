@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
+from tests.serving import wait_until_ready
 from tests.support import free_port, start_embarq
 
 START_LIMIT = 60
@@ -22,7 +21,7 @@ def dev(port: int, data: Path, log: Path) -> Iterator[httpx.Client]:
     process = start_embarq("dev", log=log, **environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-            _wait_until_ready(http, process, log)
+            wait_until_ready(http, process, log, workers=True, within=START_LIMIT)
             yield http
         process.send_signal(signal.SIGINT)
         assert process.wait(40) == 0, log.read_text()
@@ -30,19 +29,6 @@ def dev(port: int, data: Path, log: Path) -> Iterator[httpx.Client]:
         if process.poll() is None:
             process.terminate()
             process.wait(40)
-
-
-def _wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while True:
-        try:
-            if http.get("/health/workers").status_code == 200 and http.get("/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
 
 
 def processes_of(data: Path) -> list[str]:

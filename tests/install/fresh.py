@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.serving import wait_until_ready
 from tests.support import MARK, ROOT, free_port, marked
 
 START_LIMIT = 120
@@ -85,7 +86,7 @@ class Fresh:
             )
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as http:
-                wait_until_ready(http, process, log, workers="api" not in command)
+                wait_until_ready(http, process, log, workers="api" not in command, within=START_LIMIT)
                 yield http
             os.killpg(process.pid, stop)  # as a terminal does
             assert process.wait(STOP_LIMIT) in {0, 128 + stop, -stop}, log.read_text()  # the last one is what make says
@@ -95,19 +96,6 @@ class Fresh:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             process.wait(STOP_LIMIT)
-
-
-def wait_until_ready(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path, *, workers: bool) -> None:
-    """Wait until it answers and, where workers belong to it, one lives."""
-    paths = ("/health/ready", "/health/workers") if workers else ("/health/ready",)
-    deadline = time.monotonic() + START_LIMIT
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if all(http.get(path).status_code == 200 for path in paths):
-                return
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
 
 
 def wait_until_gone(mark: str, log: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import mode
 from worker.private import make_private, private_folder, private_opener
 
 
@@ -12,10 +13,6 @@ def open_umask() -> Iterator[None]:
     before = os.umask(0o000)
     yield
     os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return path.stat().st_mode & 0o777
 
 
 def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from worker.cli import show
 from worker.cli.run import run, start
 from worker.cli.usage import queue_names
 from worker.connecting import connected
-from worker.service import ALL_QUEUES, Service
+from worker.service import ALL_QUEUES, Service, serving
 
 
 def check(queues: str | None, *, as_json: bool) -> int:
@@ -35,9 +35,6 @@ def check(queues: str | None, *, as_json: bool) -> int:
 
 def unserved_queues(asked: Service, workers: Sequence[WorkerRecord]) -> list[str]:
     """Those of the queues that no live worker serves; `*` where all are asked for and no worker lives."""
-    served = {queue for worker in workers for queue in worker.queues}
-    if ALL_QUEUES in served:
-        return []
     if asked.serves_all:
-        return [] if served else [ALL_QUEUES]
-    return [queue for queue in asked.queues if queue not in served]
+        return [] if any(worker.queues for worker in workers) else [ALL_QUEUES]
+    return [queue for queue in asked.queues if not serving(workers, queue)]

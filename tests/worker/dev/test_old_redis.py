@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving import without_a_socket
 from tests.support import Kit, eventually, free_port, start_embarq
 from tests.worker.dev.old_redis import StandIn, real_redis_6_2, redis_6_2
-from tests.worker.http.test_app import serving
 from worker import Client, Registry
 from worker.errors import ServerTooOld
 from worker.http.app import create_app
@@ -85,7 +85,7 @@ async def test_client_says_it_at_its_first_call(old_redis: str) -> None:
 
 async def test_ready_says_it_and_calls_are_answered_503(old_redis: str, tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path, REDIS_URL=old_redis, jobs=("tests.worker.process_jobs",)))
-    async with serving(app) as http:
+    async with without_a_socket(app) as http:
         ready = await http.get("/health/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
         assert ready.json()["redis"].startswith("Redis 6.2.14 is too old")

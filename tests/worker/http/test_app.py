@@ -5,30 +5,16 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.serving import without_a_socket
 from worker import EmbarqError
 from worker.http import Shared, create_app, shared
 from worker.http.json import JsonResponse
 from worker.settings import Settings
-
-
-@asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
-            scope["state"] = dict(state or {})
-            await app(scope, receive, send)
-
-        transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            yield http
 
 
 @pytest.fixture
@@ -37,7 +23,7 @@ def settings(tmp_path: Path, redis_url: str) -> Settings:
 
 
 async def test_engine_alone_serves_jobs_and_nothing_of_the_platform(settings: Settings) -> None:
-    async with serving(create_app(settings)) as http:
+    async with without_a_socket(create_app(settings)) as http:
         assert (await http.get("/health/ready")).status_code == 200
         assert (await http.get("/api/v1/jobs/nothing")).status_code == 404
         assert (await http.post("/api/v1/register", json={})).status_code == 404
@@ -66,7 +52,7 @@ async def test_service_adds_endpoints_state_and_errors(settings: Settings) -> No
 
     own = Route("/api/v1/sell", sell, methods=["GET", "POST"])
     app = create_app(settings, routes=[own], lifespan=lifespan, statuses={Sold: HTTPStatus.GONE})
-    async with serving(app) as http:
+    async with without_a_socket(app) as http:
         assert (await http.get("/api/v1/sell")).json() == {"shop": "open", "ready": True}
         answer = await http.post("/api/v1/sell")
         assert (answer.status_code, answer.json()["detail"]) == (410, "it is gone")

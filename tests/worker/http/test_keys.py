@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from tests.serving import without_a_socket
 from worker import http as engine
 from worker.settings import Settings
 
@@ -31,14 +32,8 @@ async def serving(redis_url: str, key: str) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(REDIS_URL=redis_url, api_key=SecretStr(key))
     signed = Route("/signed", hello)
     app = engine.create_app(settings, routes=[signed, Route("/own", hello)], keyless=[signed])
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope, receive, send):  # type: ignore[no-untyped-def]  # ASGI
-            scope["state"] = dict(state or {})
-            await app(scope, receive, send)
-
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://test") as opened:
-            yield opened
+    async with without_a_socket(app, raises=True) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("path", ["/api/v1/queues", "/own", "/health/workers", "/nowhere", "/health/live/x", "/"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.http.test_app import serving
+from tests.serving import without_a_socket
 from worker.http import create_app
 from worker.settings import Settings
 
@@ -121,7 +121,7 @@ except InvalidArguments as error:
 async def test_http_api_runs_the_job_before_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBARQ_INLINE", "1")
     settings = Settings(data_dir=tmp_path, jobs=("tests.worker.inline.tasks",))
-    async with serving(create_app(settings)) as http:
+    async with without_a_socket(create_app(settings)) as http:
         posted = await http.post("/api/v1/jobs", json={"job": "inline_double", "args": {"number": 4}})
         assert posted.status_code == 202
         seen = (await http.get(posted.headers["Location"])).json()

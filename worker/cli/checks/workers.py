@@ -1,18 +1,13 @@
 """Will somebody run what is queued?"""
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
-
-from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.inspect import WorkerRecord
-from worker.broker.pool import unavailable_when_away
+from worker.broker.pool import nothing_of_another_type, unavailable_when_away
 from worker.cli.check import Check
 from worker.cli.checks.patient import Patient
 from worker.job import Priority
-from worker.service import ALL_QUEUES
+from worker.service import serving
 from worker.waiting import is_strange
 
 LOOKED_AT = 100  # jobs of each level of a queue, those that are due first
@@ -43,7 +38,7 @@ async def queues_are_served(patient: Patient) -> list[Check]:
     declared = patient.registry.queues | scheduled
     checks = []
     for queue in sorted(holding | declared):
-        if _serving(live, queue):
+        if serving(live, queue):
             continue
         if queue in holding:
             checks.append(patient.of_workers("queues", f"jobs wait in {queue}, which no live worker serves"))
@@ -60,8 +55,7 @@ async def jobs_are_known(patient: Patient) -> list[Check]:
     live, first = await patient.client.workers(), await _first_in_line(patient)
     for queue, job_id in first:
         facts = await patient.client.inspector.why(job_id)
-        serving = _serving(live, queue)
-        if facts.job is not None and not facts.leased and is_strange(facts, serving):
+        if facts.job is not None and not facts.leased and is_strange(facts, serving(live, queue)):
             unknown[queue, facts.job] += 1
     named = ", ".join(f"{job!r} in {queue}" for (queue, job), _ in unknown.most_common(NAMED))
     if not unknown:
@@ -75,13 +69,9 @@ async def _first_in_line(patient: Patient) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for record in await patient.client.queues():
         for priority in Priority:
-            with unavailable_when_away(), suppress(ResponseError):  # a key of another type: a worker sets it aside
+            with unavailable_when_away(), nothing_of_another_type():
                 ids = await patient.client.zrange(keys.queue_key(record.queue, priority), 0, LOOKED_AT - 1)
                 found += [(record.queue, job_id.decode(errors="replace")) for job_id in ids]
         if len(found) >= LOOKED_AT_IN_ALL:
             break
     return found[:LOOKED_AT_IN_ALL]
-
-
-def _serving(workers: Sequence[WorkerRecord], queue: str) -> list[WorkerRecord]:
-    return [worker for worker in workers if {queue, ALL_QUEUES} & set(worker.queues)]
