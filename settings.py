@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from worker import settings as engine
-from worker.variables import url_with_host
+from worker.core.variables import url_with_host
 
 
 def _is_sender(value: str) -> str:

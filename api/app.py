@@ -16,7 +16,7 @@ from jobs.resources import open_store
 from jobs.seed import seed_development
 from settings import Settings, load_settings
 from worker import http
-from worker.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable
 from worker.http import BASE, Shared
 
 PLATFORM: list[BaseRoute] = [

@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP
 from anyio import to_thread
 
 from api.stand_ins import MessageBox
-from worker.private import private_folder, private_opener
+from worker.system.private import private_folder, private_opener
 
 logger = structlog.stdlib.get_logger("embarq.api")
 

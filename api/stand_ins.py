@@ -6,7 +6,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from worker.private import make_private, private_opener
+from worker.system.private import make_private, private_opener
 
 
 class MessageBox:

@@ -16,7 +16,7 @@ from benchmarks.measure import Bench, memory_of
 from benchmarks.peers import embarq
 from benchmarks.systems import OURS, REDIS_PORT
 from worker import Client, registry
-from worker.broker import keys
+from worker.core import keys
 from worker.dev import private_redis
 
 PART = 20_000

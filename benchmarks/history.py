@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.growth import fill, left, worker
 from benchmarks.systems import REDIS_PORT
 from worker import Client, State
-from worker.broker import keys
+from worker.core import keys
 from worker.database import make_engine
 from worker.database.migrate import migrate
 from worker.dev import private_postgres, private_redis

@@ -24,7 +24,7 @@ from benchmarks import soak_jobs
 from benchmarks.growth import worker
 from benchmarks.systems import REDIS_PORT
 from worker import Client, chord, registry
-from worker.broker import keys
+from worker.core import keys
 from worker.database import make_engine
 from worker.database.migrate import migrate
 from worker.dev import private_postgres, private_redis

@@ -34,7 +34,7 @@ from jobs.models import (
 from jobs.storage import FileStore
 from worker import Context, Permanent, every, injected, job, schedule
 from worker.database import Database
-from worker.programs import postgres_program
+from worker.system.programs import postgres_program
 
 Days = Annotated[int, Field(ge=1, le=3650)]
 CACHED = 300.0

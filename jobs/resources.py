@@ -20,7 +20,7 @@ from settings import Files, Settings, load_settings
 from worker import Context, resource
 from worker.broker.pool import make_pool
 from worker.database import Database
-from worker.private import make_private
+from worker.system.private import make_private
 
 S = TypeVar("S", bound=Service)
 

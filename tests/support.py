@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worker import Client, Job, JobDefinition, JobHandle, Registry, State, Worker, WorkerConfig
-from worker.broker import keys
+from worker.core import keys
+from worker.core.options import check_options
 from worker.observability.logs import fields_of
-from worker.options import check_options
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ from tests.documentation.pages import Block, Page, read_page
 from tests.install.fresh import Fresh, copy_of_the_repository
 from tests.support import ROOT, free_port
 from worker.dev import private_redis
-from worker.project import find_project
+from worker.settings.project import find_project
 
 PAGES = [page for page in map(read_page, sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])) if page.blocks]
 OUTPUT = {"", "text", "console"}

@@ -11,9 +11,6 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import jobs.models  # noqa: F401  # these three declare tables
-import worker.history.tables
-import worker.ledger
-import worker.outbox  # noqa: F401
 from tests.support import MIGRATIONS
 from worker import EmbarqError
 from worker.database import metadata

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from settings import Settings, load_settings
-from worker.env_file import read_env_file
-from worker.errors import EmbarqError
-from worker.inline_mode import is_inline
+from worker.core.errors import EmbarqError
+from worker.core.inline_mode import is_inline
+from worker.core.variables import is_production, misspelt
 from worker.settings import SettingsError
-from worker.variables import is_production, misspelt
+from worker.settings.env_file import read_env_file
 
 
 def test_heroku_names_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-_NAMES_NOT_MODULES = ("inline", "job", "registry")  # which are submodules too
+_NAMES_NOT_MODULES = ("inline",)  # which is a submodule too
 
 if TYPE_CHECKING:
     from worker.public import *  # noqa: F403

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from worker.client import Client
-from worker.discovery import discover
-from worker.inline_mode import NOWHERE, is_inline
-from worker.project import find_project
-from worker.registry import Registry, registry
+from worker.core.inline_mode import NOWHERE, is_inline
+from worker.definition.discovery import discover
+from worker.definition.registry import Registry, registry
 from worker.settings import Settings, refuse
+from worker.settings.project import find_project
 
 
 @asynccontextmanager

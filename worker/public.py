@@ -1,21 +1,25 @@
 """What `from worker import ...` gives: the engine's public names."""
 
-from worker.calls import Call
 from worker.client import Client
-from worker.config import WorkerConfig
+from worker.client.sync import SyncClient
 from worker.connecting import connect
-from worker.context import Context, current_context
-from worker.cron import every
-from worker.definitions import BoundJob, JobDefinition
-from worker.discovery import discover
-from worker.engine import Worker
-from worker.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
-from worker.handle import JobHandle, WorkflowHandle
-from worker.hooks import JobEnd
-from worker.inline import InlineClient, inline
-from worker.job import Job, JobError, Priority, Progress, State, Try
-from worker.limits import ConcurrencyLimit, RateLimit
-from worker.registry import (
+from worker.core.calls import Call
+from worker.core.config import WorkerConfig
+from worker.core.context import Context, current_context
+from worker.core.cron import every
+from worker.core.errors import EmbarqError, Permanent, ResourceUnavailable, Retry, SoftTimeLimitExceeded
+from worker.core.handle import JobHandle, WorkflowHandle
+from worker.core.hooks import JobEnd
+from worker.core.job import Job, JobError, Priority, Progress, State, Try
+from worker.core.limits import ConcurrencyLimit, RateLimit
+from worker.core.retries import RetryPolicy
+from worker.core.signature import Signature
+from worker.core.sync_handle import SyncJobHandle, SyncWorkflowHandle
+from worker.core.workflow import Workflow, WorkflowState
+from worker.core.workflow_graph import chain, chord, group
+from worker.definition.definitions import BoundJob, JobDefinition
+from worker.definition.discovery import discover
+from worker.definition.registry import (
     Registry,
     after_job_end,
     job,
@@ -25,13 +29,9 @@ from worker.registry import (
     resource,
     schedule,
 )
-from worker.resources import injected
-from worker.retries import RetryPolicy
-from worker.signature import Signature
-from worker.sync import SyncClient
-from worker.sync_handle import SyncJobHandle, SyncWorkflowHandle
-from worker.workflow_records import Workflow, WorkflowState
-from worker.workflows import chain, chord, group
+from worker.definition.resources import injected
+from worker.inline import InlineClient, inline
+from worker.runtime.worker import Worker
 
 __all__ = [
     "BoundJob",

@@ -15,7 +15,7 @@ except ImportError:  # then another plugin runs coroutines, as anyio's does, or 
     async_fixture = pytest.fixture  # type: ignore[assignment]  # used without arguments, both are the same
 
 if TYPE_CHECKING:
-    from worker.registry import Registry
+    from worker.definition.registry import Registry
     from worker.testing.kit import Kit
 
 
@@ -24,7 +24,7 @@ def embarq_redis_url() -> "Iterator[str]":
     """The Redis of the tests: the one at `REDIS_URL`, or a private server for as long as the tests run."""
     url = os.environ.get("REDIS_URL")
     if url:
-        from worker.variables import is_production  # noqa: PLC0415
+        from worker.core.variables import is_production  # noqa: PLC0415
 
         if is_production(os.environ):
             told = "this is production, by EMBARQ_ENV or DYNO: tests do not run on its Redis; "
@@ -41,7 +41,7 @@ def embarq_redis_url() -> "Iterator[str]":
 def embarq_registry(pytestconfig: pytest.Config) -> "Registry":
     """Where the jobs are registered. Those that the project names, in pytest's root folder, are imported first."""
     from worker.connecting import import_jobs  # noqa: PLC0415
-    from worker.registry import registry  # noqa: PLC0415
+    from worker.definition.registry import registry  # noqa: PLC0415
 
     import_jobs(pytestconfig.rootpath, registry)
     return registry

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.schemas import MessageBody
 from api.state import platform
-from worker.errors import ArgumentProblem
+from worker.core.errors import ArgumentProblem
 from worker.http.errors import InvalidBody
 from worker.http.json import JsonResponse, read_object
 from worker.settings import is_loopback

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.peers import command, meter
-from worker import Client, JobDefinition, job, registry, workflows
+from worker import Client, JobDefinition, job, registry
+from worker.core import workflow_graph as workflows
 
 
 @job()

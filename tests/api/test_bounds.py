@@ -17,10 +17,10 @@ from settings import Settings
 from tests.api.conftest import serving
 from tests.support import Kit, eventually
 from worker import Client
-from worker.broker import keys
+from worker.core import keys
+from worker.core.job import to_ms
 from worker.database import make_engine
 from worker.history.tables import jobs_table
-from worker.job import to_ms
 
 
 def echo(queue: str, value: Any = 1, **options: Any) -> dict[str, Any]:

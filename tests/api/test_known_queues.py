@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from tests.support import CuttingProxy, Kit
 from worker import Client
-from worker.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable
 from worker.http.known_queues import KnownQueues
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import eventually, free_port, start_embarq
 from worker import Client
-from worker.broker import keys
+from worker.core import keys
 
 MEGABYTE = 1024 * 1024
 SLOWEST = 0.5  # seconds; it is a tenth of that where nothing else runs

@@ -21,7 +21,7 @@ from settings import Settings
 from tests.api.conftest import serving
 from tests.support import eventually, logged
 from worker.http.budget import Budget
-from worker.loop_watch import LoopWatch, watching
+from worker.system.loop_watch import LoopWatch, watching
 
 DRIVERS = re.compile(
     r"127\.0\.0\.1|errno|asyncpg|sqlalchemy|hiredis|SELECT|INSERT|Traceback|Connect call", re.IGNORECASE

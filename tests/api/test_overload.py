@@ -3,7 +3,7 @@ import asyncio
 import httpx
 import pytest
 
-from worker.broker import ends
+from worker.broker import completions as ends
 
 
 async def test_more_waits_than_a_process_takes_are_told_to_come_again(

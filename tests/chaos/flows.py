@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.chaos.jobs import note
 from worker import Context, Signature, chain, group, job
-from worker.workflows import Chain, Flow
+from worker.core.workflow_graph import Chain, Flow
 
 DEEPEST = 3
 

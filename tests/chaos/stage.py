@@ -17,7 +17,7 @@ from tests.chaos import jobs as _jobs  # noqa: F401  # registers the kinds for t
 from tests.chaos.checker import Try, overlaps_of, problems_of, read_effects
 from tests.support import ROOT
 from worker import Client, Job, registry
-from worker.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable
 
 LEASE = 2.0
 LONGEST_REFUSAL = 20.0  # seconds after which a client that is refused has not found its Redis again

@@ -19,12 +19,12 @@ from tests.chaos.flows import make_flow, value_of
 from tests.chaos.stage import LEASE, SEED, Stage
 from tests.support import CuttingProxy, eventually, free_port
 from worker import Client
-from worker.broker import keys
 from worker.broker.events import latest
+from worker.core import keys
+from worker.core.errors import BrokerUnavailable
+from worker.core.workflow import WorkflowState
+from worker.core.workflow_graph import Flow
 from worker.dev import private_redis
-from worker.errors import BrokerUnavailable
-from worker.workflow_records import WorkflowState
-from worker.workflows import Flow
 
 JOBS = int(os.environ.get("CHAOS_JOBS", "1500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))

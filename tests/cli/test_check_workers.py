@@ -6,8 +6,8 @@ import json
 from tests.cli.conftest import Embarq
 from tests.support import Kit, eventually
 from worker.broker.inspect import WorkerRecord
+from worker.broker.queue_selection import Service
 from worker.cli.check_workers import unserved_queues
-from worker.service import Service
 
 
 async def test_check_is_healthy_while_a_worker_of_the_queue_lives(kit: Kit, embarq: Embarq, redis_url: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import ROOT, eventually
 from worker import Client, Priority
-from worker.broker import keys
+from worker.core import keys
 from worker.dev import private_redis
 
 TASKS = """

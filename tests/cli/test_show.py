@@ -7,7 +7,7 @@ import pytest
 
 from worker.cli import failures, show
 from worker.cli.check import Check
-from worker.errors import EmbarqError
+from worker.core.errors import EmbarqError
 
 HOSTILE = ["[/x]", "[bold]loud[/bold]", "[tool.embarq]", "ends with \\", ":fire:", "[link=http://x]y[/link]"]
 STEERS = "\x1b[2J\x9b2J\r\nok  \u202e"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import ROOT, Kit
 from worker import Retry, State
-from worker.broker import keys
+from worker.core import keys
 
 DEFECTS = set(range(1, 14))
 

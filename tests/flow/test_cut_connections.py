@@ -6,10 +6,10 @@ import pytest
 
 from tests.support import CuttingProxy, Kit
 from worker import Client
-from worker.broker.broker import Broker
-from worker.errors import BrokerUnavailable
-from worker.options import check_options
-from worker.packing import new_id, pack
+from worker.broker.encoding import new_id, pack
+from worker.broker.queue_store import Broker
+from worker.core.errors import BrokerUnavailable
+from worker.core.options import check_options
 
 
 async def enqueue_through(kit: Kit, port: int, job_id: str, proxy: CuttingProxy) -> bool:

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from tests.support import Kit, eventually, free_port
 from worker import Client, Registry, State, chain
-from worker.broker import keys
 from worker.broker.pool import blocking_connection, thread_client
+from worker.core import keys
+from worker.core.errors import BrokerUnavailable
 from worker.dev import private_redis
-from worker.errors import BrokerUnavailable
 
 
 class Name:

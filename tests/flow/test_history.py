@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import Kit, eventually
 from worker import Client, Context, Registry, Retry, State
-from worker.broker import keys
 from worker.broker.pool import blocking_connection
+from worker.core import keys
+from worker.core.errors import JobNotFound
 from worker.dev import private_redis
-from worker.errors import JobNotFound
 from worker.history import stream as stream_module
 from worker.history.reader import History, InvalidCursor, Query
 from worker.history.stream import GROUP, Entry

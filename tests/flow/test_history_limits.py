@@ -17,11 +17,12 @@ from settings import Settings
 from tests.postgres import OwnPostgres, own_postgres
 from tests.support import Kit, eventually, logged
 from worker import Client, Registry
-from worker.broker import keys, scripts
+from worker.broker import scripts
 from worker.broker.pool import blocking_connection
 from worker.cli.doctor import examine
-from worker.connections import Patience
+from worker.core import keys
 from worker.database import make_engine
+from worker.database.connections import Patience
 from worker.database.migrate import migrate
 from worker.dev import private_redis
 from worker.history.reader import History

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support import Kit, eventually, start_embarq
 from worker import State
-from worker.broker import keys
 from worker.broker.suspects import SuspectQueues
+from worker.core import keys
 
 INNOCENTS = 40
 SECONDS = float(os.environ.get("CHAOS_INNOCENT_SECONDS", "3"))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import Kit, eventually, start_embarq
 from worker import State
-from worker.broker import keys
+from worker.core import keys
 
 LEASE = 2.0
 

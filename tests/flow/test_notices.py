@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from tests.flow.outbox_jobs import settle
 from tests.postgres import SilentProxy, own_postgres
 from tests.support import Kit, eventually, logged
-from worker import relay as relay_module
-from worker.connections import Patience
 from worker.database import Database, make_engine
+from worker.database import relay as relay_module
+from worker.database.connections import Patience
 from worker.database.migrate import migrate
-from worker.notices import CHANNEL
-from worker.relay import Relay
+from worker.database.notices import CHANNEL
+from worker.database.relay import Relay
 
 
 @asynccontextmanager

@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from tests.flow.outbox_jobs import settle
 from tests.support import Kit, eventually, logged, start_embarq
 from worker import State
-from worker.broker import keys
 from worker.client import Client
+from worker.core import keys
+from worker.core.errors import InvalidOptions
 from worker.database import Database
+from worker.database.outbox import outbox_table
+from worker.database.relay import BATCH, Relay
 from worker.dev import private_redis
-from worker.errors import InvalidOptions
-from worker.outbox import outbox_table
-from worker.relay import BATCH, Relay
 
 TRANSACTIONS = int(os.environ.get("CHAOS_TRANSACTIONS", "1500"))
 

@@ -17,8 +17,8 @@ from arq.worker import func
 
 from tests.support import Kit, eventually
 from worker import Client, State
-from worker.arq_calls import arq_deserializer
-from worker.broker import keys
+from worker.client.arq_compat import arq_deserializer
+from worker.core import keys
 
 
 def to_json(record: dict[str, Any]) -> bytes:

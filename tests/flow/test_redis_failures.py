@@ -11,8 +11,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from tests.support import CuttingProxy, Kit, eventually
 from worker import Client, Registry, State
+from worker.core.errors import BrokerUnavailable
 from worker.dev import private_redis, redis_program
-from worker.errors import BrokerUnavailable
 
 
 @asynccontextmanager

@@ -13,12 +13,12 @@ import pytest
 
 from tests.flow import jobs_of_tests  # noqa: F401  # registers the job
 from tests.support import eventually, start_embarq
-from worker.broker import keys
 from worker.client import Client
+from worker.core import keys
+from worker.core.schedule import make_record
+from worker.definition.registry import registry
 from worker.dev import private_redis
-from worker.registry import registry
-from worker.scheduler import Scheduler
-from worker.schedules import make_record
+from worker.runtime.scheduler import Scheduler
 
 SCHEDULES = int(os.environ.get("CHAOS_SCHEDULES", "50"))
 SECONDS = int(os.environ.get("CHAOS_SCHEDULE_SECONDS", "10"))

@@ -13,10 +13,10 @@ import pytest
 
 from tests.support import Kit, eventually
 from worker import Client, Registry, State, chain
-from worker.broker import ends as ends_module
-from worker.broker import keys
+from worker.broker import completions as ends_module
+from worker.core import keys
+from worker.core.errors import BrokerUnavailable, Overloaded
 from worker.dev import private_redis
-from worker.errors import BrokerUnavailable, Overloaded
 
 
 @dataclass(frozen=True)

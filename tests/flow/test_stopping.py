@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from tests.support import CuttingProxy, Kit, eventually, start_embarq
 from worker import State
-from worker.broker import keys
+from worker.core import keys
 
 GRACE = 0.5
 GONE = GRACE + 3.0

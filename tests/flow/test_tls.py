@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import Kit, eventually
 from worker import Client, Registry, State
-from worker.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 

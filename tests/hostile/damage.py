@@ -8,7 +8,7 @@ from typing import Any
 from tests.hostile.innocents import QUEUE
 from tests.hostile.requests import HOSTILE_QUEUE
 from tests.hostile.values import Nasty, as_bytes, encode
-from worker.broker import keys
+from worker.core import keys
 
 Argument = str | bytes | int | float
 Command = tuple[Argument, ...]

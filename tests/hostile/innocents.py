@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from jobs.examples import echo
 from worker import Client, ConcurrencyLimit, RateLimit, Registry, State, chain, group, job
+from worker.core.workflow import WorkflowState
 from worker.http.schemas import BASE
-from worker.workflow_records import WorkflowState
 
 QUEUE = "innocent"
 BOUND = 30.0  # seconds that an innocent job may take from its acknowledgement, noise of the machine included

@@ -9,8 +9,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from tests.hostile.innocents import QUEUE
 from tests.hostile.values import Nasty, as_bytes, encode
+from worker.core.options import EnqueueOptions
 from worker.http.schemas import BASE
-from worker.options import EnqueueOptions
 
 HOSTILE_QUEUE = "hostile"
 JOBS = ("echo", "plain", "rated", "gated", "added", "flaky", "none such")

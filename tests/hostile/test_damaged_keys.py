@@ -4,8 +4,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.support import Kit
-from worker.broker import keys
 from worker.broker.suspects import SuspectQueues
+from worker.core import keys
 from worker.history.stream import RecordStream, backlog
 from worker.history.writer import MOST_BYTES
 

@@ -4,10 +4,10 @@ import pytest
 
 from tests.support import Kit
 from worker import group
-from worker.broker import keys
-from worker.errors import WorkflowDamaged
-from worker.workflow_records import WorkflowState
-from worker.workflows import Group
+from worker.core import keys
+from worker.core.errors import WorkflowDamaged
+from worker.core.workflow import WorkflowState
+from worker.core.workflow_graph import Group
 
 KINDS = (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS, keys.ENDS, keys.VALUES, keys.CAUSES, keys.AGAIN)
 

@@ -31,13 +31,13 @@ from tests.hostile.requests import HOSTILE_QUEUE, HttpCase, Requests
 from tests.hostile.values import Nasty
 from tests.support import free_port
 from worker import Client, Priority, Worker, WorkerConfig
-from worker.broker import keys
+from worker.core import keys
+from worker.core.periodic import Companion
 from worker.database import Database
+from worker.database.relay import Relay
 from worker.dev import private_redis
 from worker.history.writer import HistoryWriter
-from worker.loops import Companion
 from worker.observability.logs import configure_logs
-from worker.relay import Relay
 from worker.settings import LogLevel
 
 SEED = int(os.environ.get("HOSTILE_SEED", random.randrange(10**6)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support import ROOT
 from worker import JobDefinition, discover, registry
-from worker.limits import RateLimit
+from worker.core.limits import RateLimit
 
 TABLE = re.compile(r"^\| `(\w+)` \| `([\w.]+)` \| (\w+) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 

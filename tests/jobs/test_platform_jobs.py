@@ -71,8 +71,8 @@ from jobs.storage import FileStore, Folder, InPostgres, whole
 from tests.support import Kit, free_port
 from worker import Context, JobDefinition, registry
 from worker.database import Database
-from worker.outbox import outbox_table
-from worker.programs import postgres_program
+from worker.database.outbox import outbox_table
+from worker.system.programs import postgres_program
 
 
 class Inbox:

@@ -3,8 +3,8 @@
 import re
 from urllib.parse import urlsplit
 
-from worker.errors import EmbarqError
-from worker.urls import url_problem
+from worker.core.errors import EmbarqError
+from worker.core.urls import url_problem
 
 SCHEMES = ("redis", "rediss", "unix")
 DATABASE = re.compile(r"(/[0-9]{0,5})?")

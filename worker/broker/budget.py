@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from worker.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from datetime import datetime
 import msgspec
 from redis.asyncio import Redis
 
-from worker.broker import keys
 from worker.broker.pool import unavailable_when_away
-from worker.job import Priority, from_ms
+from worker.core import keys
+from worker.core.job import Priority, from_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import structlog
 
-from worker import wire
-from worker.broker import keys, scripts
-from worker.job import State
+from worker.broker import scripts
+from worker.core import keys, wire
+from worker.core.job import State
 
 logger = structlog.stdlib.get_logger("embarq.broker")
 

@@ -11,16 +11,16 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from worker import wire
-from worker.broker import keys, scripts
-from worker.broker.facts import Facts
+from worker.broker import scripts
+from worker.broker.job_facts import Facts
 from worker.broker.known_jobs import KnownJobs
 from worker.broker.pool import unavailable_when_away
 from worker.broker.server import ServerFacts
 from worker.broker.versions import too_old
-from worker.errors import JobNotFound, MalformedPayload, ServerTooOld
-from worker.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
-from worker.texts import head
+from worker.core import keys, wire
+from worker.core.errors import JobNotFound, MalformedPayload, ServerTooOld
+from worker.core.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
+from worker.core.texts import head
 
 DAMAGED_TOLD = 5
 T = TypeVar("T")

@@ -7,9 +7,9 @@ import redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker.broker import scripts
-from worker.broker.broker import Renewal, Renewed, read_renewed, renewal_arguments
 from worker.broker.exchange import Settlement, finish_request, urgent_first
 from worker.broker.pool import unavailable_when_away
+from worker.broker.queue_store import Renewal, Renewed, read_renewed, renewal_arguments
 
 
 class LeaseKeeper:

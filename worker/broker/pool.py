@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.typing import EncodableT
 
 from worker.broker.address import check_redis_url
-from worker.errors import BrokerUnavailable, EmbarqError
+from worker.core.errors import BrokerUnavailable, EmbarqError
 
 # Answers of a server that lives but cannot do its work: its disk is full, it has too few replicas, a script runs.
 AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "READONLY", "LOADING", "MASTERDOWN")

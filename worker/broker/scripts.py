@@ -12,9 +12,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from worker.broker import keys
 from worker.broker.versions import HEADER_REFUSED
-from worker.errors import ServerTooOld
+from worker.core import keys
+from worker.core.errors import ServerTooOld
 
 Argument = str | bytes | int
 

@@ -5,8 +5,8 @@ from collections.abc import Container
 
 from redis.asyncio import Redis
 
-from worker.broker import keys
 from worker.broker.pool import nothing_of_another_type, unavailable_when_away
+from worker.core import keys
 
 MOST_LOOKED_AT = 1000
 STARTS_WITHIN_MS = 3000

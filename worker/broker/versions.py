@@ -2,7 +2,7 @@
 
 import re
 
-from worker.errors import LOWEST_REDIS
+from worker.core.errors import LOWEST_REDIS
 
 # What a server says that is older than `#!lua flags=...`. Our scripts begin so, which lets jobs end where no memory is
 # left.

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from worker.broker.inspect import WorkerRecord
+from worker.broker.queue_selection import ALL_QUEUES, Service, serving
 from worker.cli import show
 from worker.cli.run import run, start
 from worker.cli.usage import queue_names
 from worker.connecting import connected
-from worker.service import ALL_QUEUES, Service, serving
 
 
 def check(queues: str | None, *, as_json: bool) -> int:

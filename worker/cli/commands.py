@@ -30,7 +30,7 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for the end.")]
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        from worker.version import version
+        from worker.core.version import version
 
         typer.echo(f"embarq {version()}")
         raise typer.Exit
@@ -179,8 +179,8 @@ def migrate_command(
     from worker.cli import run
     from worker.database.migrate import migrate
     from worker.dev import postgres_for
-    from worker.project import find_project
     from worker.settings import refuse
+    from worker.settings.project import find_project
 
     settings = run.start()
     if settings.database_url is None and not settings.development:

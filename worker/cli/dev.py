@@ -4,10 +4,10 @@ from pathlib import Path
 
 from worker.cli.run import start
 from worker.cli.servers import refuse_old_redis
+from worker.core.errors import EmbarqError
+from worker.core.inline_mode import refuse_inline
 from worker.dev import terminal
-from worker.env_file import read_env_file
-from worker.errors import EmbarqError
-from worker.inline_mode import refuse_inline
+from worker.settings.env_file import read_env_file
 
 
 def run_all(*, reload: bool) -> int:

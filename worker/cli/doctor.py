@@ -8,11 +8,11 @@ from redis.exceptions import ResponseError
 from worker.cli.check import Check
 from worker.cli.checks import Patient, database, redis, workers
 from worker.cli.run import client_for
-from worker.errors import BrokerUnavailable, ServerTooOld
-from worker.project import find_project
-from worker.registry import registry
+from worker.core.errors import BrokerUnavailable, ServerTooOld
+from worker.core.variables import misspelt
+from worker.definition.registry import registry
 from worker.settings import Settings
-from worker.variables import misspelt
+from worker.settings.project import find_project
 
 # In the order in which they are told. Each may raise BrokerUnavailable, which is told once.
 OF_REDIS: tuple[Callable[[Patient], Awaitable[list[Check]]], ...] = (

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from worker.cli.usage import UsageError
-from worker.errors import (
+from worker.core.errors import (
     DefinitionError,
     EmbarqError,
     InvalidArguments,
@@ -14,9 +14,9 @@ from worker.errors import (
     InvalidWorkflow,
     UnknownJob,
 )
-from worker.project import ProjectError
+from worker.core.texts import escaped
 from worker.settings import SettingsError
-from worker.texts import escaped
+from worker.settings.project import ProjectError
 
 FAILURE = 1
 USAGE_ERROR = 2

@@ -5,12 +5,12 @@ from typing import Any
 
 from worker.cli.run import client_for, run, start
 from worker.connecting import connected
-from worker.definitions import JobDefinition
-from worker.errors import UnknownJob
-from worker.job import Job, State
-from worker.options import check_client_options
-from worker.registry import registry
-from worker.suggestions import did_you_mean
+from worker.core.errors import UnknownJob
+from worker.core.job import Job, State
+from worker.core.options import check_client_options
+from worker.core.suggestions import did_you_mean
+from worker.definition.definitions import JobDefinition
+from worker.definition.registry import registry
 
 
 def enqueue(name: str, arguments: dict[str, Any], options: dict[str, Any], wait: float) -> Job:

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from worker.cli.run import client_for, run, start
 from worker.client import Client
 from worker.connecting import connected
-from worker.discovery import discover
-from worker.errors import EmbarqError, ScheduleNotFound
-from worker.registry import registry
-from worker.scheduler import Scheduler
-from worker.schedules import Schedule
+from worker.core.errors import EmbarqError, ScheduleNotFound
+from worker.core.schedule import Schedule
+from worker.core.suggestions import did_you_mean
+from worker.core.workflow import Workflow
+from worker.definition.discovery import discover
+from worker.definition.registry import registry
+from worker.runtime.scheduler import Scheduler
 from worker.settings import Settings
-from worker.suggestions import did_you_mean
-from worker.workflow_records import Workflow
 
 T = TypeVar("T")
 Record = dict[str, Any]

@@ -11,13 +11,13 @@ import structlog
 
 from worker.client import Client
 from worker.connecting import bound
-from worker.discovery import discover
-from worker.env_file import read_env_file
+from worker.core.variables import misspelt
+from worker.definition.discovery import discover
+from worker.definition.registry import registry
 from worker.observability.logs import configure_logs
-from worker.project import find_project
-from worker.registry import registry
 from worker.settings import LogFormat, Settings
-from worker.variables import misspelt
+from worker.settings.env_file import read_env_file
+from worker.settings.project import find_project
 
 if sys.platform == "win32":
     from asyncio import run as run_loop

@@ -17,14 +17,14 @@ from uvicorn.supervisors import Multiprocess
 
 from worker.cli.run import start
 from worker.cli.servers import servers_for_api
-from worker.discovery import discover
-from worker.http.example import address, example
-from worker.parent import Parent, parent_of
-from worker.ports import PortError, bind, reason
-from worker.project import find_project
-from worker.registry import registry
+from worker.core.stopping import NOW
+from worker.definition.discovery import discover
+from worker.definition.example import example
+from worker.definition.registry import registry
 from worker.settings import refuse
-from worker.stopping import NOW
+from worker.settings.project import find_project
+from worker.system.parent import Parent, parent_of
+from worker.system.ports import PortError, api_address, bind, reason
 
 logger = structlog.stdlib.get_logger("embarq.api")
 
@@ -65,7 +65,7 @@ def serve_api(host: str | None, port: int | None, sockets: str | None, superviso
             timeout_graceful_shutdown=int(settings.grace),
         )
         try:
-            _serve(config, bound, address(host, port), follower)
+            _serve(config, bound, api_address(host, port), follower)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:  # somebody else was about to take it, too, and listens first
                 raise PortError(reason(error, host, port, COMMAND)) from error

@@ -5,17 +5,17 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
+from worker.broker.queue_selection import Service
 from worker.cli.run import run
 from worker.client import Client
+from worker.core.errors import BrokerUnavailable, EmbarqError, ServerTooOld
+from worker.core.inline_mode import is_inline
+from worker.definition.discovery import discover
+from worker.definition.registry import Registry, registry
+from worker.definition.resources import is_of_database
 from worker.dev import postgres_for, redis_for
-from worker.discovery import discover
-from worker.errors import BrokerUnavailable, EmbarqError, ServerTooOld
-from worker.inline_mode import is_inline
-from worker.project import find_project
-from worker.registry import Registry, registry
-from worker.resources import is_of_database
-from worker.service import Service
 from worker.settings import Settings
+from worker.settings.project import find_project
 
 LOOK_LIMIT = 5.0
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker import wire
 from worker.cli.check import Check
-from worker.job import Job
-from worker.texts import escaped
+from worker.core import wire
+from worker.core.job import Job
+from worker.core.texts import escaped
 
 EMPTY: tuple[Any, ...] = (None, (), {}, [])
 

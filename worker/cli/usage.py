@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from worker.errors import EmbarqError, InvalidOptions
+from worker.core.errors import EmbarqError, InvalidOptions
 
 
 class UsageError(EmbarqError):
@@ -50,7 +50,7 @@ def queue_names(text: str) -> tuple[str, ...]:
     Raises:
         UsageError: it names nothing, or something that is no queue.
     """
-    from worker.service import Service  # noqa: PLC0415  # help and wrong arguments need no more than this module
+    from worker.broker.queue_selection import Service  # noqa: PLC0415  # help and wrong arguments need no more than this module
 
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:

@@ -15,20 +15,20 @@ from worker.cli.run import client_for, run, start
 from worker.cli.servers import servers_for_jobs
 from worker.cli.usage import queue_names
 from worker.client import Client
-from worker.config import Suspects, WorkerConfig
-from worker.engine import Worker
-from worker.errors import DefinitionError
-from worker.inline_mode import refuse_inline
-from worker.isolated import IsolatedWorkers
-from worker.loops import Companion
-from worker.memory import keep_heap
-from worker.parent import Parent, parent_of
-from worker.registry import registry
-from worker.scheduler import Scheduler
+from worker.core.config import Suspects, WorkerConfig
+from worker.core.errors import DefinitionError
+from worker.core.inline_mode import refuse_inline
+from worker.core.periodic import Companion
+from worker.core.stopping import StopPlan
+from worker.definition.registry import registry
+from worker.runtime.hard_exit import ANSWER_WITHIN, Watchdog
+from worker.runtime.isolated import IsolatedWorkers
+from worker.runtime.scheduler import Scheduler
+from worker.runtime.supervisor import supervise
+from worker.runtime.worker import Worker
 from worker.settings import Settings, refuse
-from worker.stopping import StopPlan
-from worker.supervisor import supervise
-from worker.watchdog import ANSWER_WITHIN, Watchdog
+from worker.system.memory import keep_heap
+from worker.system.parent import Parent, parent_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +138,10 @@ async def companions_of(settings: Settings, client: Client, database_url: str | 
     if database_url is None:
         yield []
         return
-    from worker.connections import ENGINE  # noqa: PLC0415
     from worker.database import Database  # noqa: PLC0415
+    from worker.database.connections import ENGINE  # noqa: PLC0415
+    from worker.database.relay import Relay  # noqa: PLC0415
     from worker.history.writer import HistoryWriter  # noqa: PLC0415
-    from worker.relay import Relay  # noqa: PLC0415
 
     async with Database.open(database_url, size=5, patience=ENGINE) as database:
         name = f"{socket.gethostname()}-{os.getpid()}"

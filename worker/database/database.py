@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from worker.connections import JOBS, Connector, Patience, is_outage
-from worker.errors import EmbarqError, ResourceUnavailable
+from worker.core.errors import EmbarqError, ResourceUnavailable
+from worker.database.connections import JOBS, Connector, Patience, is_outage
 
 logger = structlog.stdlib.get_logger("embarq.database")
 

@@ -13,10 +13,10 @@ from alembic.util import CommandError
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.core.errors import EmbarqError
 from worker.database.branches import VERSIONS
 from worker.database.database import DatabaseUnavailable, unavailable_when_away
 from worker.database.names import ENGINE, refuse_taken_names
-from worker.errors import EmbarqError
 
 FOLDER = Path(__file__).parent / "migrations"
 

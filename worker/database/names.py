@@ -4,7 +4,7 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 
-from worker.errors import EmbarqError
+from worker.core.errors import EmbarqError
 
 ENGINE = Path(__file__).resolve().parent / "migrations" / "versions"
 

@@ -6,12 +6,12 @@ import sys
 import traceback
 from pathlib import Path
 
-from worker.discovery import discover
-from worker.env_file import read_env_file
-from worker.errors import EmbarqError
-from worker.project import ENGINE, find_project
-from worker.registry import registry
-from worker.texts import LONGEST_TRACEBACK, tail
+from worker.core.errors import EmbarqError
+from worker.core.texts import LONGEST_TRACEBACK, tail
+from worker.definition.discovery import discover
+from worker.definition.registry import registry
+from worker.settings.env_file import read_env_file
+from worker.settings.project import ENGINE, find_project
 
 
 def check() -> None:

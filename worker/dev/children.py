@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from worker.core.stopping import StopPlan
 from worker.dev.locks import held
-from worker.stopping import StopPlan
-from worker.supervisor import Slot
+from worker.runtime.supervisor import Slot
 
 LONGEST_LINE = 65_536  # bytes; a longer one is shown in parts
 LINE_END = re.compile(rb"\r?\n|\r(?!\n|\Z)")  # progress bars end theirs by \r alone

@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 
 from worker.dev.ports import Moved
-from worker.project import Project
 from worker.settings import Settings
+from worker.settings.project import Project
 
 KEY = "EMBARQ_API_KEY"
 

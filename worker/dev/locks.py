@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from worker.private import private_opener
+from worker.system.private import private_opener
 
 SHARED, ALONE = fcntl.LOCK_SH, fcntl.LOCK_EX
 TICK = 0.01

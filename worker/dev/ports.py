@@ -3,9 +3,9 @@
 import socket
 from dataclasses import dataclass
 
-from worker.ports import PortError, bind, free_port, holder, is_free
+from worker.core.variables import variable_of
 from worker.settings import Settings
-from worker.variables import variable_of
+from worker.system.ports import PortError, bind, free_port, holder, is_free
 
 
 class Reserved:

@@ -13,9 +13,9 @@ import structlog
 from worker.dev.servers import EmbeddedError, User, used
 from worker.dev.sockets import choose_socket_folder, is_served, socket_folder
 from worker.dev.system_user import as_user, let_in, user_for
-from worker.parent import ends_with_us
-from worker.private import private_folder
-from worker.programs import bundled_program
+from worker.system.parent import ends_with_us
+from worker.system.private import private_folder
+from worker.system.programs import bundled_program
 
 logger = structlog.stdlib.get_logger("embarq.servers")
 

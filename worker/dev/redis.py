@@ -13,9 +13,9 @@ from pathlib import Path
 import structlog
 
 from worker.broker.versions import too_old
+from worker.core.errors import LOWEST_REDIS
 from worker.dev.servers import EmbeddedError, User, used
 from worker.dev.sockets import ANSWER_LIMIT, choose_socket_folder, socket_folder
-from worker.errors import LOWEST_REDIS
 
 logger = structlog.stdlib.get_logger("embarq.servers")
 

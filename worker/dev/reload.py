@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from worker.project import ENGINE, Project
+from worker.settings.project import ENGINE, Project
 
 logger = structlog.stdlib.get_logger("embarq.dev")
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from worker.core.texts import escaped
 from worker.observability.colours import BOLD, CYAN, GREEN, MAGENTA, PLAIN, painted
-from worker.texts import escaped
 
 MOST_WAITING = 1_000_000  # characters that wait for a terminal that stands still
 LAST_WORDS = 1.0  # seconds for them at the end

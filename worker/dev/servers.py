@@ -20,10 +20,10 @@ from typing import Protocol
 
 import structlog
 
+from worker.core.errors import EmbarqError
 from worker.dev.locks import ALONE, SHARED, Busy, close_lock, is_free, let_go, open_lock, take_lock, try_lock
 from worker.dev.sockets import is_served
-from worker.errors import EmbarqError
-from worker.private import private_folder, private_opener
+from worker.system.private import private_folder, private_opener
 
 logger = structlog.stdlib.get_logger("embarq.servers")
 

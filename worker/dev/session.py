@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.core.stopping import StopPlan
 from worker.dev.banner import banner, trial
 from worker.dev.children import Child, Reaper
 from worker.dev.environment import key_to_show
@@ -14,10 +15,9 @@ from worker.dev.ports import Reserved
 from worker.dev.screen import Screen
 from worker.dev.stops import Stage, Stops
 from worker.dev.trial import problem_of
-from worker.http.example import address
+from worker.runtime.supervisor import SHORTEST_LIFE, TICK
 from worker.settings import Settings
-from worker.stopping import StopPlan
-from worker.supervisor import SHORTEST_LIFE, TICK
+from worker.system.ports import api_address
 
 API_GRACE = 3.0  # seconds for requests at the end, such as those that wait for a job
 RELOAD_GRACE = 2.0  # seconds for jobs and requests when the code has changed
@@ -137,7 +137,7 @@ class Session:
             self.screen.say(f"still waiting for the {' and the '.join(late)}")
 
     def _show_banner(self, seconds: float) -> None:
-        url = address(self.settings.host, self.settings.port)
+        url = api_address(self.settings.host, self.settings.port)
         key, is_exported = key_to_show(self.settings, self.environment)
         line_to_try = trial(url, self.api.example, key, is_exported=is_exported) if self.api.example else ""
         for line in banner(url, seconds, line_to_try, reload=self.reload, in_colour=self.screen.in_colour):

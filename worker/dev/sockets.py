@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from worker.private import OTHERS
+from worker.system.private import OTHERS
 
 ANSWER_LIMIT = 1.0  # seconds
 LONGEST = 100  # bytes of a socket's path; Linux takes 107, macOS 103

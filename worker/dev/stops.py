@@ -5,7 +5,7 @@ import signal
 import time
 from enum import IntEnum
 
-from worker.stopping import ONE_REQUEST, StopPlan, stops_here
+from worker.core.stopping import ONE_REQUEST, StopPlan, stops_here
 
 ONE_PRESS = 0.05  # seconds in which Ctrl-C is pressed once: by a terminal, and by a parent that passes it on
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 
+from worker.core.errors import EmbarqError
 from worker.database.migrate import migrate
 from worker.dev import postgres_for, redis_for
 from worker.dev.environment import environment_of_children, generated_key
@@ -16,13 +17,12 @@ from worker.dev.reload import Watched, watch
 from worker.dev.screen import Screen, ScreenStream
 from worker.dev.session import Session
 from worker.dev.stops import Stage, Stops
-from worker.errors import EmbarqError
 from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
-from worker.ports import holder
-from worker.project import Project, find_project
+from worker.runtime.supervisor import TICK
 from worker.settings import LogFormat, Settings
-from worker.supervisor import TICK
+from worker.settings.project import Project, find_project
+from worker.system.ports import holder
 
 
 def run_all(settings: Settings, *, reload: bool, of_file: Collection[str] = ()) -> int:

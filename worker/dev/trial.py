@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping
 from typing import IO
 
+from worker.core.texts import LONGEST_TRACEBACK, tail
 from worker.dev.children import Reaper
 from worker.dev.stops import Stage, Stops
-from worker.texts import LONGEST_TRACEBACK, tail
 
 LOOK_EVERY = 0.1
 TRIED_WITHIN = 60.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from worker.errors import EmbarqError
+from worker.core.errors import EmbarqError
 
 LARGEST_PART = 1_048_576  # bytes of a result, of arguments, of the earlier tries
 LARGEST_RECORD = 8 * 1_048_576

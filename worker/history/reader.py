@@ -10,11 +10,11 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.core.errors import EmbarqError, JobNotFound
+from worker.core.job import Job, Priority, Progress, State, Try, read_error
+from worker.core.options import EARLIEST, LATEST
 from worker.database import unavailable_when_away
-from worker.errors import EmbarqError, JobNotFound
 from worker.history.tables import jobs_table, tries_table
-from worker.job import Job, Priority, Progress, State, Try, read_error
-from worker.options import EARLIEST, LATEST
 
 MOST = 200
 SHOWN = 4096  # bytes of a value that a page shows whole

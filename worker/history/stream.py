@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import structlog
 from redis.asyncio import Redis
 
-from worker.broker import keys, scripts
+from worker.broker import scripts
 from worker.broker.inspect import Inspector
 from worker.broker.pool import Pool
+from worker.core import keys
 
 logger = structlog.stdlib.get_logger("embarq.history")
 

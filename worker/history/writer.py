@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.broker.pool import Pool, blocking_connection
+from worker.core.periodic import OUTAGES, Duty, keep_doing_all
 from worker.history.cutting import UNREADABLE, Unfit, cut, split
 from worker.history.stream import Entry, RecordStream
-from worker.loops import OUTAGES, Duty, keep_doing_all
 
 logger = structlog.stdlib.get_logger("embarq.history")
 

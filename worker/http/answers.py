@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from worker import wire
+from worker.core import wire
 from worker.http.turns import Turns
 
 LARGEST_ANSWER = 8 * 1024 * 1024

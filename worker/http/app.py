@@ -10,10 +10,12 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from worker.client import Client
-from worker.connections import REQUESTS
+from worker.core.errors import EmbarqError
+from worker.core.inline_mode import NOWHERE, is_inline
 from worker.database import Database
-from worker.discovery import discover
-from worker.errors import EmbarqError
+from worker.database.connections import REQUESTS
+from worker.definition.discovery import discover
+from worker.definition.registry import registry
 from worker.http.bodies import Bodies
 from worker.http.budget import Budget
 from worker.http.endpoints import bulk, health, jobs, queues, root, schedules, workflows
@@ -24,13 +26,11 @@ from worker.http.middleware import RequestContext, request_of
 from worker.http.parts import prepare
 from worker.http.schemas import BASE
 from worker.http.state import Shared
-from worker.inline_mode import NOWHERE, is_inline
-from worker.loop_watch import watching
-from worker.memory import keep_heap
 from worker.observability.logs import configure_logs
-from worker.project import find_project
-from worker.registry import registry
 from worker.settings import LogFormat, Settings, refuse
+from worker.settings.project import find_project
+from worker.system.loop_watch import watching
+from worker.system.memory import keep_heap
 
 # Bodies with many jobs may be larger than others.
 MANY_JOBS = (f"{BASE}/jobs/bulk", f"{BASE}/workflows")

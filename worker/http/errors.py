@@ -11,8 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from worker.database import DatabaseNotSet, DatabaseUnavailable
-from worker.errors import (
+from worker.core.errors import (
     ArgumentProblem,
     BrokerUnavailable,
     CallRefused,
@@ -33,11 +32,12 @@ from worker.errors import (
     WorkflowEnded,
     WorkflowNotFound,
 )
+from worker.core.options import LONGEST_MESSAGE, MOST_PROBLEMS, shortened
+from worker.core.suggestions import did_you_mean
+from worker.database import DatabaseNotSet, DatabaseUnavailable
 from worker.history.reader import InvalidCursor
 from worker.http.json import InvalidJson, ProblemResponse
 from worker.http.state import shared
-from worker.options import LONGEST_MESSAGE, MOST_PROBLEMS, shortened
-from worker.suggestions import did_you_mean
 
 logger = structlog.stdlib.get_logger("embarq.api")
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from worker.errors import ArgumentProblem
+from worker.core.errors import ArgumentProblem
+from worker.core.options import CALLBACKS, EnqueueOptions, check_client_options
+from worker.core.signature import Signature
+from worker.core.workflow_graph import DEEPEST, MOST_NODES, Chain, Flow, Group, chord
+from worker.definition.registry import Registry
 from worker.http.errors import BodyTooLarge, InvalidBody
 from worker.http.json import InvalidJson
 from worker.http.parts import NOTHING, is_list, members
 from worker.http.turns import Turns
-from worker.options import CALLBACKS, EnqueueOptions, check_client_options
-from worker.registry import Registry
-from worker.signature import Signature
-from worker.workflows import DEEPEST, MOST_NODES, Chain, Flow, Group, chord
 
 Path = tuple[str | int, ...]
 

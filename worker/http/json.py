@@ -7,8 +7,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker import wire
-from worker.errors import EmbarqError
+from worker.core import wire
+from worker.core.errors import EmbarqError
 
 
 class InvalidJson(EmbarqError):

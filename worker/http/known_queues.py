@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from worker.broker.keys import BY_KEY, DEFAULT
+from worker.broker.queue_selection import Service
 from worker.client import Client
-from worker.errors import ArgumentProblem, InvalidOptions
-from worker.registry import Registry
-from worker.service import Service
+from worker.core.errors import ArgumentProblem, InvalidOptions
+from worker.core.keys import BY_KEY, DEFAULT
+from worker.definition.registry import Registry
 
 HEARD_FOR = 5.0  # seconds that what workers say of themselves is believed
 

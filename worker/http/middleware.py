@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.observability.lines import LineLogger
+from worker.observability.batched_log_handler import LineLogger
 
 logger = structlog.stdlib.get_logger("embarq.api")
 lines = LineLogger("embarq.api")

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.core.job import Job, JobError, Progress, State, Try
+from worker.core.options import Moment, problems
+from worker.core.wire import LONGEST_NAME
 from worker.history.reader import MOST, Query
 from worker.http.errors import InvalidBody
-from worker.job import Job, JobError, Progress, State, Try
-from worker.options import Moment, problems
-from worker.wire import LONGEST_NAME
 
 BASE = "/api/v1"
 

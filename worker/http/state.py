@@ -7,8 +7,8 @@ from starlette.requests import Request
 
 from worker.client import Client
 from worker.database import Database
+from worker.definition.registry import Registry
 from worker.http.known_queues import KnownQueues
-from worker.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

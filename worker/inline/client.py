@@ -7,23 +7,23 @@ from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
-from worker import wire
-from worker.batches import Batches
-from worker.broker.broker import NewJob, Placed
-from worker.calls import Call
+from worker.broker.batcher import Batches
+from worker.broker.queue_store import NewJob, Placed
 from worker.client import Client
-from worker.config import WorkerConfig
-from worker.errors import JobNotFound
-from worker.handle import JobHandle, WorkflowHandle
+from worker.client.sync import lent
+from worker.core import wire
+from worker.core.calls import Call
+from worker.core.config import WorkerConfig
+from worker.core.errors import JobNotFound
+from worker.core.handle import JobHandle, WorkflowHandle
+from worker.core.inline_mode import NOWHERE
+from worker.core.job import Job
+from worker.core.workflow_graph import Flow, WorkflowOptions, signatures
+from worker.definition.registry import Registry
+from worker.definition.registry import registry as default_registry
 from worker.inline.queue import InlineQueue
 from worker.inline.runner import Runner
 from worker.inline.stand_ins import InlineBroker, InlineEnds, InlineGraphs, InlineInspector, NoRedis
-from worker.inline_mode import NOWHERE
-from worker.job import Job
-from worker.registry import Registry
-from worker.registry import registry as default_registry
-from worker.sync import lent
-from worker.workflows import Flow, WorkflowOptions, signatures
 
 R = TypeVar("R")
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from worker import wire
-from worker.broker.graphs import FoundWorkflow, NewWorkflow, NodeRecord
-from worker.job import State
-from worker.workflow_records import WorkflowState
+from worker.broker.workflow_records import FoundWorkflow, NewWorkflow, NodeRecord
+from worker.core import wire
+from worker.core.job import State
+from worker.core.workflow import WorkflowState
 
 SKIPPED = "skipped"
 

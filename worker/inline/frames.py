@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from worker.errors import EmbarqError
-from worker.run import Run
+from worker.core.errors import EmbarqError
+from worker.execution.attempt import Run
 
 DEEPEST = 50
 MOST_CALLS = 100_000

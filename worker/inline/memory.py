@@ -8,11 +8,11 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 
-from worker.broker import keys
-from worker.broker.broker import NewJob
 from worker.broker.exchange import Ended, life
+from worker.broker.queue_store import NewJob
+from worker.core import keys
+from worker.execution.attempt import Run, Stop
 from worker.inline.flow import Flow
-from worker.run import Run, Stop
 
 MOST_ENDED = 10_000
 MOST_BYTES = 64 * 1024 * 1024  # of ended jobs, and as many of ended workflows, beside the newest

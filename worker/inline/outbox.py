@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util.concurrency import await_, in_greenlet
 
-from worker.broker.broker import NewJob
-from worker.calls import Call
-from worker.outbox import connection_of, packed
+from worker.broker.queue_store import NewJob
+from worker.core.calls import Call
+from worker.database.outbox import connection_of, packed
 
 logger = structlog.stdlib.get_logger("embarq.inline")
 
@@ -51,7 +51,7 @@ class _Written:
 
 async def put(session: AsyncSession | AsyncConnection, call: Call[Any], enqueue: Enqueue) -> str:
     """Run a call if and when the caller's transaction commits; the id that its job will have. Raises as
-    `worker.outbox.put`. `enqueue` runs a call, which was packed as a job."""
+    `worker.database.outbox.put`. `enqueue` runs a call, which was packed as a job."""
     job = packed(call)
     outer = await connection_of(session)
     connection = outer.sync_connection

@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 
-from worker import wire
-from worker.config import WorkerConfig
+from worker.client.sync import SyncClient
+from worker.core import wire
+from worker.core.config import WorkerConfig
+from worker.core.inline_mode import NOWHERE
+from worker.definition.registry import Registry, registry
 from worker.inline.client import InlineClient
 from worker.inline.queue import InlineQueue
-from worker.inline_mode import NOWHERE
-from worker.project import find_project
-from worker.registry import Registry, registry
 from worker.settings import Settings
-from worker.sync import SyncClient
+from worker.settings.project import find_project
 
 
 def client_for(home: Registry) -> InlineClient:

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import structlog
 
-from worker import wire
-from worker.broker.broker import NewJob, Placed
 from worker.broker.exchange import Ended
-from worker.broker.graphs import NewWorkflow
+from worker.broker.queue_store import NewJob, Placed
+from worker.broker.workflow_records import NewWorkflow
 from worker.client import Client
-from worker.config import WorkerConfig
+from worker.core import wire
+from worker.core.config import WorkerConfig
+from worker.core.workflow import WorkflowState
+from worker.definition.registry import Registry
 from worker.inline.flow import Flow
 from worker.inline.frames import Place, entered
 from worker.inline.memory import Entry, Flowing, Memory
@@ -21,8 +23,6 @@ from worker.inline.runner import Runner, as_queued
 from worker.inline.steps import StepRecords
 from worker.inline.waiters import Waiters
 from worker.observability.logs import hand_to_logging
-from worker.registry import Registry
-from worker.workflow_records import WorkflowState
 
 
 class InlineQueue:

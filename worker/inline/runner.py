@@ -11,21 +11,20 @@ from typing import Any
 
 import structlog
 
-from worker import wire
-from worker.broker import keys
 from worker.broker.exchange import Claimed, Ended
 from worker.client import Client
-from worker.config import WorkerConfig
-from worker.definitions import JobDefinition
-from worker.elsewhere import Elsewhere
-from worker.executor import Executor
+from worker.core import keys, wire
+from worker.core.config import WorkerConfig
+from worker.core.job import State
+from worker.definition.definitions import JobDefinition
+from worker.definition.registry import Registry
+from worker.definition.resources import Provider, open_resources
+from worker.execution.attempt import Run, Stop
+from worker.execution.elsewhere import Elsewhere
+from worker.execution.executor import Executor
+from worker.execution.outcomes import Outcome, failure
 from worker.inline.frames import Frame, Place, current
 from worker.inline.memory import Entry
-from worker.job import State
-from worker.outcomes import Outcome, failure
-from worker.registry import Registry
-from worker.resources import Provider, open_resources
-from worker.run import Run, Stop
 
 logger = structlog.stdlib.get_logger("embarq.inline")
 

@@ -7,17 +7,18 @@ from contextlib import contextmanager
 
 from redis.asyncio import Redis
 
-from worker import wire
-from worker.broker.broker import Broker, Cancelled, Step, StepAction
 from worker.broker.budget import Budget
-from worker.broker.ends import Ends
+from worker.broker.completions import Ends
 from worker.broker.exchange import Claimed
-from worker.broker.facts import Facts
-from worker.broker.graphs import FoundWorkflow, Graphs, NewWorkflow
 from worker.broker.inspect import Inspector, LookUp, QueueRecord, WorkerRecord
+from worker.broker.job_facts import Facts
 from worker.broker.pool import Pool, QuickConnection
+from worker.broker.queue_store import Broker, Cancelled, Step, StepAction
 from worker.broker.server import ServerFacts
-from worker.errors import NotInline
+from worker.broker.workflow_records import FoundWorkflow, NewWorkflow
+from worker.broker.workflow_store import Graphs
+from worker.core import wire
+from worker.core.errors import NotInline
 from worker.inline.memory import Entry
 from worker.inline.queue import InlineQueue
 from worker.inline.runner import WORKER, Runner

@@ -5,8 +5,8 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from worker.broker.broker import Step, StepAction
 from worker.broker.exchange import Claimed
+from worker.broker.queue_store import Step, StepAction
 from worker.inline.frames import InlineDeadlock, frames
 from worker.inline.memory import Memory
 

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from worker.broker.ends import MOST_WAITERS
-from worker.errors import Overloaded
+from worker.broker.completions import MOST_WAITERS
+from worker.core.errors import Overloaded
 from worker.inline.frames import InlineDeadlock, frames
 
 

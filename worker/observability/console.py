@@ -7,8 +7,8 @@ are shown as escapes, and every line of a stack is indented.
 import logging
 from typing import Any
 
+from worker.core.texts import escaped
 from worker.observability.colours import DIM, GREEN, RED, YELLOW, painted
-from worker.texts import escaped
 
 EVENT_WIDTH = 30
 INDENT = "    "

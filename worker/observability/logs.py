@@ -14,13 +14,13 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from worker import wire
-from worker.context import current_context
-from worker.errors import NotSerializable
+from worker.core import wire
+from worker.core.context import current_context
+from worker.core.errors import NotSerializable
+from worker.core.texts import LONGEST_TRACEBACK, tail
+from worker.observability.batched_log_handler import LineHandler
 from worker.observability.colours import Output, wants_colour
 from worker.observability.console import coloured_line, console_line, shown
-from worker.observability.lines import LineHandler
-from worker.texts import LONGEST_TRACEBACK, tail
 
 CHATTY = ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "watchfiles")
 BEFORE_MIGRATIONS = ("Context impl", "Will assume")  # what alembic says each time

@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.discovery import discover
-from worker.errors import UnknownJob
-from worker.project import find_project
-from worker.registry import registry
+from worker.core.errors import UnknownJob
+from worker.definition.discovery import discover
+from worker.definition.registry import registry
 from worker.scaffold.writing import ScaffoldError, fill, write_all
+from worker.settings.project import find_project
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 LONGEST = 60

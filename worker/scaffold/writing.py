@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from worker.errors import EmbarqError
+from worker.core.errors import EmbarqError
 
 
 class ScaffoldError(EmbarqError):

@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from worker.client import Client
-from worker.context import current_context
-from worker.errors import EmbarqError
-from worker.portal import OWN_LOOP, Portal
-from worker.sync import SyncCalls
+from worker.client.portal import OWN_LOOP, Portal
+from worker.client.sync import SyncCalls
+from worker.core.context import current_context
+from worker.core.errors import EmbarqError
 from worker.testing.client import TaggedClient
 
 T = TypeVar("T")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from worker.broker import keys
-from worker.broker.graphs import NewWorkflow
-from worker.job import Priority
+from worker.broker.workflow_records import NewWorkflow
+from worker.core import keys
+from worker.core.job import Priority
 from worker.testing.client import TaggedClient
 from worker.testing.tag import read_payload
 

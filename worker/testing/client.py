@@ -6,17 +6,18 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from worker.broker import keys
-from worker.broker.broker import NewJob, Placed
 from worker.broker.budget import Budget
-from worker.broker.graphs import Graphs, NewWorkflow
+from worker.broker.queue_store import NewJob, Placed
+from worker.broker.workflow_records import NewWorkflow
+from worker.broker.workflow_store import Graphs
 from worker.client import Client
-from worker.job import Job, Priority, State
+from worker.client.diagnosis import Reason
+from worker.core import keys
+from worker.core.job import Job, Priority, State
+from worker.core.workflow import Workflow
 from worker.testing.enqueued import Enqueued, of_job, of_workflow
 from worker.testing.ids import Ids
 from worker.testing.tag import Tag
-from worker.waiting import Reason
-from worker.workflow_records import Workflow
 
 
 class TaggedClient(Client):

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
-from worker.broker import keys
 from worker.broker.exchange import Claim, Ended, Settlement
 from worker.client import Client
-from worker.config import WorkerConfig
-from worker.engine import Worker
-from worker.errors import JobFailed
-from worker.job import Priority
-from worker.registry import Registry
+from worker.core import keys
+from worker.core.config import WorkerConfig
+from worker.core.errors import JobFailed
+from worker.core.job import Priority
+from worker.definition.registry import Registry
+from worker.runtime.worker import Worker
 from worker.testing.client import TaggedClient
 from worker.testing.executing import ToldExecutor
 

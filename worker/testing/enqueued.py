@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from worker.broker import keys
-from worker.broker.broker import NewJob
-from worker.broker.graphs import NewWorkflow
-from worker.definitions import JobDefinition
-from worker.errors import InvalidArguments
-from worker.job import Priority, from_ms
+from worker.broker.queue_store import NewJob
+from worker.broker.workflow_records import NewWorkflow
+from worker.core import keys
+from worker.core.errors import InvalidArguments
+from worker.core.job import Priority, from_ms
+from worker.definition.definitions import JobDefinition
 from worker.testing.tag import read_payload
 
 

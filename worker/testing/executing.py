@@ -9,15 +9,15 @@ from typing import Any
 
 import structlog
 
-from worker import wire
 from worker.broker.exchange import Claimed
-from worker.config import WorkerConfig
-from worker.definitions import JobDefinition
-from worker.elsewhere import Elsewhere
-from worker.executor import Executor
-from worker.outcomes import Outcome, Outcomes
-from worker.registry import Registry
-from worker.run import Run
+from worker.core import wire
+from worker.core.config import WorkerConfig
+from worker.definition.definitions import JobDefinition
+from worker.definition.registry import Registry
+from worker.execution.attempt import Run
+from worker.execution.elsewhere import Elsewhere
+from worker.execution.executor import Executor
+from worker.execution.outcomes import Outcome, Outcomes
 from worker.testing.client import TaggedClient
 
 logger = structlog.stdlib.get_logger("embarq.testing")

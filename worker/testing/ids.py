@@ -2,7 +2,7 @@
 
 import hashlib
 
-from worker.broker import keys
+from worker.core import keys
 
 
 class Ids:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Self, TypeVar
 
-from worker.config import WorkerConfig
-from worker.definitions import JobDefinition
-from worker.errors import JobNotFound
-from worker.job import Job
-from worker.registry import Registry
-from worker.registry import registry as default_registry
+from worker.core.config import WorkerConfig
+from worker.core.errors import JobNotFound
+from worker.core.job import Job
+from worker.definition.definitions import JobDefinition
+from worker.definition.registry import Registry
+from worker.definition.registry import registry as default_registry
 from worker.testing.asking import Asker
 from worker.testing.cleaning import clean
 from worker.testing.client import TaggedClient

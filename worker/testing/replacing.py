@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from worker.registry import Registry
-from worker.registry import registry as default_registry
-from worker.resources import Provider
+from worker.definition.registry import Registry
+from worker.definition.registry import registry as default_registry
+from worker.definition.resources import Provider
 
 T = TypeVar("T")
 

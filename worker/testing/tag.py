@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from worker import wire
-from worker.broker import keys
-from worker.broker.broker import NewJob
-from worker.broker.graphs import NewNode, NewWorkflow
-from worker.limits import held_keys
+from worker.broker.queue_store import NewJob
+from worker.broker.workflow_records import NewNode, NewWorkflow
+from worker.core import keys, wire
+from worker.core.limits import held_keys
 from worker.testing.ids import Ids
 
 _SHORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from worker.broker.budget import Budget
-from worker.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable
 
 
 async def test_error_says_how_long_the_caller_has_waited() -> None:

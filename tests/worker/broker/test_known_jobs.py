@@ -3,9 +3,9 @@ import hashlib
 import msgspec
 import pytest
 
-from worker import wire
 from worker.broker.inspect import WorkerRecord
 from worker.broker.known_jobs import MOST, NAMED_BYTES, KnownJobs, told
+from worker.core import wire
 
 
 def signatures(count: int) -> dict[str, str]:

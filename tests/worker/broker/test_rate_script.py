@@ -10,7 +10,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.broker import keys
+from worker.core import keys
 
 FOLDER = resources.files("worker.broker") / "lua"
 CONSTANTS = "".join(f"local {k} = {v if isinstance(v, int) else repr(v)}\n" for k, v in keys.LUA_CONSTANTS.items())

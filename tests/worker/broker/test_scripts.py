@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from tests.support import Kit
-from worker.broker import keys
-from worker.broker.broker import NewJob, Renewal
+from worker.broker.encoding import new_id
 from worker.broker.events import latest
 from worker.broker.exchange import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
-from worker.job import State
-from worker.packing import new_id
+from worker.broker.queue_store import NewJob, Renewal
+from worker.core import keys
+from worker.core.job import State
 
 LEASE_MS = 5000
 

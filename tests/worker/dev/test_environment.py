@@ -6,8 +6,8 @@ import pytest
 
 from worker.dev.environment import environment_of_children, generated_key, key_to_show
 from worker.dev.ports import Moved
-from worker.project import Project
 from worker.settings import Settings
+from worker.settings.project import Project
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.serving import without_a_socket
 from tests.support import Kit, eventually, free_port, start_embarq
 from tests.worker.dev.old_redis import StandIn, real_redis_6_2, redis_6_2
 from worker import Client, Registry
-from worker.errors import ServerTooOld
+from worker.core.errors import ServerTooOld
 from worker.http.app import create_app
 from worker.settings import Settings
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from worker.dev.ports import Reserved, moved
-from worker.ports import PortError, is_free
 from worker.settings import Settings
+from worker.system.ports import PortError, is_free
 
 HOST = "127.0.0.1"
 

@@ -7,8 +7,8 @@ import pytest
 from tests.support import logged
 from tests.worker.dev.old_redis import redis_6_2
 from worker.broker.versions import too_old
+from worker.core.errors import ServerTooOld
 from worker.dev import EmbeddedError, private_redis, redis_program, wheel_redis_program
-from worker.errors import ServerTooOld
 
 __all__ = ["redis_6_2"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.dev.reload import Watched, watch
-from worker.project import ENGINE, Project
+from worker.settings.project import ENGINE, Project
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_package_without_an_init_is_watched(folder: Path) -> None:
 
 def test_engine_of_a_project_without_an_app_is_not_watched(folder: Path) -> None:
     watched = Watched.of(Project(folder=folder), ["alone"])
-    assert not watched.takes(ENGINE / "engine.py")
+    assert not watched.takes(ENGINE / "runtime" / "worker.py")
 
 
 async def test_changes_are_told_once_for_each_time(folder: Path) -> None:

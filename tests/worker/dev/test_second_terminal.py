@@ -17,9 +17,9 @@ from tests.support import ROOT, free_port, start_embarq
 from tests.worker.dev.processes import PATIENCE, user, wait_until
 from tests.worker.dev.test_servers import folder, gone
 from worker import Context, Registry, injected
+from worker.broker.queue_selection import Service
 from worker.cli.servers import jobs_with_database
 from worker.database import Database
-from worker.service import Service
 
 __all__ = ["folder"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from worker import Context, InlineClient, Registry, State, WorkflowState, chain, chord, group, inline
-from worker.errors import WorkflowEnded, WorkflowFailed, WorkflowNotFound
+from worker.core.errors import WorkflowEnded, WorkflowFailed, WorkflowNotFound
 from worker.inline import memory
 
 

@@ -33,11 +33,11 @@ from worker import (
     current_context,
     inline,
 )
-from worker.config import WorkerConfig
-from worker.errors import EmbarqError, InvalidArguments, JobEnded, JobFailed, JobNotFound, NotInline
+from worker.core.config import WorkerConfig
+from worker.core.errors import EmbarqError, InvalidArguments, JobEnded, JobFailed, JobNotFound, NotInline
+from worker.definition.resources import injected
 from worker.inline import InlineDeadlock, InlineTooDeep, frames, memory
 from worker.inline import steps as step_records
-from worker.resources import injected
 from worker.testing import replaced
 
 

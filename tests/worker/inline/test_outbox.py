@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from worker import Client, InlineClient, JobDefinition, Registry, State, inline
-from worker.errors import InvalidOptions
+from worker.core.errors import InvalidOptions
 
 
 @pytest.fixture

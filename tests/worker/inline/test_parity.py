@@ -10,9 +10,9 @@ import pytest
 
 from tests.support import Kit
 from worker import Client, Context, Permanent, Registry, Retry, RetryPolicy, WorkflowHandle, chain, chord, group, inline
-from worker.job import Job
-from worker.workflow_records import Workflow
-from worker.workflows import Flow, check_workflow_options
+from worker.core.job import Job
+from worker.core.workflow import Workflow
+from worker.core.workflow_graph import Flow, check_workflow_options
 
 QUICK = RetryPolicy(on=(OSError,), delay=0.01)
 

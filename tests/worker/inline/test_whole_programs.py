@@ -93,7 +93,7 @@ def test_bounds_are_those_of_the_projects_settings(project: Path) -> None:
     script = """
 import asyncio
 from worker import Retry, job
-from worker.errors import InvalidArguments
+from worker.core.errors import InvalidArguments
 
 @job()
 async def again(text: str) -> None:

@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from tests.support import ROOT
+from worker.observability.batched_log_handler import LineLogger
 from worker.observability.colours import wants_colour
-from worker.observability.lines import LineLogger
 from worker.observability.logs import configure_logs
 
 TIME = r"\d\d:\d\d:\d\d\.\d\d\d"

@@ -28,9 +28,9 @@ from worker import (
     injected,
     inline,
 )
-from worker.broker import keys
-from worker.errors import JobEnded, JobFailed, JobNotFound, TimeLimitExceeded, UnknownResource
-from worker.packing import new_id
+from worker.broker.encoding import new_id
+from worker.core import keys
+from worker.core.errors import JobEnded, JobFailed, JobNotFound, TimeLimitExceeded, UnknownResource
 from worker.testing import Kit, replaced
 
 

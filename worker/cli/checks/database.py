@@ -4,10 +4,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.cli.check import Check
 from worker.cli.checks.patient import Patient
-from worker.connections import REQUESTS
+from worker.core.errors import EmbarqError
 from worker.database import make_engine
+from worker.database.connections import REQUESTS
 from worker.database.migrate import Revisions, seen_revisions
-from worker.errors import EmbarqError
 
 DATABASE = "database"
 

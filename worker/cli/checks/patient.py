@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.cli.check import Check
 from worker.client import Client
-from worker.registry import Registry
+from worker.definition.registry import Registry
 from worker.settings import Settings
 
 

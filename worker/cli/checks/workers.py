@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-from worker.broker import keys
 from worker.broker.pool import nothing_of_another_type, unavailable_when_away
+from worker.broker.queue_selection import serving
 from worker.cli.check import Check
 from worker.cli.checks.patient import Patient
-from worker.job import Priority
-from worker.service import serving
-from worker.waiting import is_strange
+from worker.client.diagnosis import is_strange
+from worker.core import keys
+from worker.core.job import Priority
 
 LOOKED_AT = 100  # jobs of each level of a queue, those that are due first
 LOOKED_AT_IN_ALL = 2000

@@ -7,9 +7,9 @@ from alembic import context
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from worker.core.errors import EmbarqError
 from worker.database import make_engine
 from worker.database.branches import LABEL, VERSIONS, split_branches
-from worker.errors import EmbarqError
 
 LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database
 

@@ -8,10 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker import wire
-from worker.calls import Call
-from worker.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
-from worker.handle import JobHandle
+from worker.core import wire
+from worker.core.calls import Call
+from worker.core.errors import ArgumentProblem, EmbarqError, InvalidArguments, UnknownJob
+from worker.core.handle import JobHandle
+from worker.core.options import CALLBACKS, MOST_PROBLEMS, check_client_options
 from worker.http.answers import LARGEST_ANSWER
 from worker.http.errors import BodyTooLarge, InvalidBody, detail_of, problem_records, status_of
 from worker.http.json import InvalidJson, JsonResponse
@@ -20,7 +21,6 @@ from worker.http.parts import members
 from worker.http.schemas import NewJobBody, links
 from worker.http.state import Shared, shared
 from worker.http.turns import Turns
-from worker.options import CALLBACKS, MOST_PROBLEMS, check_client_options
 
 MOST_JOBS = 10_000
 SHORTEST_DETAIL = 100

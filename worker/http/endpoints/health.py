@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.client import Client
+from worker.core.errors import BrokerUnavailable
 from worker.database import Database, DatabaseUnavailable, ping
-from worker.errors import BrokerUnavailable
 from worker.http.errors import RETRY_AFTER_SECONDS
 from worker.http.json import JsonResponse
 from worker.http.state import shared

@@ -7,8 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.calls import Call
-from worker.errors import ArgumentProblem, JobNotFound
+from worker.core.calls import Call
+from worker.core.errors import ArgumentProblem, JobNotFound
+from worker.core.job import Job
 from worker.history.reader import History, cursor_of
 from worker.http.answers import fitting
 from worker.http.budget import LONGEST_WAIT
@@ -17,7 +18,6 @@ from worker.http.flows import queues_in, read_options
 from worker.http.json import JsonResponse, read_object
 from worker.http.schemas import HistoryQuery, NewJobBody, error_record, job_record, links, progress_record
 from worker.http.state import Shared, shared
-from worker.job import Job
 
 POLL_AGAIN_SECONDS = 1
 LONGEST_KEY = 255  # characters of an Idempotency-Key

@@ -6,11 +6,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker.core.options import check_options
 from worker.http.answers import fitting
 from worker.http.errors import UnknownQueue
 from worker.http.json import JsonResponse
 from worker.http.state import shared
-from worker.options import check_options
 
 
 async def list_queues(request: Request) -> Response:

@@ -5,9 +5,9 @@ from html import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from worker.core.version import version
 from worker.http.json import JsonResponse
 from worker.http.schemas import BASE
-from worker.version import version
 
 NAME = "Embarq"
 LINKS = {

@@ -5,15 +5,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.errors import ArgumentProblem, InvalidSchedule
+from worker.core.errors import ArgumentProblem, InvalidSchedule
+from worker.core.options import check_client_options
+from worker.core.schedule import Schedule, make_record
 from worker.http.answers import fitting
 from worker.http.flows import queues_in
 from worker.http.json import JsonResponse, read_object
 from worker.http.schemas import BASE, links
 from worker.http.state import shared
-from worker.options import check_client_options
-from worker.scheduler import Scheduler
-from worker.schedules import Schedule, make_record
+from worker.runtime.scheduler import Scheduler
 
 MOST_SCHEDULES = 10_000
 

@@ -6,7 +6,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.errors import ArgumentProblem
+from worker.core.errors import ArgumentProblem
+from worker.core.workflow import Step, Workflow
+from worker.core.workflow_graph import check_client_workflow_options
 from worker.http.answers import fitting
 from worker.http.endpoints.jobs import POLL_AGAIN_SECONDS, wait_of
 from worker.http.errors import InvalidBody
@@ -14,8 +16,6 @@ from worker.http.flows import FlowReader, queues_in, queues_of, read_callbacks
 from worker.http.json import JsonResponse
 from worker.http.schemas import BASE, error_record
 from worker.http.state import shared
-from worker.workflow_records import Step, Workflow
-from worker.workflows import check_client_workflow_options
 
 
 async def start(request: Request) -> Response:

@@ -1,0 +1,152 @@
+"""Which wait a worker leaves in Redis: with a claim behind it while it is idle, without one while a job runs."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from tests.support import Gauge, Kit, eventually
+from worker import Client, Context, State, Worker
+from worker.core import keys
+
+
+async def stands(worker: Worker) -> bool:
+    return worker._standby._waits and worker._standby._has_claim
+
+
+async def only_waits(worker: Worker) -> bool:
+    return worker._standby._waits and not worker._standby._has_claim
+
+
+async def test_claim_stands_while_the_worker_is_idle_only(kit: Kit) -> None:
+    go = asyncio.Event()
+
+    @kit.registry.job()
+    async def hold() -> None:
+        await go.wait()
+
+    async with kit.worker() as worker:
+        await eventually(lambda: stands(worker))
+        handle = await kit.enqueue(hold)
+        await kit.reaches(handle.id, State.RUNNING)
+        await eventually(lambda: only_waits(worker), 1)
+        go.set()
+        await kit.ended(handle.id)
+        await eventually(lambda: stands(worker), 1)
+
+
+async def test_job_comes_with_its_token(kit: Kit) -> None:
+    """By a claim that was there before the job, not by one that was made when the token had come."""
+
+    @kit.registry.job()
+    async def claim_number(ctx: Context) -> int:
+        return int(worker.runs[ctx.job_id].claimed.token.rpartition(":")[2])
+
+    async with kit.worker(poll=30.0) as worker:
+        for _ in range(20):
+            await eventually(lambda: stands(worker))
+            claims = worker._pump._claims.last
+            assert await (await kit.enqueue(claim_number)).result(5) <= claims
+
+
+async def test_worker_with_one_slot_takes_one_job_at_a_time(kit: Kit) -> None:
+    running = Gauge()
+
+    @kit.registry.job()
+    async def work() -> None:
+        with running:
+            await asyncio.sleep(0.01)
+
+    async with kit.worker(concurrency=1) as worker:
+        await eventually(lambda: only_waits(worker))
+        handles = [await kit.enqueue(work) for _ in range(20)]
+        for handle in handles:
+            assert (await kit.ended(handle.id)).tries == 1
+    assert running.most == 1
+
+
+@pytest.mark.parametrize("concurrency", [2, 3])
+async def test_slot_of_a_standing_claim_is_kept(kit: Kit, concurrency: int) -> None:
+    """Jobs that come without a token, when the claim stands, leave it its slot."""
+    running = Gauge()
+
+    @kit.registry.job()
+    async def work() -> None:
+        with running:
+            await asyncio.sleep(0.05)
+
+    async with kit.worker(concurrency=concurrency, poll=0.1) as worker:
+        for _ in range(5):
+            await eventually(lambda: stands(worker))
+            handles = [await kit.enqueue(work, delay=0.3) for _ in range(concurrency + 2)]
+            await asyncio.sleep(0.25)
+            for _ in range(10):
+                handles.append(await kit.enqueue(work))
+                await asyncio.sleep(0.01)
+            for handle in handles:
+                assert (await kit.ended(handle.id)).tries == 1
+    assert running.most == concurrency
+
+
+async def test_idle_worker_stops_at_once_and_takes_nothing_along(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    async with kit.worker() as worker:
+        await eventually(lambda: stands(worker))
+        began = time.monotonic()
+        worker.handle_sig(signal.SIGTERM)
+        await eventually(lambda: ended(worker), 2)
+        assert time.monotonic() - began < 1
+        handle = await kit.enqueue(work)
+        assert (await handle.job()).state is State.QUEUED
+        assert not await kit.client.exists(keys.LEASE + handle.id)
+
+
+async def ended(worker: Worker) -> bool:
+    return worker.main_task is None or worker.main_task.done()
+
+
+async def test_wait_goes_on_after_its_connection_was_cut(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    async with kit.worker(poll=30.0) as worker:
+        await eventually(lambda: stands(worker))
+        await kit.client.client_kill_filter(_id=str(worker._standby._client_id))
+        await eventually(lambda: stands(worker))
+        assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
+
+
+async def test_standing_claim_loads_a_script_that_the_server_forgot(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    async with kit.worker(poll=30.0) as worker:
+        await eventually(lambda: stands(worker))
+        await kit.client.script_flush()
+        assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
+
+
+@pytest.mark.parametrize("command", ["client|id", "client|unblock"])
+async def test_server_that_does_not_let_us_break_off(kit: Kit, redis_url: str, command: str) -> None:
+    """Waits end by themselves then, after a third of a lease."""
+
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    name = f"user{kit.queue}"
+    await kit.client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all", f"-{command}")
+    async with Client.open(redis_url.replace("://", f"://{name}:secret@")) as client:
+        limited = Kit(client, kit.registry, kit.queue)
+        async with limited.worker(lease=1.0) as worker:
+            await eventually(lambda: stands(worker))
+            for _ in range(3):
+                await kit.ended((await limited.enqueue(work)).id, 5)
+            began = time.monotonic()
+            await eventually(lambda: stands(worker))
+            worker.handle_sig(signal.SIGTERM)
+            await eventually(lambda: ended(worker), 5)
+            assert time.monotonic() - began < 2
+    await kit.client.execute_command("ACL", "DELUSER", name)

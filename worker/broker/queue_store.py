@@ -1,0 +1,275 @@
+"""The queue's transitions: one method a script, with types. What each does to a job: `docs/state-machine.md`."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, ResponseError
+
+from worker.broker import scripts
+from worker.broker.exchange import (
+    Claim,
+    Claimed,
+    ClaimRequest,
+    Settlement,
+    claim_request,
+    finish_request,
+    life,
+    read_claim,
+    was_stored,
+)
+from worker.broker.pool import unavailable_when_away
+from worker.core import keys, wire
+from worker.core.errors import CallRefused
+from worker.core.job import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to queue. `payload` is JSON without its times, which the script adds. `unique`: as the script reads it."""
+
+    id: str
+    queue_key: str
+    nonce: str
+    payload: bytes
+    delay_ms: int = 0
+    due_ms: int | None = None
+    unique: str = ""
+
+
+class Placed(NamedTuple):
+    """The job that stands for a call: a new one, or one that was there."""
+
+    id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A running job's lease, its progress as JSON when there is news, the keys of the limits that it holds."""
+
+    claimed: Claimed
+    progress: bytes = b""
+    limits: Sequence[str] = ()
+
+
+class Step(StrEnum):
+    """What became of a step that is to run once, or what its caller may do now."""
+
+    DONE = "done"
+    YOURS = "yours"
+    HELD = "held"
+    LOST = "lost"
+
+
+class StepAction(StrEnum):
+    """What the caller of a step that is to run once asks for."""
+
+    BEGIN = "begin"
+    DONE = "done"
+    UNDONE = "undone"
+
+
+class Cancelled(StrEnum):
+    """What a request to cancel found: `CANCELLING` is a job that runs and has been told."""
+
+    CANCELLED = "cancelled"
+    CANCELLING = "cancelling"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a renewal found out: leases that were lost, jobs that are to be stopped."""
+
+    lost: list[str]
+    aborted: list[str]
+
+
+class Broker:
+    """All writes to the queue. Every method raises `BrokerUnavailable` when Redis cannot serve it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
+        """Queue jobs, or find those that stand for them already. Safe to repeat with the same nonces.
+
+        Raises:
+            CallRefused: one of them is wrong; none was queued.
+        """
+        arguments: list[scripts.Argument] = []
+        for job in jobs:
+            due = "" if job.due_ms is None else job.due_ms
+            arguments += (job.id, job.queue_key, job.delay_ms, due, job.nonce, job.payload, job.unique)
+        with unavailable_when_away(), _refusals():
+            answers = await scripts.run(self._redis, scripts.ENQUEUE, (), arguments)
+        return [
+            Placed(job.id, answer == 1) if isinstance(answer, int) else Placed(answer.decode(), False)
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
+
+    async def whereabouts(self, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Which of these jobs have ended, and of which there is no trace at all."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.exists(keys.RESULT + job_id, keys.ENDED + job_id)
+            pipe.exists(keys.JOB + job_id)
+        with unavailable_when_away():
+            found = await pipe.execute()
+        seen = list(zip(job_ids, found[::2], found[1::2], strict=True))
+        ended = {job_id for job_id, result, _ in seen if result}
+        return ended, {job_id for job_id, result, payload in seen if not result and not payload}
+
+    async def forget_ended(self, job_ids: Sequence[str]) -> None:
+        """Forget that durable jobs have ended: their database does not keep them on record any more."""
+        if job_ids:
+            with unavailable_when_away():
+                await self._redis.unlink(*(keys.ENDED + job_id for job_id in job_ids))
+
+    async def exchange(
+        self,
+        settlements: Sequence[Settlement],
+        claim: ClaimRequest | None,
+        unheard: tuple[str, Sequence[int]] = ("", ()),
+    ) -> tuple[list[bool], Claim | None]:
+        """Settle what has run and claim what is due, in one round trip.
+
+        `unheard`: a worker, and the numbers of its claims whose answers it did not get: their jobs are given back.
+        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for, or None
+        where only the claim failed. A settlement that Redis cannot store is logged, and counts as not stored.
+        """
+        requests = []
+        if settlements:
+            requests.append(finish_request(settlements))
+        worker, numbers = unheard
+        if numbers:
+            requests.append(scripts.Request(scripts.GIVE_BACK, (), (worker, *numbers)))
+        if claim is not None:
+            requests.append(claim_request(claim))
+        with unavailable_when_away():
+            answers = await scripts.run_together(self._redis, requests)
+            if isinstance(answers[0], Exception):
+                raise answers[0]
+        if isinstance(answers[-1], Exception):  # what was settled is settled; the next claim tells what is wrong
+            claim = None
+        stored = [was_stored(*pair) for pair in zip(settlements, answers[0], strict=True)] if settlements else []
+        return stored, None if claim is None else read_claim(claim, answers[-1])
+
+    async def heard(self, worker: str, number: int) -> None:
+        """Say that a worker has the answer of a claim: what that brought counts as started."""
+        with unavailable_when_away():
+            await self._redis.execute_command("DEL", f"{keys.CLAIMED}{worker}:{number}")
+
+    async def wait_for_token(
+        self, connection: Redis, wake_keys: Sequence[str], seconds: float, claim: ClaimRequest | None
+    ) -> tuple[str | None, Claim | None]:
+        """Wait for a token on a connection that may block; with a claim, that is made at once when the wait ends.
+
+        Returns the list that the token was in (None: none came), and what was claimed (None: nothing was asked for, or
+        the server did not know the script).
+        """
+        pipe = connection.pipeline(transaction=False)
+        pipe.execute_command("BLPOP", *wake_keys, seconds)
+        if claim is not None:
+            pipe.execute_command(*scripts.command(claim_request(claim)))
+        with unavailable_when_away():
+            token, *answers = await pipe.execute(raise_on_error=False)
+            for answer in (token, *answers):
+                if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
+                    raise answer
+        taken = None if token is None else token[0].decode()
+        if claim is None or isinstance(answers[0], NoScriptError):
+            return taken, None
+        return taken, read_claim(claim, answers[0])
+
+    async def break_off(self, client_id: int) -> bool:
+        """End the wait of a connection; False when it does not wait."""
+        with unavailable_when_away():
+            return bool(await self._redis.client_unblock(client_id))
+
+    async def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
+        """Push on the leases of running jobs and store their progress."""
+        with unavailable_when_away():
+            answer = await scripts.run(self._redis, scripts.RENEW, (), renewal_arguments(lease_ms, renewals))
+        return read_renewed(answer)
+
+    async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
+        """Cancel a job; `ttl_ms` is how long the result of one that waits is kept (None: for ever)."""
+        with unavailable_when_away():
+            answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, life(ttl_ms)))
+        return Cancelled(answer.decode())
+
+    async def pause(self, queue: str, *, resume: bool = False) -> bool:
+        """Stop claims of a queue, or let them go on; whether that changed something."""
+        arguments = (keys.queue_key(queue), "resume" if resume else "pause")
+        with unavailable_when_away():
+            return bool(await scripts.run(self._redis, scripts.PAUSE, (), arguments))
+
+    async def purge(self, queue: str, ttl_ms: int) -> int:
+        """Cancel all that waits in a queue, a slice at a time; how many those were."""
+        total = 0
+        for priority in Priority:
+            place = 0
+            while place >= 0:
+                arguments = (keys.queue_key(queue, priority), place, ttl_ms)
+                with unavailable_when_away():
+                    cancelled, place = await scripts.run(self._redis, scripts.PURGE, (), arguments)
+                total += cancelled
+        return total
+
+    async def once(
+        self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
+    ) -> tuple[Step, bytes]:
+        """Begin or end a step that is to run once; with `Step.DONE` comes the value that it gave."""
+        arguments = (key, claimed.id, claimed.token, action.value, value, keep_ms)
+        with unavailable_when_away():
+            answer, kept = await scripts.run(self._redis, scripts.ONCE, (), arguments)
+        return Step(answer.decode()), kept
+
+    async def heartbeat(
+        self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str], event_bytes: int = 0
+    ) -> list[str]:
+        """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye.
+
+        `event_bytes`: what the stream of events may take; 0 leaves it alone.
+        Returns the keys of the queues that were used or served of late; of more than 64, some.
+        """
+        arguments: list[scripts.Argument] = [worker, record, ttl_ms, event_bytes, *queue_keys]
+        with unavailable_when_away():
+            known = await scripts.run(self._redis, scripts.HEARTBEAT, (), arguments)
+        return [key.decode() for key in known]
+
+
+def renewal_arguments(lease_ms: int, renewals: Sequence[Renewal]) -> list[scripts.Argument]:
+    """What the renew script takes."""
+    arguments: list[scripts.Argument] = [lease_ms]
+    for renewal in renewals:
+        claimed = renewal.claimed
+        arguments += (claimed.id, claimed.queue_key, claimed.token, renewal.progress, _limits_json(renewal.limits))
+    return arguments
+
+
+def read_renewed(answer: Any) -> Renewed:
+    """What the renew script returns."""
+    lost, aborted = answer
+    return Renewed([i.decode() for i in lost], [i.decode() for i in aborted])
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn the answer of a script that was given something wrong, and wrote nothing, into an error of ours."""
+    try:
+        yield
+    except ResponseError as error:
+        if not str(error).startswith(keys.REFUSED):
+            raise
+        raise CallRefused(str(error).removeprefix(keys.REFUSED).strip()) from error
+
+
+def _limits_json(limits: Sequence[str]) -> bytes:
+    return wire.dumps(limits) if limits else b""

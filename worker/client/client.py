@@ -1,0 +1,373 @@
+"""The producer's side: enqueue, look up, wait, cancel; workflows and queues. Arq's own calls are in `arq_calls`."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Self, TypeVar
+
+from worker.broker.batcher import MOST_BYTES, Batches, send_apart
+from worker.broker.budget import Budget
+from worker.broker.completions import Ends
+from worker.broker.encoding import new_id, pack, pack_workflow
+from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
+from worker.broker.pool import make_pool, thread_client
+from worker.broker.queue_store import Broker, Cancelled, NewJob, Placed
+from worker.broker.schedule_store import Schedules
+from worker.broker.workflow_records import NewWorkflow, read_workflow
+from worker.broker.workflow_store import Graphs, undamaged
+from worker.client.arq_compat import ArqCalls
+from worker.client.diagnosis import Reason, reasons
+from worker.core import wire
+from worker.core.calls import Call, refusal
+from worker.core.declared import Outbox
+from worker.core.errors import (
+    BrokerUnavailable,
+    JobEnded,
+    JobNotFound,
+    WorkflowEnded,
+    WorkflowNotFound,
+)
+from worker.core.handle import JobHandle, WorkflowHandle
+from worker.core.inline_mode import inline_process, is_inline
+from worker.core.job import Job, State
+from worker.core.options import CALLBACKS
+from worker.core.signature import Signature
+from worker.core.workflow import Workflow, WorkflowState
+from worker.core.workflow_graph import Flow, WorkflowOptions, compile_graph, signatures
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+BULK = 1000
+LARGE_FLOW = 200  # steps; a flow with more is packed in a thread, while others have the loop
+CANCELLED_KEPT_MS = 3_600_000
+RECHECK = 1.0  # plain arq workers announce no end
+LAST_LOOK = 0.5  # seconds that a look may take when the time of who waits is over
+
+
+class Client(ArqCalls):
+    """A connection pool to the queue. `outbox`: where calls of `enqueue_in` go instead of the database's table.
+
+    All methods of its own raise `BrokerUnavailable` when Redis has not answered within the budget. Whatever queues
+    something tries three times under the same id in it, so a job is queued once however often the connection is cut.
+    """
+
+    outbox: Outbox | None = None
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int = 50,
+        verify_tls: bool = True,
+        budget: float = 5.0,
+        max_arguments: int = wire.LARGEST,
+    ) -> None:
+        """`size`: connections at most. `budget`: seconds for each question to Redis, all its tries together; what takes
+        several, as a large workflow, has as much for each. `max_arguments`: bytes that a call may take as JSON."""
+        pool = make_pool(url, size=size, verify_tls=verify_tls)
+        super().__init__(pool)
+        self.max_arguments = max_arguments
+        self.broker = Broker(self)
+        self._budget = Budget(budget)
+        self.graphs = Graphs(self, self._budget)
+        self.schedules = Schedules(self)
+        self.inspector = Inspector(self)
+        self.connections = pool
+        self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
+        self._ends = Ends(pool)
+        self.batches = Batches(self._enqueue, budget)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        size: int = 50,
+        verify_tls: bool = True,
+        budget: float = 5.0,
+        max_arguments: int = wire.LARGEST,
+    ) -> AsyncIterator[Self]:
+        """A client that connects when it is first used, and closes its connections on leaving.
+
+        With `EMBARQ_INLINE=1` it connects to nothing: jobs run in this process (`worker.inline`).
+        """
+        if cls is Client and is_inline():
+            async with inline_process().open_client(max_arguments) as stand_in:
+                yield stand_in
+            return
+        client = cls(url, size=size, verify_tls=verify_tls, budget=budget, max_arguments=max_arguments)
+        try:
+            yield client
+        finally:
+            await client.batches.close()
+            await client._ends.close()
+            await client.aclose(close_connection_pool=True)
+
+    async def enqueue(self, call: Call[R]) -> JobHandle[R]:
+        """Queue one call; the handle's `created` is False when a job that stands for it was there already.
+
+        Raises:
+            InvalidArguments: it takes more bytes than `max_arguments`.
+        """
+        if call.options.get("durable"):
+            raise refusal(call, "durable", "is for enqueue_in, whose transaction keeps the job")
+        if any(name in call.options for name in CALLBACKS):
+            return await self._enqueue_with_callbacks(call)
+        placed = await self.batches.add(pack(call, self.max_arguments))
+        return JobHandle(placed.id, self, created=placed.created)
+
+    async def _enqueue_with_callbacks(self, call: Call[R]) -> JobHandle[R]:
+        """A job with callbacks is a small workflow, whose id is the job's."""
+        signature: Signature[R] = Signature(call.definition, (), call.arguments, call.options, immutable=True)
+        single = call.options.get("id") or new_id()
+        new = pack_workflow(compile_graph(signature), {}, single=single, most=self.max_arguments)
+        return JobHandle(new.id, self, created=await self.graphs.start(new))
+
+    async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
+        """Queue many calls, a thousand a round trip (fewer of large ones); handles in the order of the calls.
+
+        Calls with ids of their own may be given again after an error.
+
+        Raises:
+            InvalidOptions: a call has callbacks; these take a workflow.
+            InvalidArguments: a call takes more bytes than `max_arguments`; what came before its thousand is queued.
+            BrokerUnavailable: Redis did not answer; what came before that thousand is queued, of it any part, and
+                nothing behind. So it is where the caller is cancelled.
+            Exception: Redis refused a call; the first such one is named in a note. All others of its thousand are
+                queued, and what came before, but nothing behind. What `calls` raises itself is passed on, once what
+                came before that thousand is queued.
+        """
+        handles: list[JobHandle[R]] = []
+        sent: asyncio.Task[list[JobHandle[R]]] | None = None
+        try:
+            for jobs in _bulks(calls, self.max_arguments):
+                if sent is not None:  # one thousand is packed while the one before is on its way
+                    handles += await sent
+                sent = asyncio.create_task(self._enqueue_together(jobs))
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if sent is not None:
+                sent.cancel()
+            raise
+        finally:  # also where the next thousand could not be packed
+            if sent is not None:
+                handles += await sent
+        return handles
+
+    async def _enqueue_together(self, jobs: Sequence[NewJob]) -> list[JobHandle[R]]:
+        handles: list[JobHandle[R]] = []
+        for job, outcome in zip(jobs, await send_apart(self._enqueue, jobs), strict=True):
+            if isinstance(outcome, Exception):
+                outcome.add_note(f"refused: the job {job.id!r}")
+                raise outcome
+            handles.append(JobHandle(outcome.id, self, created=outcome.created))
+        return handles
+
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
+        return await self._budget.persist(lambda: self.broker.enqueue(jobs))
+
+    async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
+        """Start a workflow; the handle's `created` is False when its id was taken already.
+
+        Raises:
+            InvalidWorkflow: it is empty, too large, or a step cannot be placed.
+            InvalidArguments: a step's arguments do not fit its job, or take more bytes than `max_arguments`.
+        """
+        is_large = next(itertools.islice(signatures(flow), LARGE_FLOW, None), None) is not None
+        pack_it = partial(_pack_flow, flow, options, self.max_arguments)
+        new = await asyncio.to_thread(pack_it) if is_large else pack_it()
+        return WorkflowHandle(new.id, self, created=await self.graphs.start(new))
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """A workflow with the state of each of its nodes, and its result once it succeeded.
+
+        Raises:
+            WorkflowNotFound: there is none, or it is no longer kept.
+        """
+        with undamaged(workflow_id):
+            found = await self.graphs.find(workflow_id)
+            if found is None:
+                raise WorkflowNotFound(workflow_id)
+            told = found.fields["state"] in {WorkflowState.SUCCEEDED, WorkflowState.FAILED}
+            node = int(found.fields.get("failed", found.fields["last"]))
+            value = await self.graphs.value(workflow_id, node) if told else None
+            return read_workflow(workflow_id, found, value)
+
+    async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
+        """A workflow once it has ended, or as it is after `timeout` seconds; raises as `workflow`."""
+
+        async def look() -> WorkflowState:
+            state = await self.graphs.state(workflow_id)
+            if state is None:
+                raise WorkflowNotFound(workflow_id)
+            with undamaged(workflow_id):
+                return WorkflowState(state)
+
+        await self._wait(workflow_id, timeout, look, lambda state: state.ended)
+        return await self.workflow(workflow_id)
+
+    async def cancel_workflow(self, workflow_id: str) -> None:
+        """Cancel all of a workflow that has not ended: what waits at once, what runs within seconds. It may be
+        asked for again after an error.
+
+        Raises:
+            WorkflowNotFound: there is none, or it is no longer kept.
+            WorkflowEnded: it is too late.
+        """
+        answer = await self.graphs.cancel(workflow_id)
+        if answer == "unknown":
+            raise WorkflowNotFound(workflow_id)
+        if answer == "ended":
+            raise WorkflowEnded(workflow_id, await self.graphs.state(workflow_id) or "forgotten")
+
+    async def retry_workflow(self, workflow_id: str) -> None:
+        """Let a workflow that failed or was cancelled go on from there: what ended well keeps its results. It may be
+        asked for again after an error.
+
+        Raises:
+            WorkflowNotFound: there is none, or it is no longer kept.
+            WorkflowEnded: it has succeeded.
+        """
+        answer = await self.graphs.retry(workflow_id)
+        if answer == "unknown":
+            raise WorkflowNotFound(workflow_id)
+        if answer == "succeeded":
+            raise WorkflowEnded(workflow_id, answer)
+
+    async def find(self, job_id: str) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+        """
+        return await self._budget.persist(lambda: self.inspector.find(job_id))
+
+    async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job once it has ended, or as it is after `timeout` seconds (None: wait for ever).
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+            BrokerUnavailable: it could not be looked up, at the latest half a second after `timeout`; `Overloaded` when
+                too many wait in this process.
+        """
+        return await self._wait(job_id, timeout, lambda: self.inspector.find(job_id), lambda job: job.state.ended)
+
+    async def _wait(
+        self, name: str, timeout: float | None, look: Callable[[], Awaitable[T]], has_ended: Callable[[T], bool]
+    ) -> T:
+        """Look again and again until the end, or the end of the time; then what was seen last counts."""
+        if timeout is not None and timeout <= 0:
+            return await self._budget.persist(look)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        seen: T | None = None
+        with self._ends.watch(name) as news:
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    seen = await self._budget.persist(look, min(self._budget.seconds, left + LAST_LOOK))
+                except BrokerUnavailable:
+                    if seen is None or time.monotonic() < deadline:
+                        raise
+                    return seen
+                if has_ended(seen) or not await _another_look(news, deadline):
+                    return seen
+
+    async def cancel(self, job_id: str) -> State:
+        """Cancel a job: one that waits is cancelled at once, one that runs is told, and ends within seconds.
+
+        Returns the state that it is in now.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+            JobEnded: it is too late.
+        """
+        return await self._budget.ask(lambda: self._cancel(job_id))
+
+    async def _cancel(self, job_id: str) -> State:
+        job = await self.inspector.find(job_id)
+        answer = await self.broker.cancel(job_id, CANCELLED_KEPT_MS)
+        if answer is Cancelled.UNKNOWN:
+            raise JobNotFound(job_id)
+        if answer is Cancelled.ENDED:
+            raise JobEnded(job_id, job.state if job.state.ended else (await self.inspector.find(job_id)).state)
+        return State.CANCELLED if answer is Cancelled.CANCELLED else State.RUNNING
+
+    async def why(self, job_id: str) -> list[Reason]:
+        """Why a job waits; empty when it runs or has ended. Also for steps of a workflow that have not been queued.
+
+        Raises:
+            JobNotFound: there is none, or its result is no longer kept.
+        """
+        return await self._budget.persist(lambda: self._why(job_id))
+
+    async def _why(self, job_id: str) -> list[Reason]:
+        facts = await self.inspector.why(job_id)
+        if facts.job is None and facts.workflow is None:
+            await self.inspector.find(job_id)
+        return reasons(facts, await self.inspector.workers())
+
+    async def pause_queue(self, queue: str) -> bool:
+        """Let no worker take jobs from a queue until `resume_queue`; False when it was paused already."""
+        return await self._budget.persist(lambda: self.broker.pause(queue))
+
+    async def resume_queue(self, queue: str) -> bool:
+        """Let workers take jobs again; False when it was not paused."""
+        return await self._budget.persist(lambda: self.broker.pause(queue, resume=True))
+
+    async def purge_queue(self, queue: str) -> int:
+        """Cancel all jobs that wait in a queue, also deferred ones; how many there were. It takes as long as they are
+        many; each slice of them has its time."""
+        return await self.broker.purge(queue, CANCELLED_KEPT_MS)
+
+    async def queues(self) -> Sequence[QueueRecord]:
+        """Every queue that was ever used, with its length and latency."""
+        return await self._budget.persist(self.inspector.queues)
+
+    async def workers(self) -> Sequence[WorkerRecord]:
+        """The workers whose heartbeat is fresh."""
+        return await self._budget.persist(self.inspector.workers)
+
+
+async def _another_look(news: asyncio.Event, deadline: float) -> bool:
+    """Wait for news of an end; False when the time is over."""
+    left = min(RECHECK, deadline - time.monotonic())
+    if left <= 0:
+        return False
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(left):
+            await news.wait()
+    news.clear()
+    return True
+
+
+def _pack_flow(flow: Flow, options: WorkflowOptions, most: int) -> NewWorkflow:
+    graph = compile_graph(flow, options.get("on_success"), options.get("on_error"))
+    return pack_workflow(graph, options, most=most)
+
+
+def _bulks(calls: Iterable[Call[Any]], most: int) -> Iterator[list[NewJob]]:
+    """Calls as jobs, as many as go in one round trip."""
+    jobs: list[NewJob] = []
+    size = 0
+    for call in calls:
+        jobs.append(_pack_alone(call, most))
+        size += len(jobs[-1].payload)
+        if len(jobs) == BULK or size >= MOST_BYTES:
+            yield jobs
+            jobs, size = [], 0
+    if jobs:
+        yield jobs
+
+
+def _pack_alone(call: Call[Any], most: int) -> NewJob:
+    clash = next((name for name in (*CALLBACKS, "durable") if name in call.options), None)
+    if clash is not None:
+        raise refusal(call, clash, f"enqueue_many takes no {clash}")
+    return pack(call, most)

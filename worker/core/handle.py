@@ -1,0 +1,151 @@
+"""Handles on what was enqueued, a job or a workflow: its id, and the ways to ask after it."""
+
+import re
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from worker.core.errors import JobFailed, WorkflowFailed
+from worker.core.job import Job, JobError, State
+from worker.core.raised import rebuilt
+from worker.core.workflow import Workflow, WorkflowState
+
+R = TypeVar("R")
+
+_WITHIN = re.compile(r"\Ajob \S+ \w+: (?=job \S+ \w+: )")
+
+
+class WorkflowLookup(Protocol):
+    """Whoever can find workflows: the client."""
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """The workflow as it is now."""
+        ...
+
+    async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
+        """The workflow once it has ended, or as it is after `timeout` seconds."""
+        ...
+
+    async def cancel_workflow(self, workflow_id: str) -> None:
+        """Cancel all of it."""
+        ...
+
+    async def retry_workflow(self, workflow_id: str) -> None:
+        """Let it go on from where it failed."""
+        ...
+
+
+class WorkflowHandle:
+    """A started workflow, or one whose id is known: `WorkflowHandle(workflow_id, client)`.
+
+    `created` is False when one with this id was there already.
+    """
+
+    __slots__ = ("_lookup", "created", "id")
+
+    def __init__(self, workflow_id: str, lookup: WorkflowLookup, *, created: bool = False) -> None:
+        self.id = workflow_id
+        self.created = created
+        self._lookup = lookup
+
+    async def workflow(self) -> Workflow:
+        """The workflow as it is now; see `Client.workflow`."""
+        return await self._lookup.workflow(self.id)
+
+    async def cancel(self) -> None:
+        """Cancel all of it; see `Client.cancel_workflow`."""
+        await self._lookup.cancel_workflow(self.id)
+
+    async def retry(self) -> None:
+        """Let it go on from where it failed; see `Client.retry_workflow`."""
+        await self._lookup.retry_workflow(self.id)
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end and return the value of the last step, of a group a list.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+            WorkflowFailed: it failed or was cancelled.
+        """
+        workflow = await self._lookup.wait_for_workflow(self.id, timeout)
+        if not workflow.state.ended:
+            raise TimeoutError(f"workflow {self.id} is {workflow.state} after {timeout} s")
+        if workflow.state is not WorkflowState.SUCCEEDED:
+            reason = f": {workflow.error.type}: {workflow.error.message}" if workflow.error else ""
+            raise WorkflowFailed(f"workflow {self.id} {workflow.state}{reason}")
+        return workflow.result
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.id}>"
+
+
+class Lookup(Protocol):
+    """Whoever can find jobs: the client."""
+
+    async def find(self, job_id: str) -> Job:
+        """The job as it is now."""
+        ...
+
+    async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job once it has ended, or as it is after `timeout` seconds."""
+        ...
+
+    async def cancel(self, job_id: str) -> State:
+        """Cancel the job; returns the state that it is in now."""
+        ...
+
+
+class JobHandle(Generic[R]):
+    """An enqueued job, or one whose id is known, as from a database: `JobHandle[int](job_id, client)`. Whether there is
+    such a job, its methods tell.
+
+    `created` is False when a job with this id was there already.
+    """
+
+    __slots__ = ("_lookup", "created", "id")
+
+    def __init__(self, job_id: str, lookup: Lookup, *, created: bool = False) -> None:
+        self.id = job_id
+        self.created = created
+        self._lookup = lookup
+
+    async def job(self) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: it ended and its result is no longer kept.
+        """
+        return await self._lookup.find(self.id)
+
+    async def state(self) -> State:
+        """Where the job is in its life; raises as `job`."""
+        return (await self.job()).state
+
+    async def cancel(self) -> State:
+        """Cancel the job; see `Client.cancel`."""
+        return await self._lookup.cancel(self.id)
+
+    async def result(self, timeout: float | None = None) -> R:
+        """Wait for the end and return what the job returned, as JSON gave it back.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+            JobNotFound: there is none, or its result is no longer kept.
+            JobFailed: it failed, was cancelled or expired. Its `__cause__` is an exception of the class that the job
+                raised, with its arguments, where this process has loaded that class.
+        """
+        job = await self._lookup.wait_for(self.id, timeout)
+        if not job.state.ended:
+            raise TimeoutError(f"job {self.id} is {job.state} after {timeout} s")
+        if job.state is not State.SUCCEEDED:
+            reason = f": {_reason(job.error)}" if job.error else ""
+            raise JobFailed(f"job {self.id} {job.state}{reason}") from rebuilt(job.error)
+        return cast(R, job.result)
+
+    def __repr__(self) -> str:
+        return f"<job {self.id}>"
+
+
+def _reason(error: JobError) -> str:
+    """What an error says. Of jobs that failed as the next one did, which they waited for, only the last is named."""
+    if error.type != JobFailed.__name__:
+        return f"{error.type}: {error.message}"
+    return _WITHIN.sub("", error.message, count=1)

@@ -1,0 +1,1 @@
+"""What people declare: jobs, schedules, resources and limits, and where they are found."""

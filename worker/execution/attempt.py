@@ -1,0 +1,117 @@
+"""A try that is under way in this worker."""
+
+import asyncio
+import contextlib
+import contextvars
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from worker.broker.exchange import Claimed, Ended, PutBack, Settlement
+from worker.core import wire
+from worker.core.context import Context
+from worker.core.errors import MalformedPayload
+from worker.core.limits import held_keys
+
+
+class Stop(Enum):
+    """Why the engine stops a running job."""
+
+    CANCELLED = "cancelled"
+    TIME_LIMIT = "time limit"
+    LEASE_LOST = "lease lost"
+    HANDED_BACK = "handed back"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One try of a claimed job: its task, its limits, and why it is being stopped, if it is.
+
+    Limits and other times are of the monotonic clock; None means that there is no such limit (any more).
+    `has_begun`: its task has taken its first step; one that is cancelled before would never settle anything.
+    `interrupt` raises `SoftTimeLimitExceeded` inside the job, `stack` tells where the job is.
+    For its hooks, where there are some: `inside`, the context variables that they share with the job; `result` and
+    `error`, what the function returned, and what ended the try; `has_hooks`, once the function was about to be called.
+    """
+
+    claimed: Claimed
+    context: Context
+    payload: wire.Payload | None = None
+    task: "asyncio.Task[object] | None" = None
+    has_begun: bool = False
+    started: float = field(default_factory=time.monotonic)
+    leased_until: float = 0.0
+    soft_limit: float | None = None
+    hard_limit: float | None = None
+    soft_at: float | None = None
+    hard_at: float | None = None
+    interrupt: Callable[[], None] | None = None
+    stack: Callable[[], str] | None = None
+    stop: Stop | None = None
+    stopped_at: float | None = None
+    inside: contextvars.Context | None = None
+    has_hooks: bool = False
+    result: object = None
+    error: BaseException | None = None
+
+    @property
+    def held_limits(self) -> Sequence[str]:
+        """The keys of the limits that it holds."""
+        return held_keys(self.payload.options.limits) if self.payload else ()
+
+    def settle(self, outcome: Ended | PutBack) -> Settlement:
+        """What tells Redis how the try ended."""
+        if self.payload is None:  # its execution has not begun
+            with contextlib.suppress(MalformedPayload):
+                self.payload = wire.loads(self.claimed.payload, wire.Payload)
+        options = self.payload.options if self.payload else wire.CallOptions()
+        place = (options.workflow, options.node)
+        nonce = self.payload.nonce if self.payload and options.durable else None
+        return Settlement(self.claimed, outcome, self.held_limits, *place, durable=nonce or "")
+
+    def limit(self, soft: float | None, hard: float) -> None:
+        """Start the clocks of the job's function, in seconds from now."""
+        now = time.monotonic()
+        self.soft_limit, self.hard_limit = soft, hard
+        self.soft_at = None if soft is None else now + soft
+        self.hard_at = now + hard
+
+    def cancel(self, reason: Stop) -> None:
+        """Cancel the job. The first reason counts, but a lost lease overrules all: nothing may be settled then."""
+        if self.stop is None or reason is Stop.LEASE_LOST:
+            self.stop = reason
+        if self.stopped_at is None:
+            self.stopped_at = time.monotonic()
+            if self.task is not None and self.has_begun:
+                self.task.cancel()
+
+    def pause_limits(self, seconds: float) -> None:
+        """The job's function cannot begin yet: its clocks start later, with `limit`, or so many seconds late."""
+        self.soft_at = None
+        self.hard_at = None if self.hard_at is None else self.hard_at + seconds
+
+    def lift_limits(self) -> None:
+        """The job's function has returned: no limit passes any more, however late the worker hears of the end."""
+        self.soft_at = self.hard_at = None
+
+    def keep_limits(self, now: float) -> None:
+        """Interrupt or cancel the job where a limit has passed; where both have, the hard one counts."""
+        soft_at, hard_at = self.soft_at, self.hard_at
+        if hard_at is not None and now >= hard_at:
+            self.hard_at = None
+            self.cancel(Stop.TIME_LIMIT)
+        if soft_at is not None and now >= soft_at and self.interrupt is not None:
+            self.soft_at = None
+            if self.stop is None:
+                self.interrupt()
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the job is stopped for good, so that what it returns does not count any more."""
+        return self.stop is not None and self.stop is not Stop.HANDED_BACK
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the claim."""
+        return round(time.monotonic() - self.started, 3)

@@ -1,0 +1,1 @@
+"""Jobs in processes of their own: the pool, and what runs inside of one."""

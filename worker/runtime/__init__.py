@@ -1,0 +1,1 @@
+"""The worker process: what it claims, runs and settles, and what goes on beside that."""

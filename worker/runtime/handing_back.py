@@ -1,0 +1,80 @@
+"""What a worker owes to Redis when it ends: outcomes that were not stored yet, and jobs that have not ended."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from redis.exceptions import ResponseError
+
+from worker.broker.exchange import PutBack, Settlement, urgent_first
+from worker.broker.queue_store import Broker
+from worker.core.errors import BrokerUnavailable
+from worker.execution.attempt import Run, Stop
+from worker.execution.outcomes import Outcome, Outcomes
+from worker.runtime.fetcher import Pump
+
+logger = structlog.stdlib.get_logger("embarq.worker")
+
+STORED_WITHIN = 1.0
+TASKS_END_WITHIN = 0.2
+
+
+class HandingBack:
+    """Settles what is left of a worker's jobs, so that no lease has to end by itself.
+
+    `runs`: those that hold a slot; `abandoned`: those whose outcome is stored, and whose task has not ended.
+    """
+
+    def __init__(self, runs: dict[str, Run], abandoned: set[Run], pump: Pump, outcomes: Outcomes) -> None:
+        self._runs = runs
+        self._abandoned = abandoned
+        self._pump = pump
+        self._outcomes = outcomes
+
+    def unsettled(self) -> list[Settlement]:
+        """Outcomes that Redis has not confirmed, and the jobs that run, handed back. May be called from any thread."""
+        settlements = self._pump.unsettled()
+        settled = {id(each.claimed) for each in settlements}
+        for run in list(self._runs.values()):
+            if id(run.claimed) not in settled and run not in self._abandoned and run.stop is not Stop.LEASE_LOST:
+                settlements.append(run.settle(self._outcome(run)))
+        return settlements
+
+    def _outcome(self, run: Run) -> Outcome:
+        """What is stored of a job that does not end: it is handed back, unless it was to be stopped for good."""
+        stopped = self._outcomes.stopped(run, None) if run.must_stop else None
+        return PutBack(0, released=True) if stopped is None else stopped
+
+    async def let_go(self, broker: Broker) -> None:
+        """See the tasks of jobs out, and store what is left; one that swallows its cancellation is left behind."""
+        await self._end_tasks()
+        unsettled = self.unsettled()
+        if unsettled:
+            logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
+            await _store(broker, unsettled)
+        self._abandoned |= {run for run in self._runs.values() if run.task is not None and not run.task.done()}
+        self._runs.clear()
+
+    async def _end_tasks(self) -> None:
+        """Wait a moment for those that clean up after their cancellation; a second one ends the wait for a thread."""
+        cleaning = [run.task for run in self._runs.values() if run.task is not None]
+        if cleaning:
+            await asyncio.wait(cleaning, timeout=TASKS_END_WITHIN)
+        left = [task for task in (*cleaning, *(run.task for run in self._abandoned)) if task is not None]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=TASKS_END_WITHIN)
+
+
+async def _store(broker: Broker, settlements: Sequence[Settlement]) -> None:
+    """Store what can be in a second, what is most urgent first: all else waits for the end of its lease."""
+    try:
+        async with asyncio.timeout(STORED_WITHIN):
+            for call in urgent_first(settlements):
+                try:
+                    await broker.exchange(call, None)
+                except ResponseError as error:
+                    logger.error("jobs could not be handed back: their leases will end", reason=str(error))
+    except (BrokerUnavailable, TimeoutError) as error:
+        logger.error("not all jobs could be handed back: their leases will end", reason=str(error))
