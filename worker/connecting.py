@@ -10,6 +10,7 @@ from worker.client import Client
 from worker.core.inline_mode import NOWHERE, is_inline
 from worker.definition.discovery import discover
 from worker.definition.registry import Registry, registry
+from worker.dev import redis_for
 from worker.settings import Settings, refuse
 from worker.settings.project import find_project
 
@@ -52,8 +53,6 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
             yield client
         return
     refuse(settings.redis_problems())
-    from worker.dev import redis_for  # noqa: PLC0415  # who imports us to declare jobs has no use for servers
-
     stack = redis_for(settings.data_dir, settings.redis_url)
     url = await asyncio.to_thread(stack.__enter__)
     try:

@@ -1,11 +1,9 @@
-"""Fixtures for tests of one's own jobs. Pytest loads this wherever Embarq is installed, so what they need is imported
-by who asks for them."""
+"""Fixtures for tests of one's own jobs. Pytest loads this wherever Embarq is installed, so what they give is loaded by
+who asks for them: `worker.pytest_fixtures`."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,43 +17,26 @@ if TYPE_CHECKING:
     from worker.testing.kit import Kit
 
 
+def _fixtures() -> Any:
+    return import_module("worker.pytest_fixtures")
+
+
 @pytest.fixture(scope="session")
 def embarq_redis_url() -> "Iterator[str]":
     """The Redis of the tests: the one at `REDIS_URL`, or a private server for as long as the tests run."""
-    url = os.environ.get("REDIS_URL")
-    if url:
-        from worker.core.variables import is_production  # noqa: PLC0415
-
-        if is_production(os.environ):
-            told = "this is production, by EMBARQ_ENV or DYNO: tests do not run on its Redis; "
-            pytest.fail(f"{told}unset REDIS_URL, or set EMBARQ_ENV=development if it is one for tests")
+    with _fixtures().redis_of_tests() as url:
         yield url
-        return
-    from worker.dev import private_redis  # noqa: PLC0415
-
-    with TemporaryDirectory(prefix="embarq-") as folder, private_redis(Path(folder)) as private:
-        yield private
 
 
 @pytest.fixture(scope="session")
 def embarq_registry(pytestconfig: pytest.Config) -> "Registry":
     """Where the jobs are registered. Those that the project names, in pytest's root folder, are imported first."""
-    from worker.connecting import import_jobs  # noqa: PLC0415
-    from worker.definition.registry import registry  # noqa: PLC0415
-
-    import_jobs(pytestconfig.rootpath, registry)
-    return registry
+    found: Registry = _fixtures().registry_of_project(pytestconfig.rootpath)
+    return found
 
 
 @async_fixture
 async def embarq(embarq_redis_url: str, embarq_registry: "Registry") -> "AsyncIterator[Kit]":
     """A client and queues of the test's own. Jobs that it queues run when it says `await embarq.drain()`."""
-    import structlog  # noqa: PLC0415
-
-    from worker.observability.logs import hand_to_logging  # noqa: PLC0415
-    from worker.testing.kit import Kit  # noqa: PLC0415
-
-    if not structlog.is_configured():  # then pytest shows the log of a test that fails
-        hand_to_logging()
-    async with Kit.open(embarq_redis_url, embarq_registry) as kit:
+    async with _fixtures().opened_kit(embarq_redis_url, embarq_registry) as kit:
         yield kit

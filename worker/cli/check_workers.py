@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from worker.broker.inspect import WorkerRecord
 from worker.broker.queue_selection import ALL_QUEUES, Service, serving
 from worker.cli import show
+from worker.cli.queue_names import queue_names
 from worker.cli.run import run, start
-from worker.cli.usage import queue_names
 from worker.connecting import connected
 
 

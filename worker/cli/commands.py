@@ -1,5 +1,4 @@
-"""The commands, a function each. Only their parameters are here: what they do is imported when they are called, so that
-help and wrong arguments are answered at once, and a worker holds neither a web server nor a database driver."""
+"""The commands, a function each. Only their parameters are here: what they do is loaded when they are called."""
 
 import os
 import sys
@@ -8,6 +7,8 @@ from typing import Annotated
 import typer
 
 from worker.cli import new, operate
+from worker.cli.loading import load
+from worker.core.version import version
 
 ABOUT = "Background jobs for asyncio Python. `embarq dev` runs everything in one terminal."
 
@@ -30,8 +31,6 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for the end.")]
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        from worker.core.version import version
-
         typer.echo(f"embarq {version()}")
         raise typer.Exit
 
@@ -43,7 +42,7 @@ def _debug(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    tell_version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
@@ -60,9 +59,7 @@ def dev_command(
     ] = True,
 ) -> None:
     """Everything in one terminal: Redis and Postgres if none is set, the API, a worker."""
-    from worker.cli import dev
-
-    sys.exit(dev.run_all(reload=reload))
+    sys.exit(load("cli.dev").run_all(reload=reload))
 
 
 @app.command("api")
@@ -73,9 +70,7 @@ def api_command(
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """The HTTP API."""
-    from worker.cli import serve
-
-    serve.serve_api(host, port, sockets, supervisor)
+    load("cli.serve").serve_api(host, port, sockets, supervisor)
 
 
 @app.command("worker")
@@ -98,11 +93,8 @@ def worker_command(
 ) -> None:
     """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
     if check:
-        from worker.cli import check_workers
-
-        sys.exit(check_workers.check(queues, as_json=as_json))
-    from worker.cli import work
-
+        sys.exit(load("cli.check_workers").check(queues, as_json=as_json))
+    work = load("cli.work")
     asked = work.Asked(queues, concurrency, processes, burst=burst, schedules=schedules, again=again)
     work.run_worker(asked, supervisor)
 
@@ -114,17 +106,13 @@ def isolated_worker_command(
     supervisor: Annotated[int | None, typer.Option()] = None,
 ) -> None:
     """A worker that runs jobs apart that lost their workers, and ends when none waits; `embarq worker` starts it."""
-    from worker.cli import work
-
-    work.run_isolated(queues, concurrency, supervisor)
+    load("cli.work").run_isolated(queues, concurrency, supervisor)
 
 
 @app.command("scheduler")
 def scheduler_command() -> None:
     """Only fire what is scheduled: for those who want it apart from their workers, which all do it too."""
-    from worker.cli import work
-
-    work.run_scheduler()
+    load("cli.work").run_scheduler()
 
 
 @app.command("enqueue")
@@ -136,13 +124,11 @@ def enqueue_command(
     as_json: AsJson = False,
 ) -> None:
     """Queue a job: embarq enqueue echo value=1. With --wait, the exit code tells how it ended."""
-    from worker.cli import usage
-
+    usage = load("cli.usage")
     values, asked = usage.pairs(arguments or []), usage.json_object("--options", options)
-    from worker.cli import jobs, show
-
+    jobs = load("cli.jobs")
     found = jobs.enqueue(job, values, asked, wait)
-    show.job(found, as_json=as_json)
+    load("cli.show").job(found, as_json=as_json)
     if wait and not jobs.has_succeeded(found):
         sys.exit(1)
 
@@ -150,25 +136,19 @@ def enqueue_command(
 @app.command("job")
 def job_command(job_id: JobId, wait: Wait = 0, as_json: AsJson = False) -> None:
     """Look a job up by its id."""
-    from worker.cli import jobs, show
-
-    show.job(jobs.find(job_id, wait), as_json=as_json)
+    load("cli.show").job(load("cli.jobs").find(job_id, wait), as_json=as_json)
 
 
 @app.command("why")
 def why_command(job_id: JobId, as_json: AsJson = False) -> None:
     """Why a job waits."""
-    from worker.cli import jobs, show
-
-    show.rows(jobs.why(job_id), as_json=as_json)
+    load("cli.show").rows(load("cli.jobs").why(job_id), as_json=as_json)
 
 
 @app.command("cancel")
 def cancel_command(job_id: JobId, as_json: AsJson = False) -> None:
     """Cancel a job that waits or runs."""
-    from worker.cli import jobs, show
-
-    show.job(jobs.cancel(job_id), as_json=as_json)
+    load("cli.show").job(load("cli.jobs").cancel(job_id), as_json=as_json)
 
 
 @app.command("migrate")
@@ -176,17 +156,7 @@ def migrate_command(
     back_to: Annotated[str | None, typer.Option(help="Undo all after this revision; `base` undoes all.")] = None,
 ) -> None:
     """Bring the database's tables up to date, one process at a time."""
-    from worker.cli import run
-    from worker.database.migrate import migrate
-    from worker.dev import postgres_for
-    from worker.settings import refuse
-    from worker.settings.project import find_project
-
-    settings = run.start()
-    if settings.database_url is None and not settings.development:
-        refuse(["DATABASE_URL is not set: a private Postgres is for development only; set the service's database"])
-    with postgres_for(settings.data_dir, settings.database_url) as url:
-        migrate(url, find_project().migration_folders(), back_to=back_to)
+    load("cli.tables").bring_up_to_date(back_to)
 
 
 @app.command("doctor")
@@ -197,9 +167,7 @@ def doctor_command(
     as_json: AsJson = False,
 ) -> None:
     """Check settings, jobs, Redis, database and workers; exit code 1 when something does not work."""
-    from worker.cli import doctor, run, show
-
-    checks = run.run(doctor.examine(run.start(), is_release=release))
-    show.checks(checks, as_json=as_json)
+    checks = load("cli.doctor").examine_all(is_release=release)
+    load("cli.show").checks(checks, as_json=as_json)
     if not all(check.ok for check in checks):
         sys.exit(1)

@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 
 from worker.cli.check import Check
 from worker.cli.checks import Patient, database, redis, workers
-from worker.cli.run import client_for
+from worker.cli.run import client_for, run, start
 from worker.core.errors import BrokerUnavailable, ServerTooOld
 from worker.core.variables import misspelt
 from worker.definition.registry import registry
@@ -22,6 +22,11 @@ OF_REDIS: tuple[Callable[[Patient], Awaitable[list[Check]]], ...] = (
     workers.queues_are_served,
     workers.jobs_are_known,
 )
+
+
+def examine_all(*, is_release: bool) -> list[Check]:
+    """Look at the project of the current folder; see `examine`."""
+    return run(examine(start(), is_release=is_release))
 
 
 async def examine(settings: Settings, *, is_release: bool = False) -> list[Check]:

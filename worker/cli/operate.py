@@ -1,11 +1,13 @@
 """Commands that look after queues, schedules and workflows: `embarq queue | schedule | workflow ...`.
 
-As in `commands`, what they do is imported when they are called.
+As in `commands`, what they do is loaded when they are called.
 """
 
 from typing import Annotated
 
 import typer
+
+from worker.cli.loading import load
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Its name.")]
@@ -20,26 +22,20 @@ GROUPS = {"queue": queues, "schedule": schedules, "workflow": workflows}
 @queues.command("list")
 def list_queues(as_json: AsJson = False) -> None:
     """Every queue that was ever used: what waits, is over a limit, is due later or runs; latency in seconds."""
-    from worker.cli import operations, show
-
-    show.rows(operations.list_queues(), as_json=as_json)
+    load("cli.show").rows(load("cli.operations").list_queues(), as_json=as_json)
 
 
 @queues.command("pause")
 def pause_queue(queue: Name) -> None:
     """Let no worker take jobs from it."""
-    from worker.cli import operations
-
-    changed = operations.pause_queue(queue)
+    changed = load("cli.operations").pause_queue(queue)
     typer.echo(f"{queue} is paused" if changed else f"{queue} was paused already")
 
 
 @queues.command("resume")
 def resume_queue(queue: Name) -> None:
     """Let workers take jobs from it again."""
-    from worker.cli import operations
-
-    changed = operations.resume_queue(queue)
+    changed = load("cli.operations").resume_queue(queue)
     typer.echo(f"{queue} goes on" if changed else f"{queue} was not paused")
 
 
@@ -48,41 +44,31 @@ def purge_queue(queue: Name, yes: Annotated[bool, typer.Option("--yes", help="Do
     """Cancel all jobs that wait in it; those that run go on."""
     if not yes:
         typer.confirm(f"Cancel all jobs that wait in {queue}?", abort=True)
-    from worker.cli import operations
-
-    typer.echo(f"{operations.purge_queue(queue)} jobs were cancelled")
+    typer.echo(f"{load('cli.operations').purge_queue(queue)} jobs were cancelled")
 
 
 @schedules.command("list")
 def list_schedules(as_json: AsJson = False) -> None:
     """All schedules with their last and next runs, in UTC."""
-    from worker.cli import operations, show
-
-    show.rows(operations.list_schedules(), as_json=as_json)
+    load("cli.show").rows(load("cli.operations").list_schedules(), as_json=as_json)
 
 
 @schedules.command("pause")
 def pause_schedule(name: Name, as_json: AsJson = False) -> None:
     """Fire it no more."""
-    from worker.cli import operations, show
-
-    show.fields(operations.pause_schedule(name), as_json=as_json)
+    load("cli.show").fields(load("cli.operations").pause_schedule(name), as_json=as_json)
 
 
 @schedules.command("resume")
 def resume_schedule(name: Name, as_json: AsJson = False) -> None:
     """Fire it again, from its next time on."""
-    from worker.cli import operations, show
-
-    show.fields(operations.resume_schedule(name), as_json=as_json)
+    load("cli.show").fields(load("cli.operations").resume_schedule(name), as_json=as_json)
 
 
 @schedules.command("run")
 def run_schedule(name: Name) -> None:
     """Queue a run now; prints the job's id."""
-    from worker.cli import operations
-
-    typer.echo(operations.run_schedule(name))
+    typer.echo(load("cli.operations").run_schedule(name))
 
 
 @workflows.command("show")
@@ -92,24 +78,20 @@ def show_workflow(
     as_json: AsJson = False,
 ) -> None:
     """A workflow and the states of its steps, which JSON lists one by one."""
-    from worker.cli import operations, show
-
-    show.fields(operations.find_workflow(workflow_id, wait, every_step=as_json), as_json=as_json)
+    load("cli.show").fields(
+        load("cli.operations").find_workflow(workflow_id, wait, every_step=as_json), as_json=as_json
+    )
 
 
 @workflows.command("cancel")
 def cancel_workflow(workflow_id: WorkflowId) -> None:
     """Cancel all of it."""
-    from worker.cli import operations
-
-    operations.cancel_workflow(workflow_id)
+    load("cli.operations").cancel_workflow(workflow_id)
     typer.echo(f"{workflow_id} is cancelled")
 
 
 @workflows.command("retry")
 def retry_workflow(workflow_id: WorkflowId) -> None:
     """Let it go on from where it failed or was cancelled."""
-    from worker.cli import operations
-
-    operations.retry_workflow(workflow_id)
+    load("cli.operations").retry_workflow(workflow_id)
     typer.echo(f"{workflow_id} goes on")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from worker.broker.queue_selection import Service
+from worker.cli.loading import load
 from worker.cli.run import run
 from worker.client import Client
 from worker.core.errors import BrokerUnavailable, EmbarqError, ServerTooOld
@@ -99,10 +100,8 @@ def jobs_with_database(jobs: Registry, service: Service | None) -> list[str]:
 @contextmanager
 def _private_tables(settings: Settings) -> Iterator[str]:
     """A private Postgres with our tables."""
-    from worker.database.migrate import migrate  # noqa: PLC0415  # most workers have no use for alembic
-
     with postgres_for(settings.data_dir, None) as url:
-        migrate(url, find_project().migration_folders())
+        load("database.migrate").migrate(url, find_project().migration_folders())
         yield url
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from worker.core.errors import EmbarqError, InvalidOptions
+from worker.core.errors import EmbarqError
 
 
 class UsageError(EmbarqError):
@@ -42,21 +42,3 @@ def json_object(option: str, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f'{option} {text!r} must be a JSON object, such as {{"delay": 60}}')
     return value
-
-
-def queue_names(text: str) -> tuple[str, ...]:
-    """What `-Q` names.
-
-    Raises:
-        UsageError: it names nothing, or something that is no queue.
-    """
-    from worker.broker.queue_selection import Service  # noqa: PLC0415  # help and wrong arguments need no more than this module
-
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise UsageError(f"-Q {text!r} names no queue: give names by commas, or * for all")
-    try:
-        Service.read(names)
-    except InvalidOptions as error:
-        raise UsageError(f"-Q: {error.problems[0].message}") from error
-    return names

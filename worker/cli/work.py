@@ -1,20 +1,17 @@
 """`embarq worker` and `embarq scheduler`: a worker with its companions, or a supervisor of several."""
 
 import asyncio
-import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from worker.broker.lease import LeaseKeeper
 from worker.broker.suspects import SuspectQueues
+from worker.cli.loading import load
+from worker.cli.queue_names import queue_names
 from worker.cli.run import client_for, run, start
 from worker.cli.servers import servers_for_jobs
-from worker.cli.usage import queue_names
-from worker.client import Client
 from worker.core.config import Suspects, WorkerConfig
 from worker.core.errors import DefinitionError
 from worker.core.inline_mode import refuse_inline
@@ -115,7 +112,12 @@ def _config(settings: Settings, queues: tuple[str, ...], concurrency: int | None
 
 async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | None) -> None:
     database_url = None if config.suspects is Suspects.ONLY else settings.database_url
-    async with client_for(settings) as client, companions_of(settings, client, database_url) as companions:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(client_for(settings))
+        companions: list[Companion] = []
+        if database_url is not None:
+            beside = load("cli.with_database").companions_of(settings, client, database_url)
+            companions += await stack.enter_async_context(beside)
         if not registry.names:
             where = (
                 f"in {', '.join(settings.jobs)} (which EMBARQ_JOBS, or jobs in [tool.embarq], names; `jobs` by default)"
@@ -130,24 +132,6 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
         keep_heap()
         await worker.async_run()
     watchdog.end()
-
-
-@asynccontextmanager
-async def companions_of(settings: Settings, client: Client, database_url: str | None) -> AsyncIterator[list[Companion]]:
-    """What needs a database, where there is one."""
-    if database_url is None:
-        yield []
-        return
-    from worker.database import Database  # noqa: PLC0415
-    from worker.database.connections import ENGINE  # noqa: PLC0415
-    from worker.database.relay import Relay  # noqa: PLC0415
-    from worker.history.writer import HistoryWriter  # noqa: PLC0415
-
-    async with Database.open(database_url, size=5, patience=ENGINE) as database:
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        kept = (settings.history_days, settings.history_stream_bytes)
-        history = HistoryWriter(database.engine, client.connections, name, *kept)
-        yield [Relay(database.engine, client.broker), history]
 
 
 async def _schedule(settings: Settings) -> None:

@@ -4,6 +4,9 @@ import os
 from io import StringIO
 from pathlib import Path
 
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
 from worker.core.variables import is_production
 from worker.settings.engine import SettingsError
 
@@ -20,8 +23,6 @@ def read_env_file(folder: Path) -> tuple[str, ...]:
     path = folder / NAME
     if is_production(os.environ) or not path.is_file():
         return ()
-    from dotenv import dotenv_values  # noqa: PLC0415  # few projects have the file
-
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -35,8 +36,6 @@ def read_env_file(folder: Path) -> tuple[str, ...]:
 
 def _refuse_damaged(path: Path, source: str) -> None:
     """What is not shown here may be a secret."""
-    from dotenv.parser import parse_stream  # noqa: PLC0415
-
     for each in parse_stream(StringIO(source)):
         line = each.original.line + _lines_before(each.original.string)
         if each.error:
