@@ -37,7 +37,7 @@ def worker(url: str, folder: Path, *arguments: str, **more: str) -> Iterator[psu
 
 
 async def left(client: Client, queues: list[str]) -> int:
-    counts = await asyncio.gather(*(client.zcard(keys.queue_key(queue)) for queue in queues))
+    counts = await asyncio.gather(*(client.redis.zcard(keys.queue_key(queue)) for queue in queues))
     return int(sum(counts))
 
 

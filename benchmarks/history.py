@@ -79,14 +79,14 @@ async def throughput(redis_url: str, database_url: str, folder: Path) -> str:
     """Drain jobs with a worker that also writes the history."""
     engine = make_engine(database_url)
     async with Client.open(redis_url) as client:
-        await client.set(keys.RECORDING, "1")
+        await client.redis.set(keys.RECORDING, "1")
         await fill(client, DRAINED, ["default"])
         began = time.monotonic()
         with worker(redis_url, folder, DATABASE_URL=database_url):
             while await left(client, ["default"]):
                 await asyncio.sleep(0.02)
             drained = time.monotonic() - began
-            while await client.xlen(keys.RECORDS):
+            while await client.redis.xlen(keys.RECORDS):
                 await asyncio.sleep(0.02)
             wrote = time.monotonic() - began
     async with engine.connect() as connection:

@@ -103,7 +103,7 @@ class Soak:
         began = time.monotonic()
         await self.client.enqueue_many(calls)
         self.made += CALIBRATED
-        while await self.length() + await self.client.xlen(keys.RECORDS) > CALIBRATED / 20:
+        while await self.length() + await self.client.redis.xlen(keys.RECORDS) > CALIBRATED / 20:
             await asyncio.sleep(0.05)
         return CALIBRATED / (time.monotonic() - began)
 
@@ -117,7 +117,7 @@ class Soak:
 
     async def length(self) -> int:
         """Jobs that have not ended."""
-        counts = [await self.client.zcard(f"{keys.QUEUE}{level}") for level in ("", "!high", "!low")]
+        counts = [await self.client.redis.zcard(f"{keys.QUEUE}{level}") for level in ("", "!high", "!low")]
         return int(sum(counts))
 
     async def watch(self, seconds: float) -> None:
@@ -135,7 +135,7 @@ class Soak:
         """Everything that could grow."""
         own, handle = psutil.Process(), await soak_jobs.census.enqueue()
         inside = await handle.result(timeout=PATIENCE)
-        info = await self.client.info()
+        info = await self.client.redis.info()
         async with self.engine.connect() as connection:
             backends = (await connection.execute(text("SELECT count(*) FROM pg_stat_activity"))).scalar_one()
         found: Sample = {
@@ -154,7 +154,7 @@ class Soak:
     async def keys_by_prefix(self) -> Sample:
         """How many keys there are of each kind."""
         kinds: Counter[str] = Counter()
-        async for key in self.client.scan_iter(count=5000):
+        async for key in self.client.redis.scan_iter(count=5000):
             kinds[":".join(key.decode(errors="replace").split(":")[:2])] += 1
         return {f"keys {kind}": count for kind, count in kinds.items()}
 
@@ -212,7 +212,7 @@ async def settled(found: Soak) -> list[str]:
     """What does not come to its end."""
     began = time.monotonic()
     while time.monotonic() < began + PATIENCE:
-        left, unwritten = await found.length(), await found.client.xlen(keys.RECORDS)
+        left, unwritten = await found.length(), await found.client.redis.xlen(keys.RECORDS)
         if not left and not unwritten:
             return []
         await asyncio.sleep(0.5)

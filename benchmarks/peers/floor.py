@@ -49,8 +49,8 @@ JOBS = {"tick": ("tick", {}), "nap1": ("nap", {"seconds": 0.001}), "nap100": ("n
 
 
 async def worker():
-    async with Client.open(os.environ["REDIS_URL"]) as redis:
-        claim, finish = redis.register_script(CLAIM), redis.register_script(FINISH)
+    async with Client.open(os.environ["REDIS_URL"]) as client:
+        claim, finish = (client.redis.register_script(script) for script in (CLAIM, FINISH))
         await asyncio.gather(*(serve(claim, finish) for _ in range(int(os.environ["BENCH_CONCURRENCY"]) // BATCH)))
 
 

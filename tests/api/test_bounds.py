@@ -195,10 +195,10 @@ async def test_a_queue_that_nobody_knows_is_422_and_makes_no_key(
     for verb in ("pause", "resume"):
         assert (await closed.post(f"/api/v1/queues/{queue}/{verb}")).status_code == 404
     assert (await closed.delete(f"/api/v1/queues/{queue}/jobs")).status_code == 404
-    assert [key async for key in client.scan_iter(match=f"*{queue}*", count=1000)] == []
+    assert [key async for key in client.redis.scan_iter(match=f"*{queue}*", count=1000)] == []
     for name in (keys.QUEUES, keys.PAUSED):
-        members = "ZRANGE" if await client.type(name) == b"zset" else "SMEMBERS"
-        known = await client.execute_command(members, name, *([0, -1] if members == "ZRANGE" else []))
+        members = "ZRANGE" if await client.redis.type(name) == b"zset" else "SMEMBERS"
+        known = await client.redis.execute_command(members, name, *([0, -1] if members == "ZRANGE" else []))
         assert not any(queue.encode() in each for each in known)
 
 
@@ -225,7 +225,7 @@ async def test_a_queue_that_is_named_by_its_key_must_be_known_also_where_any_is_
 ) -> None:
     monkeypatch.setattr("worker.http.known_queues.HEARD_FOR", 0.05)
     board = f"board:{jobs.queue}"
-    await client.zadd(board, {"player": 5})
+    await client.redis.zadd(board, {"player": 5})
     named = f"key={board}"
     answer = await http.post("/api/v1/jobs", json=echo(named))
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/options/queue")
@@ -236,7 +236,7 @@ async def test_a_queue_that_is_named_by_its_key_must_be_known_also_where_any_is_
     for own in ("key=embarq:workers", "key=arq:abort", "key=arq:queue"):
         assert (await http.post("/api/v1/jobs", json=echo(own))).status_code == 422
         assert (await http.delete(f"/api/v1/queues/{own}/jobs")).status_code == 422
-    assert await client.zrange(board, 0, -1) == [b"player"]
+    assert await client.redis.zrange(board, 0, -1) == [b"player"]
 
 
 @pytest.mark.parametrize("prefix", ["", "key=sky:"])
@@ -244,7 +244,7 @@ async def test_a_queue_of_plain_arq_clients_can_be_looked_after(
     closed: httpx.AsyncClient, client: Client, jobs: Kit, prefix: str
 ) -> None:
     jobs = replace(jobs, queue=prefix + jobs.queue)
-    await client.enqueue_job("echo", 1, _queue_name=jobs.queue_key)
+    await client.arq.enqueue_job("echo", 1, _queue_name=jobs.queue_key)
     assert (await closed.delete(f"/api/v1/queues/{jobs.queue}/jobs")).json()["cancelled"] == 1
 
 
@@ -339,7 +339,7 @@ async def test_schedules_come_in_parts(http: httpx.AsyncClient, client: Client, 
     names = [f"{queue}-{n:03}" for n in range(140)]
     record = b'{"name":"%s","job":"echo","cron":"0 3 * * *","args":{"value":"' + b"x" * 64_000 + b'"}}'
     for name in names:
-        await client.execute_command("HSET", keys.SCHEDULES, name, record % name.encode())
+        await client.redis.execute_command("HSET", keys.SCHEDULES, name, record % name.encode())
     try:
         seen, after = [], queue
         while after is not None:
@@ -349,7 +349,7 @@ async def test_schedules_come_in_parts(http: httpx.AsyncClient, client: Client, 
             after = answer.json()["next"]
         assert [name for name in seen if name.startswith(queue)] == names
     finally:
-        await client.execute_command("HDEL", keys.SCHEDULES, *names)
+        await client.redis.execute_command("HDEL", keys.SCHEDULES, *names)
 
 
 async def test_there_are_ten_thousand_schedules_at_most(
@@ -366,7 +366,7 @@ async def test_there_are_ten_thousand_schedules_at_most(
 async def test_a_time_out_of_range_in_redis_is_shown(http: httpx.AsyncClient, client: Client, queue: str) -> None:
     late = to_ms(datetime(9999, 12, 31, tzinfo=UTC)) * 1000
     payload = b'{"t":null,"f":"echo","a":[],"k":{"value":1},"et":%d}' % late
-    await client.set(keys.JOB + queue, payload)
-    await client.zadd(keys.queue_key(queue), {queue: late})
+    await client.redis.set(keys.JOB + queue, payload)
+    await client.redis.zadd(keys.queue_key(queue), {queue: late})
     answer = await http.get(f"/api/v1/jobs/{queue}")
     assert (answer.status_code, answer.json()["id"]) == (200, queue)

@@ -64,9 +64,9 @@ async def test_ready_names_a_database_that_is_away(
 async def test_ready_warns_of_a_redis_that_may_lose_jobs(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
     with private_redis(tmp_path / "redis") as url:
         async with Client.open(url) as client:
-            await client.config_set("appendonly", "no")
-            await client.config_set("maxmemory", "100mb")
-            await client.config_set("maxmemory-policy", "allkeys-lru")
+            await client.redis.config_set("appendonly", "no")
+            await client.redis.config_set("maxmemory", "100mb")
+            await client.redis.config_set("maxmemory-policy", "allkeys-lru")
         async with serving(settings_for(REDIS_URL=url)) as http:
             ready = await http.get("/health/ready")
     assert ready.status_code == 200
@@ -79,7 +79,7 @@ async def test_ready_warns_of_a_redis_that_may_lose_jobs(settings_for: Callable[
 async def test_ready_where_redis_refuses_to_be_asked(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
     with private_redis(tmp_path / "redis") as url:
         async with Client.open(url) as client:
-            await client.execute_command("ACL", "SETUSER", "shy", "on", ">hunter22", "~*", "&*", "+@all", "-info")
+            await client.redis.execute_command("ACL", "SETUSER", "shy", "on", ">hunter22", "~*", "&*", "+@all", "-info")
         async with serving(settings_for(REDIS_URL=url.replace("unix://", "unix://shy:hunter22@"))) as http:
             ready = await http.get("/health/ready")
     assert (ready.status_code, ready.json()["redis"]) == (200, "ok")

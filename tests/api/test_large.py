@@ -114,13 +114,13 @@ def wrong_jobs(count: int, size: int) -> bytes:
 async def test_a_large_result_is_passed_on_and_harms_nobody(api: Served, client: Client) -> None:
     value = [{"a": 1, "b": "x"}] * 600_000
     record = {"t": 1, "f": "echo", "a": [], "k": {"value": 1}, "et": 1, "s": True, "st": 1, "ft": 2, "r": value}
-    await client.set(keys.RESULT + "large", json.dumps(record))
+    await client.redis.set(keys.RESULT + "large", json.dumps(record))
     answer = await api.get("/api/v1/jobs/large")
     assert answer.json()["result"] == value
     assert api.slowest < SLOWEST, (api.slowest, api.asked)
     assert (await api.get("/api/v1/jobs/large/progress")).json()["state"] == "succeeded"
     assert api.slowest < SLOWEST, (api.slowest, api.asked)
-    await client.delete(keys.RESULT + "large")
+    await client.redis.delete(keys.RESULT + "large")
 
 
 def one_wrong_job() -> bytes:

@@ -137,7 +137,7 @@ async def queues_empty(client: Client) -> None:
     """Also jobs whose acknowledgement got lost have ended."""
 
     async def empty() -> bool:
-        return not await client.zcard(keys.QUEUE)
+        return not await client.redis.zcard(keys.QUEUE)
 
     await eventually(empty, timeout=30)
 
@@ -145,7 +145,7 @@ async def queues_empty(client: Client) -> None:
 async def left_behind(client: Client) -> list[str]:
     """Keys that stay when all has ended; a reservation for suspects goes by itself within three seconds."""
     for _ in range(10):
-        left = leftovers([key.decode() for key in await client.keys("*")])
+        left = leftovers([key.decode() for key in await client.redis.keys("*")])
         if not any(key.startswith(keys.ISOLATING) for key in left):
             break
         await asyncio.sleep(1)
@@ -169,7 +169,7 @@ async def test_nothing_is_lost(arena: Arena, capsys: pytest.CaptureFixture[str])
         effects = read_effects(arena.effects)
         wrong_flows = await flows_ended(arena, client, effects)
         left = await left_behind(client)
-        refused = [event for event in await latest(client, 100_000) if event.name == "refused"]
+        refused = [event for event in await latest(client.redis, 100_000) if event.name == "refused"]
     account = arena.account(ended, tolerated=0.0)
     with capsys.disabled():
         print(

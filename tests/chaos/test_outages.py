@@ -129,7 +129,7 @@ async def test_clock_of_redis_steps(tmp_path: Path, own_redis: str, capsys: pyte
             )
             for _ in range(2 * SCALE):
                 await asyncio.sleep(stage.chance.uniform(3, 6))
-                await step_clock(client, STEP)
+                await step_clock(client.redis, STEP)
                 stage.counts["steps"] += 1
         ended = await stage.all_ended(client, 60)
     await asyncio.to_thread(stage.close)

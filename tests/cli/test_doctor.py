@@ -228,7 +228,7 @@ def _as_json(record: dict[str, Any]) -> bytes:
 
 async def test_level_of_a_queue_that_holds_another_type_stops_no_check(deployment: Deployment, client: Client) -> None:
     deployment.run("enqueue", "send")
-    await client.set(keys.queue_key("mail", Priority.HIGH), "of another type")
+    await client.redis.set(keys.queue_key("mail", Priority.HIGH), "of another type")
     code, found = deployment.doctor("--release")
     assert (code, found["wrong"]) == (0, [])
     assert lines(found["warning"], "workers:")
@@ -238,7 +238,9 @@ async def test_redis_that_refuses_to_be_asked_is_doubtful_and_the_rest_is_told(
     deployment: Deployment, client: Client
 ) -> None:
     url = deployment.environment["REDIS_URL"]
-    await client.execute_command("ACL", "SETUSER", "shy", "on", ">hunter22", "~*", "&*", "+@all", "-info", "-xlen")
+    await client.redis.execute_command(
+        "ACL", "SETUSER", "shy", "on", ">hunter22", "~*", "&*", "+@all", "-info", "-xlen"
+    )
     deployment.environment["REDIS_URL"] = url.replace("unix://", "unix://shy:hunter22@")
     with deployment.worker("-Q", "*"):
         await worker_serves(client, "mail")

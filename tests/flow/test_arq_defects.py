@@ -35,7 +35,7 @@ async def test_payload_outlives_any_backlog(kit: Kit) -> None:
 
     handle = await kit.enqueue(waits, delay=86_400 * 30)
     for key in (keys.JOB + handle.id, kit.queue_key):
-        assert await kit.client.ttl(key) == -1
+        assert await kit.client.redis.ttl(key) == -1
 
 
 @pytest.mark.arq_defect(10)
@@ -47,7 +47,7 @@ async def test_count_of_tries_outlives_any_backlog(kit: Kit) -> None:
     handle = await kit.enqueue(again)
     async with kit.worker():
         await kit.reaches(handle.id, State.RETRYING)
-    assert await kit.client.ttl(keys.TRIES + handle.id) == -1
+    assert await kit.client.redis.ttl(keys.TRIES + handle.id) == -1
 
 
 @pytest.mark.arq_defect(12)
@@ -56,8 +56,8 @@ async def test_look_ups_of_arqs_client_survive_a_vanished_payload(kit: Kit) -> N
     async def waits() -> None: ...
 
     first, second = [await kit.enqueue(waits, delay=60) for _ in range(2)]
-    await kit.client.delete(keys.JOB + first.id)
-    assert [job.job_id for job in await kit.client.queued_jobs(queue_name=kit.queue_key)] == [second.id]
+    await kit.client.redis.delete(keys.JOB + first.id)
+    assert [job.job_id for job in await kit.client.arq.queued_jobs(queue_name=kit.queue_key)] == [second.id]
 
 
 @pytest.mark.arq_defect(12)
@@ -68,10 +68,10 @@ async def test_all_results_are_read_without_listing_all_keys(kit: Kit) -> None:
 
     handles = [await kit.enqueue(works, {"number": number}) for number in range(5)]
     await kit.drain()
-    await kit.client.config_resetstat()
-    results = {result.job_id: result.result for result in await kit.client.all_job_results()}
+    await kit.client.redis.config_resetstat()
+    results = {result.job_id: result.result for result in await kit.client.arq.all_job_results()}
     assert [results[handle.id] for handle in handles] == [0, 1, 2, 3, 4]
-    assert "cmdstat_keys" not in await kit.client.info("commandstats")
+    assert "cmdstat_keys" not in await kit.client.redis.info("commandstats")
 
 
 @pytest.mark.arq_defect(13)
@@ -82,7 +82,7 @@ async def test_a_clients_wrong_clock_delays_nothing(kit: Kit, monkeypatch: pytes
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
     handle = await kit.enqueue(works)
-    defined = await kit.client.enqueue_job("works", _queue_name=kit.queue_key, _defer_by=1)
+    defined = await kit.client.arq.enqueue_job("works", _queue_name=kit.queue_key, _defer_by=1)
     monkeypatch.undo()
     assert defined is not None
     async with kit.worker():

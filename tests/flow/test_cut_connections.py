@@ -37,13 +37,13 @@ async def test_enqueue_cut_at_every_byte_is_queued_once(kit: Kit, redis_url: str
     await enqueue_through(kit, port, new_id(), CuttingProxy(port))  # the script is loaded from here on
     total = (await sizes(kit, port))[way == "received"]
     assert total > 5
-    before = await kit.client.zcard(kit.queue_key)
+    before = await kit.client.redis.zcard(kit.queue_key)
     for cut in range(total + 1):
         proxy = CuttingProxy(port, **{f"cut_{way}": cut})
         job_id = f"{kit.queue}-{cut}"
         assert await enqueue_through(kit, port, job_id, proxy), f"cut after byte {cut}: said to exist already"
-        assert await kit.client.zscore(kit.queue_key, job_id) is not None, f"cut after byte {cut}: lost"
-    assert await kit.client.zcard(kit.queue_key) == before + total + 1
+        assert await kit.client.redis.zscore(kit.queue_key, job_id) is not None, f"cut after byte {cut}: lost"
+    assert await kit.client.redis.zcard(kit.queue_key) == before + total + 1
 
 
 async def test_enqueue_raises_when_redis_stays_away(kit: Kit) -> None:
@@ -66,6 +66,6 @@ async def test_retried_enqueue_of_a_job_that_already_ended_runs_nothing(kit: Kit
     job = pack(work.call_with({"n": 1}, options))
     assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     await kit.drain()
-    assert await Broker(kit.client).enqueue([job]) == [(job.id, True)]
+    assert await Broker(kit.client.redis).enqueue([job]) == [(job.id, True)]
     await kit.drain()
     assert runs == [1]

@@ -55,7 +55,7 @@ async def writing(own: Kit, engine: AsyncEngine, name: str = "w1") -> AsyncItera
 
 
 async def recording(own: Kit) -> bool:
-    return bool(await own.client.exists(keys.RECORDING))
+    return bool(await own.client.redis.exists(keys.RECORDING))
 
 
 async def count(engine: AsyncEngine, table: Any) -> int:
@@ -98,7 +98,7 @@ async def test_ended_jobs_are_kept_with_their_tries(own: Kit, migrated: AsyncEng
     assert (await history.find(waiting.id)).state is State.CANCELLED
     with pytest.raises(JobNotFound):
         await history.find("nobody")
-    assert await own.client.xlen(keys.RECORDS) == 0
+    assert await own.client.redis.xlen(keys.RECORDS) == 0
 
 
 async def test_list_filters_and_pages(own: Kit, migrated: AsyncEngine) -> None:
@@ -170,7 +170,7 @@ async def test_writer_that_dies_before_it_acknowledges_writes_nothing_twice(
 
 
 async def empty(own: Kit) -> bool:
-    return bool(await own.client.xlen(keys.RECORDS) == 0)
+    return bool(await own.client.redis.xlen(keys.RECORDS) == 0)
 
 
 async def test_database_away_for_a_while_leaves_no_gap(own: Kit, migrated: AsyncEngine) -> None:
@@ -212,4 +212,4 @@ async def test_without_a_writer_nothing_is_recorded(own: Kit) -> None:
 
     await own.enqueue(work)
     await own.drain()
-    assert await own.client.exists(keys.RECORDS) == 0
+    assert await own.client.redis.exists(keys.RECORDS) == 0

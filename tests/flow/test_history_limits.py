@@ -48,7 +48,7 @@ async def writing(client: Client, engine: AsyncEngine) -> AsyncIterator[tuple[Hi
 
 async def write_all(client: Client, engine: AsyncEngine) -> None:
     async with writing(client, engine) as (writer, blocking):
-        while await client.xlen(keys.RECORDS):
+        while await client.redis.xlen(keys.RECORDS):
             await writer.write_once(blocking)
 
 
@@ -71,8 +71,8 @@ def record(job_id: str, **result: Any) -> str:
 
 async def append(client: Client, *records: str) -> None:
     entry = f"[{','.join(records)}]"
-    await client.xadd(keys.RECORDS, {"e": entry})
-    await client.incrby(keys.RECORDS_BYTES, len(entry.encode()))
+    await client.redis.xadd(keys.RECORDS, {"e": entry})
+    await client.redis.incrby(keys.RECORDS_BYTES, len(entry.encode()))
 
 
 async def rows(engine: AsyncEngine) -> set[str]:
@@ -87,7 +87,7 @@ async def test_more_than_a_statement_may_hold_is_written_in_parts(client: Client
     await write_all(client, migrated)
     async with migrated.connect() as connection:
         assert (await connection.execute(select(func.count()).select_from(jobs_table))).scalar_one() == 900
-    assert (await backlog(client)).left_out == 0
+    assert (await backlog(client.redis)).left_out == 0
 
 
 LONG = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # which no compression makes short
@@ -112,18 +112,18 @@ async def test_record_that_the_database_refuses_is_left_out_alone(client: Client
     good = [f"good-{n}" for n in range(60)]
     await append(client, *(record(each) for each in good[:20]), *BAD.values(), *(record(each) for each in good[20:40]))
     for damaged in ("no JSON", "[", '{"r": 1}', b"\xff\xfe", "[" + record("cut")[:50]):
-        await client.xadd(keys.RECORDS, {"e": damaged})
-    await client.xadd(keys.RECORDS, {"another": "field"})
+        await client.redis.xadd(keys.RECORDS, {"e": damaged})
+    await client.redis.xadd(keys.RECORDS, {"another": "field"})
     await append(client, *(record(each) for each in good[40:]))
     with logged("embarq.history") as lines:
         await write_all(client, migrated)
     assert await rows(migrated) == set(good)
-    assert await backlog(client) == type(await backlog(client))(entries=0, dropped=0, left_out=len(BAD) + 6)
+    assert await backlog(client.redis) == type(await backlog(client.redis))(entries=0, dropped=0, left_out=len(BAD) + 6)
     told = [line for line in lines if line["event"] == "left out of the history"]
     assert len(told) == len(BAD) + 6
     assert all(len(str(line)) < 1000 for line in told)
     assert "long-name" in [line["job_id"] for line in told]
-    assert await client.get(keys.RECORDS_BYTES) == b"0"
+    assert await client.redis.get(keys.RECORDS_BYTES) == b"0"
 
 
 async def test_huge_parts_are_replaced_by_notes_of_their_size(client: Client, migrated: AsyncEngine) -> None:
@@ -143,7 +143,7 @@ async def test_huge_parts_are_replaced_by_notes_of_their_size(client: Client, mi
     assert problem.message.startswith("yyy")
     assert len(problem.message) < 1100
     assert await rows(migrated) == {"result", "arguments", "error", "small"}
-    assert (await backlog(client)).left_out == 1
+    assert (await backlog(client.redis)).left_out == 1
 
 
 async def test_entries_that_fell_off_while_in_hand_hold_up_nothing(client: Client, migrated: AsyncEngine) -> None:
@@ -151,33 +151,33 @@ async def test_entries_that_fell_off_while_in_hand_hold_up_nothing(client: Clien
         await writer.write_once(blocking)  # makes the group
         for n in range(5):
             await append(client, record(f"job-{n}"))
-        await client.xreadgroup(GROUP, "w1", {keys.RECORDS: ">"}, count=3)
-        await client.xreadgroup(GROUP, "gone", {keys.RECORDS: ">"}, count=1)
-        await client.xtrim(keys.RECORDS, maxlen=1, approximate=False)
+        await client.redis.xreadgroup(GROUP, "w1", {keys.RECORDS: ">"}, count=3)
+        await client.redis.xreadgroup(GROUP, "gone", {keys.RECORDS: ">"}, count=1)
+        await client.redis.xtrim(keys.RECORDS, maxlen=1, approximate=False)
         await writer.write_once(blocking)
         assert await rows(migrated) == {"job-4"}
-        assert await client.xlen(keys.RECORDS) == 0
-        assert (await client.xpending_range(keys.RECORDS, GROUP, "-", "+", 10, consumername="w1")) == []
+        assert await client.redis.xlen(keys.RECORDS) == 0
+        assert (await client.redis.xpending_range(keys.RECORDS, GROUP, "-", "+", 10, consumername="w1")) == []
 
 
 async def test_bytes_of_the_stream_are_counted_down_and_losses_are_told(client: Client, migrated: AsyncEngine) -> None:
     async with writing(client, migrated) as (writer, blocking):
         await writer.write_once(blocking)
-        assert await client.get(keys.RECORDING) == b"268435456"
-        assert await client.ttl(keys.RECORDING) > 80_000
+        assert await client.redis.get(keys.RECORDING) == b"268435456"
+        assert await client.redis.ttl(keys.RECORDING) > 80_000
         for n in range(150):
             await append(client, record(f"job-{n}"))
-        before = int(await client.get(keys.RECORDS_BYTES))
+        before = int(await client.redis.get(keys.RECORDS_BYTES))
         await writer.write_once(blocking)
-        assert await client.xlen(keys.RECORDS) == 50
-        assert int(await client.get(keys.RECORDS_BYTES)) == pytest.approx(before / 3, rel=0.05)
-        await client.incrby(keys.RECORDS_DROPPED, 12)
+        assert await client.redis.xlen(keys.RECORDS) == 50
+        assert int(await client.redis.get(keys.RECORDS_BYTES)) == pytest.approx(before / 3, rel=0.05)
+        await client.redis.incrby(keys.RECORDS_DROPPED, 12)
         with logged("embarq.history") as lines:
             await writer.write_once(blocking)
             await append(client, record("another"))
             await writer.write_once(blocking)
         assert [line["jobs"] for line in lines if "was full" in line["event"]] == [12]
-        assert await client.get(keys.RECORDS_BYTES) == b"0"
+        assert await client.redis.get(keys.RECORDS_BYTES) == b"0"
 
 
 async def test_what_falls_off_a_full_stream_is_counted_and_its_bytes_are_not(
@@ -193,16 +193,16 @@ async def test_what_falls_off_a_full_stream_is_counted_and_its_bytes_are_not(
 
     registry.bind(client)
     kit = Kit(client, registry, "default")
-    await client.set(keys.RECORDING, 256 * 1_048_576)
+    await client.redis.set(keys.RECORDING, 256 * 1_048_576)
     for n in range(200):
         await kit.enqueue(work, {"n": n})
     await kit.drain(concurrency=3)
     registry.bind(None)
-    entries = [fields for _, fields in await client.xrange(keys.RECORDS)]
+    entries = [fields for _, fields in await client.redis.xrange(keys.RECORDS)]
     assert len(entries) == 20
     waiting = sum(len(json.loads(fields[b"e"])) for fields in entries)
-    assert int(await client.get(keys.RECORDS_DROPPED)) == 200 - waiting
-    assert int(await client.get(keys.RECORDS_BYTES)) == sum(len(fields[b"e"]) for fields in entries)
+    assert int(await client.redis.get(keys.RECORDS_DROPPED)) == 200 - waiting
+    assert int(await client.redis.get(keys.RECORDS_BYTES)) == sum(len(fields[b"e"]) for fields in entries)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ async def test_history_gets_over_a_frozen_postgres(client: Client, postgres: Own
         with postgres.frozen():
             with pytest.raises(Exception):  # noqa: B017, PT011  # whichever way it ends, it ends
                 await writer.write_once(blocking)
-            assert await client.xlen(keys.RECORDS) == 1
+            assert await client.redis.xlen(keys.RECORDS) == 1
 
         async def written() -> bool:
             await writer.write_once(blocking)
@@ -232,10 +232,10 @@ async def test_history_gets_over_a_frozen_postgres(client: Client, postgres: Own
 
 
 async def test_doctor_tells_what_is_missing(client: Client, tmp_path: Path) -> None:
-    await client.mset({keys.RECORDS_DROPPED: 12, keys.RECORDS_LEFT_OUT: 3})
+    await client.redis.mset({keys.RECORDS_DROPPED: 12, keys.RECORDS_LEFT_OUT: 3})
     for _ in range(1001):
-        await client.xadd(keys.RECORDS, {"e": "[]"})
-    path = client.connection_pool.connection_kwargs["path"]
+        await client.redis.xadd(keys.RECORDS, {"e": "[]"})
+    path = client.redis.connection_pool.connection_kwargs["path"]
     checks = await examine(Settings(data_dir=tmp_path, REDIS_URL=f"unix://{path}"))
     warnings = [check.finding for check in checks if check.warning]
     assert "12 jobs are missing in the history: its stream was full" in warnings

@@ -48,13 +48,13 @@ def start(kit: Kit, redis_url: str, tmp_path: Path) -> Iterator[Start]:
 
 
 async def post(kit: Kit, job: str, *arguments: object) -> str:
-    placed = await kit.client.enqueue_job(job, *arguments, _queue_name=kit.queue_key)
+    placed = await kit.client.arq.enqueue_job(job, *arguments, _queue_name=kit.queue_key)
     assert placed is not None
     return placed.job_id
 
 
 async def suspects(kit: Kit) -> dict[str, int]:
-    return await SuspectQueues(kit.client).groups({kit.queue})
+    return await SuspectQueues(kit.client.redis).groups({kit.queue})
 
 
 @pytest.mark.timeout(WITHIN + 60)
@@ -80,14 +80,14 @@ async def test_innocents_beside_a_killer_succeed_and_nobody_else_waits(kit: Kit,
         assert (job.state, job.tries) == (State.SUCCEEDED, 1)
         assert (job.started_at - job.enqueued_at).total_seconds() < PICKED_UP_WITHIN
     print(f"{INNOCENTS} of {SECONDS} s beside a killer: all done after {time.monotonic() - began:.0f} s")
-    assert await kit.client.exists(keys.SUSPECTS_IN + kit.queue_key) == 0
+    assert await kit.client.redis.exists(keys.SUSPECTS_IN + kit.queue_key) == 0
 
 
 async def heard_of_all_claims(kit: Kit, worker: str | None) -> None:
     """Wait until a worker has confirmed what it claimed: a lease that ends before counts as none."""
 
     async def heard() -> bool:
-        return not await kit.client.keys(f"{keys.CLAIMED}{worker}:*")
+        return not await kit.client.redis.keys(f"{keys.CLAIMED}{worker}:*")
 
     await eventually(heard, 30)
 
@@ -98,9 +98,9 @@ async def test_isolated_workers_end_with_their_worker(kit: Kit, start: Start) ->
     for _ in range(2):
         running = await kit.reaches(held, State.RUNNING, 30)
         await heard_of_all_claims(kit, running.worker)
-        for name in await kit.client.keys(f"{keys.LEASE}{held}"):  # as if its worker had died
-            await kit.client.delete(name)
-        await kit.client.zadd(kit.queue_key, {held: 1})
+        for name in await kit.client.redis.keys(f"{keys.LEASE}{held}"):  # as if its worker had died
+            await kit.client.redis.delete(name)
+        await kit.client.redis.zadd(kit.queue_key, {held: 1})
 
     async def child() -> psutil.Process | None:
         return next(iter(worker.children()), None)

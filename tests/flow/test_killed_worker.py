@@ -36,7 +36,7 @@ def workers(kit: Kit, redis_url: str, tmp_path: Path) -> Iterator[list["subproce
 
 
 async def notes(kit: Kit, where: str) -> list[list[str]]:
-    lines: list[bytes] = await kit.client.execute_command("LRANGE", where, 0, -1)
+    lines: list[bytes] = await kit.client.redis.execute_command("LRANGE", where, 0, -1)
     return [line.decode().split() for line in lines]
 
 
@@ -50,7 +50,7 @@ async def first_start(kit: Kit, where: str) -> int:
 
 async def enqueue_hold(kit: Kit, where: str, seconds: float) -> str:
     options = {"_queue_name": kit.queue_key}
-    job = await kit.client.enqueue_job("hold", where, seconds, **options)  # type: ignore[arg-type]  # arq's own way
+    job = await kit.client.arq.enqueue_job("hold", where, seconds, **options)  # type: ignore[arg-type]  # arq's own way
     assert job is not None
     return job.job_id
 
@@ -93,7 +93,7 @@ async def test_paused_workers_late_result_is_refused(
     after = await kit.client.find(job_id)
     assert after == job
     assert after.result == 2
-    assert not await kit.client.exists(keys.LEASE + job_id)
+    assert not await kit.client.redis.exists(keys.LEASE + job_id)
 
 
 async def test_job_handed_to_an_idle_worker_that_is_paused_starts_once_elsewhere(

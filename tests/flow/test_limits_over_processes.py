@@ -93,7 +93,7 @@ async def test_concurrency_limit_under_kills(kit: Kit, crew: Crew, redis_url: st
     for handle in handles:
         assert (await kit.ended(handle.id, 60)).state.value == "succeeded"
     await killing
-    lines: list[bytes] = await kit.client.execute_command("LRANGE", where, 0, -1)
+    lines: list[bytes] = await kit.client.redis.execute_command("LRANGE", where, 0, -1)
     running: dict[str, float] = {}
     for line in sorted(lines, key=lambda line: float(line.split()[3])):
         event, job_id, _, at = line.decode().split()

@@ -103,7 +103,7 @@ async def test_relay_hears_within_milliseconds(
             await settle.options(queue=kit.queue).enqueue_in(session, 1)
 
         async def queued() -> bool:
-            return bool(await kit.client.zcard(kit.queue_key) == 1)
+            return bool(await kit.client.redis.zcard(kit.queue_key) == 1)
 
         await eventually(queued, 5)
     finally:
@@ -134,7 +134,7 @@ async def test_relay_notices_that_its_ear_is_deaf(kit: Kit, monkeypatch: pytest.
                 await settle.options(queue=kit.queue).enqueue_in(session, 1)
 
             async def queued() -> bool:
-                return bool(await kit.client.zcard(kit.queue_key) == 1)
+                return bool(await kit.client.redis.zcard(kit.queue_key) == 1)
 
             await eventually(queued, 5)
             relay.cancel()

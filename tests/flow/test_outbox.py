@@ -61,19 +61,19 @@ async def test_job_is_queued_if_and_when_the_transaction_commits(kit: Kit, datab
         async with database.session() as session:
             job_id = await options.enqueue_in(session, 1)
             await asyncio.sleep(0.2)
-            assert await kit.client.zcard(kit.queue_key) == 0
+            assert await kit.client.redis.zcard(kit.queue_key) == 0
         await eventually(lambda: queued(kit, 1), 5)
         async with AsyncSession(database.engine) as session:
             await options.enqueue_in(session, 2)
             await session.rollback()
         await asyncio.sleep(0.2)
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
     assert (await kit.client.find(job_id)).state is State.QUEUED
     assert await left(database) == 0
 
 
 async def queued(kit: Kit, count: int) -> bool:
-    return bool(await kit.client.zcard(kit.queue_key) == count)
+    return bool(await kit.client.redis.zcard(kit.queue_key) == count)
 
 
 async def test_row_that_is_handed_over_twice_is_one_job(kit: Kit, database: Database) -> None:
@@ -87,7 +87,7 @@ async def test_row_that_is_handed_over_twice_is_one_job(kit: Kit, database: Data
     async with database.engine.begin() as connection:  # as if the relay had died before its commit
         await connection.execute(outbox_table.insert().values(copy))
     assert await relay.relay_once() == 1
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
 
 
 async def test_several_relays_share_the_work(kit: Kit, database: Database) -> None:
@@ -99,7 +99,7 @@ async def test_several_relays_share_the_work(kit: Kit, database: Database) -> No
     assert all(0 < count <= BATCH for count in counts)
     rest = await relays[0].relay_once()  # of a batch in which another relay was faster
     assert sum(counts) + rest == 1200
-    assert await kit.client.zcard(kit.queue_key) == 1200
+    assert await kit.client.redis.zcard(kit.queue_key) == 1200
 
 
 async def test_large_rows_go_in_several_calls(kit: Kit, database: Database) -> None:
@@ -114,7 +114,7 @@ async def test_large_rows_go_in_several_calls(kit: Kit, database: Database) -> N
         await read.options(queue=kit.queue).enqueue_in(session, "x" * 5_000_000)
     relay = Relay(database.engine, kit.client.broker)
     assert [await relay.relay_once() for _ in range(5)] == [2, 2, 1, 1, 0]
-    assert await kit.client.zcard(kit.queue_key) == 6
+    assert await kit.client.redis.zcard(kit.queue_key) == 6
 
 
 async def test_row_that_redis_refuses_is_kept_and_stops_no_other(kit: Kit, database: Database) -> None:
@@ -127,7 +127,7 @@ async def test_row_that_redis_refuses_is_kept_and_stops_no_other(kit: Kit, datab
     with logged("embarq.relay") as lines:
         assert await relay.relay_once() == 5
     assert [line["job_id"] for line in lines] == [ids[2]]
-    assert await kit.client.zcard(kit.queue_key) == 4
+    assert await kit.client.redis.zcard(kit.queue_key) == 4
     assert (await relay.relay_once(), await relay.patrol_once(), await left(database)) == (0, 0, 1)
     async with database.engine.begin() as connection:  # as docs/reliability.md says
         mended = "UPDATE embarq_outbox SET sent_at = NULL, nonce = 'mended' WHERE sent_at = 'infinity'"
@@ -142,7 +142,7 @@ async def test_row_that_cannot_be_queued_now_lets_others_pass(kit: Kit, database
         for queue in (barred, kit.queue, kit.queue):
             await settle.options(queue=queue).enqueue_in(session, 1)
     ours = ("embarq:*", "arq:job:*", "arq:re*", "arq:in-progress:*", "arq:abort", kit.queue_key)
-    await kit.client.execute_command(
+    await kit.client.redis.execute_command(
         "ACL", "SETUSER", kit.queue, "on", ">secret", "+@all", *(f"~{pattern}" for pattern in ours)
     )
     async with Client.open(redis_url.replace("://", f"://{kit.queue}:secret@")) as limited:
@@ -150,8 +150,8 @@ async def test_row_that_cannot_be_queued_now_lets_others_pass(kit: Kit, database
         assert await relay.relay_once() == 2
         assert (await relay.relay_once(), await left(database)) == (0, 1)
     assert await Relay(database.engine, kit.client.broker).relay_once() == 1
-    assert await kit.client.zcard(keys.queue_key(barred)) == 1
-    await kit.client.execute_command("ACL", "DELUSER", kit.queue)
+    assert await kit.client.redis.zcard(keys.queue_key(barred)) == 1
+    await kit.client.redis.execute_command("ACL", "DELUSER", kit.queue)
 
 
 async def test_patrol_has_lost_jobs_handed_over_again(kit: Kit, database: Database) -> None:
@@ -159,7 +159,7 @@ async def test_patrol_has_lost_jobs_handed_over_again(kit: Kit, database: Databa
         job_id = await settle.options(queue=kit.queue, durable=True).enqueue_in(session, 1)
     relay = Relay(database.engine, kit.client.broker)
     assert await relay.relay_once() == 1
-    await kit.client.delete(keys.JOB + job_id, kit.queue_key)
+    await kit.client.redis.delete(keys.JOB + job_id, kit.queue_key)
     async with database.engine.begin() as connection:
         await connection.execute(outbox_table.update().values(sent_at=text("now() - interval '1 hour'")))
     assert (await relay.patrol_once(), await relay.relay_once(), await relay.relay_once()) == (1, 1, 0)
@@ -194,15 +194,15 @@ async def test_durable_job_that_ended_long_before_the_relay_looks_does_not_run_a
     assert await relay.relay_once() == 4
     await kit.client.cancel(ids[3])
     await kit.drain()
-    await kit.client.delete(
+    await kit.client.redis.delete(
         keys.RESULT + ids[3]
     )  # a cancelled one is kept, but not for as long as Postgres may be away
-    assert await kit.client.exists(*(keys.RESULT + job_id for job_id in ids)) == 0
+    assert await kit.client.redis.exists(*(keys.RESULT + job_id for job_id in ids)) == 0
     async with database.engine.begin() as connection:
         await connection.execute(outbox_table.update().values(sent_at=text("now() - interval '1 hour'")))
     assert await relay.patrol_once() == 4
     assert await left(database) == 0
-    assert await kit.client.exists(*(keys.ENDED + job_id for job_id in ids)) == 0
+    assert await kit.client.redis.exists(*(keys.ENDED + job_id for job_id in ids)) == 0
     await kit.drain()
     assert sorted(ran) == [0, 1, 2]
 
@@ -305,13 +305,13 @@ async def test_durable_jobs_come_back_after_redis_was_wiped(
             return len(await numbers(database, "settled")) > 200
 
         await eventually(half_done, 60)
-        await client.flushall()
+        await client.redis.flushall()
 
         async def all_done() -> bool:
             return len(await numbers(database, "settled")) == 1000 and await left(database) == 0
 
         await eventually(all_done, 90)
-        assert await client.zcard(keys.QUEUE) == 0
+        assert await client.redis.zcard(keys.QUEUE) == 0
 
 
 async def test_relay_goes_on_after_the_database_was_away(kit: Kit, database: Database) -> None:

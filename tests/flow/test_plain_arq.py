@@ -110,7 +110,7 @@ async def test_our_client_to_a_plain_worker(kit: Kit, plain: ArqRedis) -> None:
     async with plain_worker(plain, kit, add):
         handle = await kit.enqueue(ours, {"a": 1, "b": 2})
         assert await handle.result(timeout=10) == 3
-        by_name = await kit.client.enqueue_job("add", 2, b=5, _queue_name=kit.queue_key)
+        by_name = await kit.client.arq.enqueue_job("add", 2, b=5, _queue_name=kit.queue_key)
         assert by_name is not None
         assert await by_name.result(timeout=10, poll_delay=0.02) == 7
     job = await handle.job()
@@ -200,7 +200,7 @@ async def test_rescored_running_job_without_abort_is_left_alone(kit: Kit) -> Non
     handle = await kit.enqueue(hold)
     async with kit.worker(lease=2), kit.worker(lease=2):
         await kit.reaches(handle.id, State.RUNNING)
-        await kit.client.zadd(kit.queue_key, {handle.id: 1})
+        await kit.client.redis.zadd(kit.queue_key, {handle.id: 1})
         assert (await kit.ended(handle.id)).state is State.SUCCEEDED
     assert starts == 1
 
@@ -225,7 +225,7 @@ async def test_old_abort_does_not_stop_a_later_job_of_that_id(kit: Kit) -> None:
         return 1
 
     job_id = f"{kit.queue}-again"
-    await kit.client.zadd(keys.ABORT, {job_id: 1})
+    await kit.client.redis.zadd(keys.ABORT, {job_id: 1})
     handle = await kit.enqueue(work, id=job_id)
     await kit.drain()
     assert await handle.result(timeout=1) == 1

@@ -86,7 +86,7 @@ async def test_server_that_refuses_writes_for_a_while(tmp_path: Path, name: str,
 
             async def configure(value: str) -> None:
                 command = ["REPLICAOF", *value.split()] if name == "replicaof" else ["CONFIG", "SET", name, value]
-                await kit.client.execute_command(*command)
+                await kit.client.redis.execute_command(*command)
 
             handle = await kit.enqueue(kit.registry.get("long"), {"seconds": 0.5})
             async with kit.worker(lease=10):
@@ -102,10 +102,10 @@ async def test_enqueue_without_memory_is_refused_whole(tmp_path: Path) -> None:
     with private_redis(tmp_path) as url:
         async with kit_on(url) as kit:
             add_jobs(kit, [])
-            await kit.client.config_set("maxmemory", "1")
+            await kit.client.redis.config_set("maxmemory", "1")
             with pytest.raises(BrokerUnavailable, match="maxmemory"):
                 await kit.enqueue(kit.registry.get("quick"))
-            assert await kit.client.dbsize() == 0
+            assert await kit.client.redis.dbsize() == 0
 
 
 async def test_full_disk_is_waited_out(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_full_disk_is_waited_out(tmp_path: Path) -> None:
 
             async def full() -> bool:
                 try:
-                    await kit.client.set("filler", b"x" * 10_000)
+                    await kit.client.redis.set("filler", b"x" * 10_000)
                 except ResponseError as error:
                     return "MISCONF" in str(error)
                 except RedisError:  # with fsync at each write, a server that cannot write ends

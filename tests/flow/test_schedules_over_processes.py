@@ -85,9 +85,9 @@ async def four(client: Client) -> bool:
 
 
 async def empty(client: Client) -> bool:
-    return not await client.zcard(keys.QUEUE)
+    return not await client.redis.zcard(keys.QUEUE)
 
 
 async def results_of(client: Client) -> list[bytes]:
-    found: list[bytes] = await client.keys(f"{keys.RESULT}*")
+    found: list[bytes] = await client.redis.keys(f"{keys.RESULT}*")
     return found

@@ -65,7 +65,7 @@ async def test_wait_ends_in_time_and_leaves_nothing(server: Server) -> None:
     kit = server.kit
     enqueue = add_job(kit)
     await enqueue()
-    (job_id,) = await kit.client.zrange(kit.queue_key, 0, -1)
+    (job_id,) = await kit.client.redis.zrange(kit.queue_key, 0, -1)
     tasks = len(asyncio.all_tasks())
     with server.frozen():
         assert await seconds_until_refused(kit.client.wait_for("a", 1)) < 2.0
@@ -78,13 +78,13 @@ async def test_wait_ends_in_time_and_leaves_nothing(server: Server) -> None:
 
 
 async def no_channels(kit: Kit) -> bool:
-    return not await kit.client.pubsub_channels(keys.DONE + "*")
+    return not await kit.client.redis.pubsub_channels(keys.DONE + "*")
 
 
 async def test_wait_that_saw_the_job_tells_what_it_saw(server: Server) -> None:
     kit = server.kit
     await add_job(kit)()
-    (job_id,) = await kit.client.zrange(kit.queue_key, 0, -1)
+    (job_id,) = await kit.client.redis.zrange(kit.queue_key, 0, -1)
     waiting = asyncio.create_task(kit.client.wait_for(job_id.decode(), 1))
     await eventually(lambda: channels(kit))
     await asyncio.sleep(0.1)  # its look after the subscription
@@ -95,7 +95,7 @@ async def test_wait_that_saw_the_job_tells_what_it_saw(server: Server) -> None:
 
 
 async def channels(kit: Kit) -> bool:
-    return bool(await kit.client.pubsub_channels(keys.DONE + "*"))
+    return bool(await kit.client.redis.pubsub_channels(keys.DONE + "*"))
 
 
 async def test_enqueue_gives_up_within_its_budget_however_many_wait(server: Server) -> None:
@@ -110,7 +110,7 @@ async def test_enqueue_gives_up_within_its_budget_however_many_wait(server: Serv
 
 
 async def drained(kit: Kit) -> bool:
-    return not await kit.client.zcard(kit.queue_key)
+    return not await kit.client.redis.zcard(kit.queue_key)
 
 
 async def test_every_question_is_bounded_also_when_the_pool_is_used_up(server: Server) -> None:
@@ -136,7 +136,7 @@ async def test_every_question_is_bounded_also_when_the_pool_is_used_up(server: S
             client.enqueue_many([kit.registry.get("work").call()]),
         ]
         assert await seconds_until_refused(*calls) < 2.6
-    await eventually(client.ping)
+    await eventually(client.redis.ping)
     assert len(client.connections._in_use_connections) == 0
 
 
@@ -161,7 +161,7 @@ async def test_subscription_notices_a_silent_server(server: Server, monkeypatch:
     kit = server.kit
     enqueue = add_job(kit)
     await enqueue()
-    (job_id,) = await kit.client.zrange(kit.queue_key, 0, -1)
+    (job_id,) = await kit.client.redis.zrange(kit.queue_key, 0, -1)
     ends = kit.client._ends
     with ends.watch(job_id.decode()) as news:
         await eventually(lambda: channels(kit))

@@ -78,7 +78,7 @@ async def begin(kit: Kit, job: str, seconds: float) -> str:
     """Queue a job, and wait until it is inside."""
     where = f"notes:{kit.queue}"
     before = await length(kit, where)
-    made = await kit.client.enqueue_job(job, where, seconds, _queue_name=kit.queue_key)
+    made = await kit.client.arq.enqueue_job(job, where, seconds, _queue_name=kit.queue_key)
     assert made is not None
 
     async def begun() -> bool:
@@ -89,7 +89,7 @@ async def begin(kit: Kit, job: str, seconds: float) -> str:
 
 
 async def length(kit: Kit, where: str) -> int:
-    return int(await kit.client.execute_command("LLEN", where))
+    return int(await kit.client.redis.execute_command("LLEN", where))
 
 
 async def seconds_to_end(process: "subprocess.Popen[bytes]") -> float:
@@ -101,7 +101,7 @@ async def seconds_to_end(process: "subprocess.Popen[bytes]") -> float:
 async def is_back(kit: Kit, job_id: str) -> bool:
     """Whether the job waits, free to be taken, and its try was given back."""
     job = await kit.client.find(job_id)
-    held = await kit.client.exists(keys.LEASE + job_id)
+    held = await kit.client.redis.exists(keys.LEASE + job_id)
     return (job.state, job.tries, held) == (State.QUEUED, 0, 0)
 
 
@@ -121,7 +121,7 @@ async def test_job_that_does_not_end_overlaps_with_its_next_run_by_milliseconds(
     folder = tmp_path / "ticks"
     folder.mkdir()
     _ = start(), start()
-    made = await kit.client.enqueue_job("tick", str(folder), _queue_name=kit.queue_key)
+    made = await kit.client.arq.enqueue_job("tick", str(folder), _queue_name=kit.queue_key)
     assert made is not None
 
     async def pids() -> list[int]:
@@ -257,11 +257,11 @@ async def test_child_that_dies_while_others_run_is_replaced_with_its_pipe(kit: K
 async def test_recycled_child_that_a_thread_holds_is_replaced(kit: Kit, start: Start) -> None:
     start("--processes", "2", EMBARQ_RECYCLE_JOBS="3")
     job_id = await begin(kit, "deaf", 60)
-    (note,) = await kit.client.execute_command("LRANGE", f"notes:{kit.queue}", 0, -1)
+    (note,) = await kit.client.redis.execute_command("LRANGE", f"notes:{kit.queue}", 0, -1)
     held = int(note.split()[1])
 
     async def gone() -> bool:
-        await kit.client.enqueue_job("hold", f"notes:{kit.queue}", 0.05, _queue_name=kit.queue_key)
+        await kit.client.arq.enqueue_job("hold", f"notes:{kit.queue}", 0.05, _queue_name=kit.queue_key)
         return not psutil.pid_exists(held)
 
     async def replaced() -> bool:

@@ -55,7 +55,7 @@ async def workers(kit: Kit, count: int) -> set[int]:
 
 
 async def enqueue_hold(kit: Kit, seconds: float) -> str:
-    job = await kit.client.enqueue_job("hold", f"notes:{kit.queue}", seconds, _queue_name=kit.queue_key)
+    job = await kit.client.arq.enqueue_job("hold", f"notes:{kit.queue}", seconds, _queue_name=kit.queue_key)
     assert job is not None
     return job.job_id
 
@@ -105,7 +105,7 @@ async def test_fifty_running_jobs_end_well_at_sigterm(kit: Kit, start: Start) ->
     job_ids = [await enqueue_hold(kit, 2.0) for _ in range(50)]
 
     async def all_inside() -> bool:
-        return int(await kit.client.execute_command("LLEN", f"notes:{kit.queue}")) == 50
+        return int(await kit.client.redis.execute_command("LLEN", f"notes:{kit.queue}")) == 50
 
     await eventually(all_inside, 30)
     worker.send_signal(signal.SIGTERM)

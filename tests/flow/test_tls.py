@@ -70,7 +70,7 @@ async def test_jobs_over_tls(redis_url: str, queue: str, tmp_path: Path) -> None
             async with kit.worker(lease=1):
                 assert (await kit.ended((await kit.enqueue(work)).id)).state is State.SUCCEEDED
             client.connections.epoch.end(client.connections.epoch.number)
-            assert await client.ping()  # over a new connection
+            assert await client.redis.ping()  # over a new connection
         async with Client.open(url) as strict:
             with pytest.raises(BrokerUnavailable, match="certificate"):
                 await strict.find("a")

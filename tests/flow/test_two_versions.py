@@ -39,7 +39,7 @@ async def post(kit: Kit, count: int) -> list[str]:
     found = []
     for number in range(count):
         arguments = {"name": f"n{number}", "language": "en"}
-        job = await kit.client.enqueue_job("greet", _queue_name=kit.queue_key, **arguments)  # type: ignore[arg-type]  # arq's own way
+        job = await kit.client.arq.enqueue_job("greet", _queue_name=kit.queue_key, **arguments)  # type: ignore[arg-type]  # arq's own way
         assert job is not None
         found.append(job.job_id)
     return found

@@ -24,8 +24,8 @@ def flow(kit: Kit) -> Group:
 @pytest.mark.parametrize("kind", [keys.WORKFLOW, keys.NODES])
 async def test_another_type_under_a_key_is_damage(kit: Kit, flow: Group, kind: str) -> None:
     handle = await kit.client.start(flow, {})
-    await kit.client.delete(kind + handle.id)
-    await kit.client.execute_command("RPUSH", kind + handle.id, "x")
+    await kit.client.redis.delete(kind + handle.id)
+    await kit.client.redis.execute_command("RPUSH", kind + handle.id, "x")
     for ask in (kit.client.workflow, kit.client.cancel_workflow, kit.client.retry_workflow):
         with pytest.raises(WorkflowDamaged, match=handle.id):
             await ask(handle.id)
@@ -34,7 +34,7 @@ async def test_another_type_under_a_key_is_damage(kit: Kit, flow: Group, kind: s
 @pytest.mark.parametrize("record", [b"\xff", b"{", b"5", b'{"a":"x"}'])
 async def test_a_record_that_cannot_be_read_is_damage(kit: Kit, flow: Group, record: bytes) -> None:
     handle = await kit.client.start(flow, {})
-    await kit.client.execute_command("HSET", keys.NODES + handle.id, "1", record)
+    await kit.client.redis.execute_command("HSET", keys.NODES + handle.id, "1", record)
     with pytest.raises(WorkflowDamaged, match=handle.id):
         await kit.client.workflow(handle.id)
 
@@ -43,7 +43,7 @@ async def test_a_record_that_cannot_be_read_is_damage(kit: Kit, flow: Group, rec
 async def test_a_field_that_cannot_be_read_is_damage(kit: Kit, flow: Group, field: str) -> None:
     handle = await kit.client.start(flow, {})
     await kit.drain()
-    await kit.client.execute_command("HSET", keys.WORKFLOW + handle.id, field, b"\xff")
+    await kit.client.redis.execute_command("HSET", keys.WORKFLOW + handle.id, field, b"\xff")
     with pytest.raises(WorkflowDamaged, match=handle.id):
         await kit.client.wait_for_workflow(handle.id, 1)
 
@@ -51,7 +51,7 @@ async def test_a_field_that_cannot_be_read_is_damage(kit: Kit, flow: Group, fiel
 async def test_a_workflow_begins_without_what_a_stranger_left_under_its_id(kit: Kit, flow: Group) -> None:
     workflow_id = f"mine-{kit.queue}"
     for kind in KINDS:
-        await kit.client.execute_command("RPUSH", kind + workflow_id, "x")
+        await kit.client.redis.execute_command("RPUSH", kind + workflow_id, "x")
     handle = await kit.client.start(flow, {"id": workflow_id})
     assert handle.created
     await kit.drain()
@@ -61,7 +61,7 @@ async def test_a_workflow_begins_without_what_a_stranger_left_under_its_id(kit: 
 
 @pytest.mark.parametrize("piece", [b"\xff", b"{}", b"[]", b'{"w":5}', b'{"w":"x","f":"y"}'])
 async def test_a_piece_that_nobody_left_stops_no_other(kit: Kit, flow: Group, piece: bytes) -> None:
-    await kit.client.execute_command("RPUSH", keys.UNFINISHED, piece)
+    await kit.client.redis.execute_command("RPUSH", keys.UNFINISHED, piece)
     await kit.client.graphs.go_on()
     handle = await kit.client.start(flow, {})
     await kit.drain()
@@ -70,7 +70,7 @@ async def test_a_piece_that_nobody_left_stops_no_other(kit: Kit, flow: Group, pi
 
 async def test_why_tells_what_is_left_of_a_damaged_workflow(kit: Kit, flow: Group) -> None:
     handle = await kit.client.start(flow, {})
-    await kit.client.delete(keys.WAITS + handle.id)
-    await kit.client.execute_command("RPUSH", keys.WAITS + handle.id, "x")
+    await kit.client.redis.delete(keys.WAITS + handle.id)
+    await kit.client.redis.execute_command("RPUSH", keys.WAITS + handle.id, "x")
     facts = await kit.client.inspector.why(f"{handle.id}~0")
     assert facts.now

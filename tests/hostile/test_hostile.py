@@ -141,7 +141,7 @@ class Arena:
         for number, command in enumerate(case.commands):
             filled = [_filled(argument, ids[number % len(ids)]) for argument in command]
             with suppress(RedisError):
-                await self.client.execute_command(*filled)
+                await self.client.redis.execute_command(*filled)
                 continue
             self.refused_commands += 1
 
@@ -174,8 +174,8 @@ class Arena:
         found = []
         for priority in Priority:
             queue = keys.queue_key(QUEUE, priority)
-            for job_id in await self.client.zrangebyscore(queue, "-inf", int(time.time() * 1000) - 2000):
-                if not await self.client.exists(keys.JOB.encode() + job_id, keys.LEASE.encode() + job_id):
+            for job_id in await self.client.redis.zrangebyscore(queue, "-inf", int(time.time() * 1000) - 2000):
+                if not await self.client.redis.exists(keys.JOB.encode() + job_id, keys.LEASE.encode() + job_id):
                     found.append(f"{queue} {job_id[:100]!r}")
         return found
 

@@ -151,7 +151,7 @@ class Desk:
 @pytest.fixture
 async def desk(migrated: AsyncEngine, store: FileStore, mailer: Mailer, kit: Kit) -> AsyncIterator[Desk]:
     registry.bind(kit.client)
-    yield Desk(Database(migrated), [store, mailer, Cache(kit.client)])
+    yield Desk(Database(migrated), [store, mailer, Cache(kit.client.redis)])
     registry.bind(None)
 
 
@@ -369,7 +369,7 @@ async def test_order_starts_one_workflow_and_one_confirmation(desk: Desk, kit: K
     assert first == second == f"order~{order.id}"
     await kit.client.cancel_workflow(first)
     for kind in ("workflow", "nodes", "calls", "waits", "ends", "values", "causes"):
-        await kit.client.delete(f"embarq:{kind}:{first}")  # the next run of the tests has the same ids
+        await kit.client.redis.delete(f"embarq:{kind}:{first}")  # the next run of the tests has the same ids
     assert await desk.twice(orders.send_order_confirmation, order_id=order.id) == [True, False]
     assert inbox.messages[0]["Subject"] == f"Order {order.id}"
 
@@ -512,7 +512,7 @@ async def test_backup_restores(desk: Desk, store: FileStore, migrated: AsyncEngi
 async def test_cache_and_reminders(desk: Desk, kit: Kit, inbox: Inbox) -> None:
     learner, course, _ = await enrolled(desk)
     assert await desk.twice(maintenance.warm_cache) == [1, 1]
-    (cached,) = await Cache(kit.client).get("courses")
+    (cached,) = await Cache(kit.client.redis).get("courses")
     assert (cached["title"], cached["students"]) == ("Engines", 1)
     assignment = Assignment(course_id=course.id, title="Essay", due_at=now() + timedelta(hours=5))
     await desk.add(assignment)

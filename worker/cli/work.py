@@ -125,7 +125,7 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
             raise DefinitionError(f"there is no @job {where}: declare one, or name other modules")
         plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:
-            companions.append(IsolatedWorkers(SuspectQueues(client), config, plan, apart=supervisor is None))
+            companions.append(IsolatedWorkers(SuspectQueues(client.redis), config, plan, apart=supervisor is None))
         worker = Worker(client, registry, config, companions, plan)
         watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
         watchdog.start()

@@ -1,8 +1,8 @@
-"""Arq's own client calls with their meaning, through our scripts: code that was written for arq goes on working."""
+"""What plain arq's code is handed in place of its own client: the same calls and meanings, through our scripts."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
 from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
+from redis.asyncio import ConnectionPool
 
-from worker.broker.batcher import Batches
 from worker.broker.encoding import milliseconds, new_id
-from worker.broker.pool import Pool
-from worker.broker.queue_store import NewJob
+from worker.broker.queue_store import NewJob, Placed
 from worker.core import keys, wire
 from worker.core.errors import CallRefused
 from worker.core.job import read_error
@@ -40,15 +39,35 @@ def arq_deserializer(data: bytes) -> dict[str, Any]:
     return record
 
 
-class ArqCalls(ArqRedis):
-    """Arq's client as far as code outside of us uses it. `batches` is where enqueued jobs go, `max_arguments` the bytes
-    that one may take."""
+class ArqAdapter(ArqRedis):
+    """A client of ours as plain arq's: `enqueue_job`, `queued_jobs`, `all_job_results`, arq's `Job(id, pool)` and
+    redis-py's commands work on it, and arq's `Worker` takes it for its `redis_pool`. The connections are the client's,
+    and only that closes them."""
 
-    batches: Batches
-    max_arguments: int
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        place: Callable[[NewJob], Awaitable[Placed]],
+        stored_id: Callable[[str], str],
+        *,
+        max_arguments: int,
+        **options: Any,
+    ) -> None:
+        """`place` queues a job, `stored_id` says what one is called in Redis, `max_arguments` the bytes that a call may
+        take. `options`: those of redis-py's client."""
+        self._place = place
+        self._stored_id = stored_id
+        self._max_arguments = max_arguments
+        super().__init__(pool, arq_serializer, arq_deserializer, **options)
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool_or_conn=pool, job_serializer=arq_serializer, job_deserializer=arq_deserializer)
+    def client(self) -> "ArqAdapter":
+        """One that keeps a connection to itself; see redis-py's `Redis.client`."""
+        pool, place, stored_id = self.connection_pool, self._place, self._stored_id
+        return ArqAdapter(pool, place, stored_id, max_arguments=self._max_arguments, single_connection_client=True)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Give back the connection that it keeps to itself, if any. The others stay open, whatever is asked for."""
+        await super().aclose(close_connection_pool=False)
 
     async def enqueue_job(
         self,
@@ -66,7 +85,7 @@ class ArqCalls(ArqRedis):
 
         Raises:
             CallRefused: the id holds a `~`, which those have that our own code makes, or something is out of bounds.
-            InvalidArguments: they take more bytes than `max_arguments`.
+            InvalidArguments: they take more bytes than the client takes.
         """
         if _defer_until and _defer_by:
             raise RuntimeError("use either 'defer_until' or 'defer_by' or neither, not both")
@@ -84,16 +103,10 @@ class ArqCalls(ArqRedis):
             enqueued_ms=0,
         )
         due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
-        data = wire.dump_payload(payload, self.max_arguments)
-        placed = await self.batches.add(
-            NewJob(_job_id or nonce, queue, nonce, data, milliseconds(_defer_by) or 0, due_ms)
-        )
-        stored = self.stored_id(placed.id)
-        return ArqJob(stored, self, queue, self.job_deserializer) if placed.created else None
-
-    def stored_id(self, job_id: str) -> str:
-        """What the job is called in Redis, which arq's own objects read by themselves."""
-        return job_id
+        data = wire.dump_payload(payload, self._max_arguments)
+        delay_ms = milliseconds(_defer_by) or 0
+        placed = await self._place(NewJob(_job_id or nonce, queue, nonce, data, delay_ms, due_ms))
+        return ArqJob(self._stored_id(placed.id), self, queue, self.job_deserializer) if placed.created else None
 
     async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:
         """What waits or runs in a queue, all of it. Jobs that end meanwhile are left out."""

@@ -1,4 +1,5 @@
-"""The producer's side: enqueue, look up, wait, cancel; workflows and queues. Arq's own calls are in `arq_calls`."""
+"""The producer's side: enqueue, look up, wait, cancel; workflows and queues. What plain arq's code is handed is in
+`arq_compat`."""
 
 import asyncio
 import contextlib
@@ -7,20 +8,23 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cached_property, partial
+from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from redis.asyncio import Redis
 
 from worker.broker.batcher import MOST_BYTES, Batches, send_apart
 from worker.broker.budget import Budget
 from worker.broker.completions import Ends
 from worker.broker.encoding import new_id, pack, pack_workflow
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
-from worker.broker.pool import make_pool, thread_client
+from worker.broker.pool import Pool, make_pool, thread_client
 from worker.broker.queue_store import Broker, Cancelled, NewJob, Placed
 from worker.broker.schedule_store import Schedules
 from worker.broker.workflow_records import NewWorkflow, read_workflow
 from worker.broker.workflow_store import Graphs, undamaged
-from worker.client.arq_compat import ArqCalls
+from worker.client.arq_compat import ArqAdapter
 from worker.client.diagnosis import Reason, reasons
 from worker.core import wire
 from worker.core.calls import Call, refusal
@@ -50,11 +54,13 @@ RECHECK = 1.0  # plain arq workers announce no end
 LAST_LOOK = 0.5  # seconds that a look may take when the time of who waits is over
 
 
-class Client(ArqCalls):
-    """A connection pool to the queue. `outbox`: where calls of `enqueue_in` go instead of the database's table.
+class Client:
+    """What queues jobs and asks after them. `redis`: the connections to Redis below it, with redis-py's commands.
+    `outbox`: where calls of `enqueue_in` go instead of the database's table.
 
-    All methods of its own raise `BrokerUnavailable` when Redis has not answered within the budget. Whatever queues
-    something tries three times under the same id in it, so a job is queued once however often the connection is cut.
+    It is used as `async with`, or closed by `aclose`. All methods of its own raise `BrokerUnavailable` when Redis has
+    not answered within the budget. Whatever queues something tries three times under the same id in it, so a job is
+    queued once however often the connection is cut.
     """
 
     outbox: Outbox | None = None
@@ -70,18 +76,17 @@ class Client(ArqCalls):
     ) -> None:
         """`size`: connections at most. `budget`: seconds for each question to Redis, all its tries together; what takes
         several, as a large workflow, has as much for each. `max_arguments`: bytes that a call may take as JSON."""
-        pool = make_pool(url, size=size, verify_tls=verify_tls)
-        super().__init__(pool)
+        self.connections = self._connect(url, size=size, verify_tls=verify_tls)
+        self.redis = Redis(connection_pool=self.connections)
         self.max_arguments = max_arguments
-        self.broker = Broker(self)
+        self.broker = Broker(self.redis)
         self._budget = Budget(budget)
-        self.graphs = Graphs(self, self._budget)
-        self.schedules = Schedules(self)
-        self.inspector = Inspector(self)
-        self.connections = pool
+        self.graphs = Graphs(self.redis, self._budget)
+        self.schedules = Schedules(self.redis)
+        self.inspector = Inspector(self.redis)
         self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
-        self._ends = Ends(pool)
-        self.batches = Batches(self._enqueue, budget)
+        self._ends = Ends(self.connections)
+        self._batches = Batches(self._enqueue, budget)
 
     @classmethod
     @asynccontextmanager
@@ -102,13 +107,27 @@ class Client(ArqCalls):
             async with inline_process().open_client(max_arguments) as stand_in:
                 yield stand_in
             return
-        client = cls(url, size=size, verify_tls=verify_tls, budget=budget, max_arguments=max_arguments)
-        try:
+        async with cls(url, size=size, verify_tls=verify_tls, budget=budget, max_arguments=max_arguments) as client:
             yield client
-        finally:
-            await client.batches.close()
-            await client._ends.close()
-            await client.aclose(close_connection_pool=True)
+
+    async def aclose(self) -> None:
+        """Send what is being enqueued, and close the connections."""
+        await self._batches.close()
+        await self._ends.close()
+        await self.connections.disconnect()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @cached_property
+    def arq(self) -> ArqAdapter:
+        """This client for code that was written for arq: a real `ArqRedis`, on the same connections."""
+        return ArqAdapter(self.connections, self._batches.add, self._stored_id, max_arguments=self.max_arguments)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call; the handle's `created` is False when a job that stands for it was there already.
@@ -120,7 +139,7 @@ class Client(ArqCalls):
             raise refusal(call, "durable", "is for enqueue_in, whose transaction keeps the job")
         if any(name in call.options for name in CALLBACKS):
             return await self._enqueue_with_callbacks(call)
-        placed = await self.batches.add(pack(call, self.max_arguments))
+        placed = await self._batches.add(pack(call, self.max_arguments))
         return JobHandle(placed.id, self, created=placed.created)
 
     async def _enqueue_with_callbacks(self, call: Call[R]) -> JobHandle[R]:
@@ -333,6 +352,13 @@ class Client(ArqCalls):
     async def workers(self) -> Sequence[WorkerRecord]:
         """The workers whose heartbeat is fresh."""
         return await self._budget.persist(self.inspector.workers)
+
+    def _connect(self, url: str, *, size: int, verify_tls: bool) -> Pool:
+        return make_pool(url, size=size, verify_tls=verify_tls)
+
+    def _stored_id(self, job_id: str) -> str:
+        """What a job is called in Redis, which arq's own objects read by themselves."""
+        return job_id
 
 
 async def _another_look(news: asyncio.Event, deadline: float) -> bool:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from worker.broker.batcher import Batches
+from worker.broker.pool import Pool
 from worker.broker.queue_store import NewJob, Placed
 from worker.client import Client
 from worker.client.sync import lent
@@ -59,12 +60,11 @@ class InlineClient(Client):
         super().__init__(NOWHERE, max_arguments=max_arguments)
         self._registry = registry
         self._queue = queue
-        self.connection_pool = self.connections = NoRedis()
-        self.broker = InlineBroker(self, queue)
-        self.graphs = InlineGraphs(self, self._budget, queue, self._runner)
-        self.inspector = InlineInspector(self, queue)
+        self.broker = InlineBroker(self.redis, queue)
+        self.graphs = InlineGraphs(self.redis, self._budget, queue, self._runner)
+        self.inspector = InlineInspector(self.redis, queue)
         self._ends = InlineEnds(self.connections, queue)
-        self.batches = _AtOnce(self._enqueue, self._budget.seconds)
+        self._batches = _AtOnce(self._enqueue, self._budget.seconds)
         self.outbox = _Outbox(self._queue_later)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
@@ -96,6 +96,9 @@ class InlineClient(Client):
             with contextlib.suppress(JobNotFound):
                 found.append(await self.find(job_id))
         return found
+
+    def _connect(self, url: str, *, size: int, verify_tls: bool) -> Pool:
+        return NoRedis()
 
     async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
         return [await self._queue.put(self._runner(), job) for job in jobs]

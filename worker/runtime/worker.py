@@ -72,7 +72,7 @@ class Worker(ArqWorker):
         service = Service.read(config.queues)
         super().__init__(
             all_as_arq(registry, config),
-            redis_pool=client,
+            redis_pool=client.arq,
             queue_name=keys.queue_key("default" if service.serves_all else service.queues[0]),
             burst=config.burst,
             handle_signals=False,
@@ -80,8 +80,8 @@ class Worker(ArqWorker):
             job_timeout=config.timeout,
             max_tries=config.max_tries,
             poll_delay=config.poll,
-            job_serializer=client.job_serializer,
-            job_deserializer=client.job_deserializer,
+            job_serializer=client.arq.job_serializer,
+            job_deserializer=client.arq.job_deserializer,
         )
         self.id = f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
         self.client = client
@@ -203,7 +203,7 @@ class Worker(ArqWorker):
             Duty("recycling", recycling.INTERVAL, self._recycle),
             Duty("time keeper", LIMITS_INTERVAL, self._keep_limits),
             Duty("workflows", 0.0, self.client.graphs.go_on_when_told),
-            Duty("abort watch", self.config.poll, AbortWatch(self.client, self.runs.values).run_once),
+            Duty("abort watch", self.config.poll, AbortWatch(self.client.redis, self.runs.values).run_once),
         ]
 
     def room(self, leaving: int) -> int:

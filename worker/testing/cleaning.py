@@ -39,13 +39,13 @@ async def clean(client: TaggedClient) -> None:
     levels = _levels(queues)
     names += [*levels, *(keys.WAKE + level for level in levels)]
     for start in range(0, len(names), SLICE):
-        await client.unlink(*names[start : start + SLICE])
+        await client.redis.unlink(*names[start : start + SLICE])
     if limits:
-        await client.zrem(keys.LIMITS, *limits)
+        await client.redis.zrem(keys.LIMITS, *limits)
     if levels:
         for known in (keys.QUEUES, keys.ACTIVE, keys.PAUSED):
-            await client.execute_command("SREM", known, *levels)
-        await client.zrem(keys.QUEUES_SEEN, *levels)
+            await client.redis.execute_command("SREM", known, *levels)
+        await client.redis.zrem(keys.QUEUES_SEEN, *levels)
 
 
 def _of_workflow(made: NewWorkflow) -> Iterable[tuple[str, str, bytes]]:

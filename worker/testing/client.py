@@ -35,7 +35,7 @@ class TaggedClient(Client):
         self.made: list[NewJob | NewWorkflow] = []
         self.named: set[str] = set()
         self.notes: set[str] = set()
-        self.graphs = _TaggedGraphs(self, Budget(budget))
+        self.graphs = _TaggedGraphs(self, self._budget)
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator["TaggedClient"]:
@@ -52,8 +52,7 @@ class TaggedClient(Client):
         self.enqueued += [of_job(job) for job, each in zip(jobs, placed, strict=True) if each.created]
         return [each._replace(id=self.ids.said(each.id)) for each in placed]
 
-    def stored_id(self, job_id: str) -> str:
-        """What the test's own job of this id is called in Redis."""
+    def _stored_id(self, job_id: str) -> str:
         return self.ids.own(job_id)
 
     async def find(self, job_id: str) -> Job:
@@ -105,7 +104,7 @@ class TaggedClient(Client):
     async def holds_jobs(self, queues: Iterable[str]) -> bool:
         """Whether something waits in queues, by their names in Redis, or is left of a workflow to be queued."""
         levels = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
-        return bool(await self.execute_command("EXISTS", keys.UNFINISHED, *levels))
+        return bool(await self.redis.execute_command("EXISTS", keys.UNFINISHED, *levels))
 
     async def pause_queue(self, queue: str) -> bool:
         """Pause the test's own queue of this name."""
@@ -122,7 +121,7 @@ class TaggedClient(Client):
 
 class _TaggedGraphs(Graphs):
     def __init__(self, client: TaggedClient, budget: Budget) -> None:
-        super().__init__(client, budget)
+        super().__init__(client.redis, budget)
         self._client = client
 
     async def start(self, new: NewWorkflow) -> bool:

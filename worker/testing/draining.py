@@ -78,7 +78,7 @@ class _TimeSkipper:
             await asyncio.sleep(LOOK_EVERY)
             if self._may_skip():
                 arguments = (keys.LEASE, keys.PARKED_SCORE, LOOKED_AT)
-                await self._client.execute_command("EVAL", SKIP, len(self._keys), *self._keys, *arguments)
+                await self._client.redis.execute_command("EVAL", SKIP, len(self._keys), *self._keys, *arguments)
 
 
 def raise_errors(errors: Sequence[BaseException]) -> None:

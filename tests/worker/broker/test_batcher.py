@@ -125,7 +125,7 @@ async def test_what_came_before_calls_that_cannot_be_made_is_queued(kit: Kit) ->
 
     with pytest.raises(LookupError):
         await kit.client.enqueue_many(calls())
-    assert await kit.client.zcard(kit.queue_key) == 1000
+    assert await kit.client.redis.zcard(kit.queue_key) == 1000
 
 
 async def test_many_calls_of_a_cancelled_caller_leave_nothing_behind(kit: Kit) -> None:

@@ -63,11 +63,11 @@ def packed(flow: Flow, name: str) -> NewWorkflow:
 
 
 async def run(kit: Kit, script: scripts.Script, *arguments: scripts.Argument) -> object:
-    return await scripts.run(kit.client, script, (), arguments)
+    return await scripts.run(kit.client.redis, script, (), arguments)
 
 
 async def nothing_waits(kit: Kit) -> bool:
-    return not await kit.client.zcard(kit.queue_key)
+    return not await kit.client.redis.zcard(kit.queue_key)
 
 
 @dataclass
@@ -84,17 +84,17 @@ async def watched(kit: Kit) -> AsyncIterator[Spent]:
     spent = Spent()
     redis = kit.client
     before = await scripts_run(kit)
-    await redis.config_set("slowlog-log-slower-than", 1000)
-    await redis.slowlog_reset()
+    await redis.redis.config_set("slowlog-log-slower-than", 1000)
+    await redis.redis.slowlog_reset()
     yield spent
     spent.scripts = await scripts_run(kit) - before
-    longest = sorted((entry["duration"] / 1000 for entry in await redis.slowlog_get(1000)), reverse=True)[:10]
+    longest = sorted((entry["duration"] / 1000 for entry in await redis.redis.slowlog_get(1000)), reverse=True)[:10]
     spent.longest_ms = statistics.median(longest) if longest else 0.0
-    await redis.config_set("slowlog-log-slower-than", 10_000)
+    await redis.redis.config_set("slowlog-log-slower-than", 10_000)
 
 
 async def scripts_run(kit: Kit) -> int:
-    return int((await kit.client.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"])
+    return int((await kit.client.redis.info("commandstats")).get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
 async def test_no_script_holds_redis(kit: Kit, steps: Steps) -> None:
@@ -108,7 +108,7 @@ async def test_no_script_holds_redis(kit: Kit, steps: Steps) -> None:
     assert (await handle.workflow()).state is WorkflowState.CANCELLED
     async with watched(kit) as retried:
         await handle.retry()
-    assert await kit.client.zcard(kit.queue_key) == 10_000
+    assert await kit.client.redis.zcard(kit.queue_key) == 10_000
     await handle.cancel()
     assert {step.state for step in (await handle.workflow()).steps} == {"cancelled", "skipped"}
     for spent, nodes in ((started, 150), (found, 500), (cancelled, 50), (retried, 150)):
@@ -139,7 +139,7 @@ async def test_what_a_dead_worker_left_is_done_by_another(kit: Kit, steps: Steps
     ended = Ended(State.SUCCEEDED, b'{"s":true}', 0, b"1")
     stored, _ = await kit.client.broker.exchange([Settlement(claimed, ended, (), handle.id, 0)], None)
     assert stored == [True]
-    assert 0 < await kit.client.zcard(kit.queue_key) < 1_000
+    assert 0 < await kit.client.redis.zcard(kit.queue_key) < 1_000
     async with kit.worker():
         assert await handle.result(timeout=30) == 1_000 + sum(range(1_000))
 
@@ -152,10 +152,10 @@ async def test_start_whose_client_dies_between_slices_goes_away(kit: Kit, steps:
         assert await run(kit, scripts.START, *_start_arguments(new, first, nodes)) == 1
     assert await nothing_waits(kit)
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS):
-        assert 0 < await kit.client.pttl(kind + new.id) <= 60_000, kind
+        assert 0 < await kit.client.redis.pttl(kind + new.id) <= 60_000, kind
     assert not await kit.client.graphs.start(packed(steps.many(3), new.id))  # the id is taken meanwhile
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS):
-        await kit.client.delete(kind + new.id)  # as time does
+        await kit.client.redis.delete(kind + new.id)  # as time does
     first, nodes = slices[2]
     assert await run(kit, scripts.START, *_start_arguments(new, first, nodes)) == -1
     assert await kit.client.graphs.start(packed(steps.many(3), new.id))
@@ -167,8 +167,8 @@ async def test_start_that_is_repeated_goes_on(kit: Kit, steps: Steps) -> None:
     await run(kit, scripts.START, *_start_arguments(new, first, nodes))
     assert await kit.client.graphs.start(new)
     assert await kit.client.graphs.start(new)
-    assert await kit.client.zcard(kit.queue_key) == 1_200
-    assert await kit.client.pttl(keys.NODES + new.id) == -1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1_200
+    assert await kit.client.redis.pttl(keys.NODES + new.id) == -1
     async with kit.worker():
         assert await WorkflowHandle(new.id, kit.client, created=True).result(timeout=30) == sum(range(1_200))
 
@@ -178,7 +178,7 @@ async def test_client_that_dies_after_the_last_slice(kit: Kit, steps: Steps) -> 
     for first, nodes in _slices(new.nodes):
         answer = await run(kit, scripts.START, *_start_arguments(new, first, nodes))
     assert answer == 2
-    assert await kit.client.zcard(kit.queue_key) < 1_200
+    assert await kit.client.redis.zcard(kit.queue_key) < 1_200
     async with kit.worker():
         assert await WorkflowHandle(new.id, kit.client, created=True).result(timeout=30) == sum(range(1_200))
 
@@ -194,7 +194,7 @@ async def test_workflow_that_is_cancelled_before_its_last_slice(kit: Kit, steps:
     assert await kit.client.graphs.start(new)
     assert await nothing_waits(kit)
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS):
-        assert await kit.client.pttl(kind + new.id) > 60_000, kind
+        assert await kit.client.redis.pttl(kind + new.id) > 60_000, kind
     await kit.client.retry_workflow(new.id)
     async with kit.worker():
         assert await WorkflowHandle(new.id, kit.client, created=True).result(timeout=30) == sum(range(1_200))
@@ -207,7 +207,7 @@ async def test_client_that_dies_while_it_cancels(kit: Kit, steps: Steps) -> None
     assert isinstance(answer, list)
     assert answer[0] == b"cancelled"
     assert 0 < answer[1] < 300
-    assert await kit.client.zcard(kit.queue_key) == 300 - answer[1]
+    assert await kit.client.redis.zcard(kit.queue_key) == 300 - answer[1]
     async with kit.worker():
         await eventually(lambda: nothing_waits(kit))
     assert steps.ran == []
@@ -274,7 +274,7 @@ async def test_who_waits_reads_the_graph_once(kit: Kit, steps: Steps) -> None:
     handle = await steps.many(2_000).enqueue()
 
     async def sent_by_redis() -> int:
-        return int((await kit.client.info("stats"))["total_net_output_bytes"])
+        return int((await kit.client.redis.info("stats"))["total_net_output_bytes"])
 
     before = await sent_by_redis()
     await handle.workflow()

@@ -149,7 +149,7 @@ async def test_plain_client_to_our_worker_and_back(kit: Kit, plain: ArqRedis, ke
         return [a + b, ctx.queue]
 
     job = await plain.enqueue_job("add", 1, b=2)
-    by_ours = await kit.client.enqueue_job("add", 3, b=4, _queue_name=key)
+    by_ours = await kit.client.arq.enqueue_job("add", 3, b=4, _queue_name=key)
     assert job is not None
     assert by_ours is not None
     async with kit.worker():
@@ -160,7 +160,7 @@ async def test_plain_client_to_our_worker_and_back(kit: Kit, plain: ArqRedis, ke
     assert info is not None
     assert (info.queue_name, info.job_try) == (key, 2)
     assert (await kit.client.find(job.job_id)).queue == f"key={key}"
-    assert await kit.client.zcard(key) == 0
+    assert await kit.client.redis.zcard(key) == 0
 
 
 async def test_our_client_to_a_plain_worker(kit: Kit, plain: ArqRedis, key: str) -> None:
@@ -220,7 +220,7 @@ async def test_pause_purge_levels_and_stats(kit: Kit, key: str) -> None:
 
     high = await kit.enqueue(work, priority="high")
     handles = [await kit.enqueue(work) for _ in range(3)]
-    assert await kit.client.zrange(f"{key}!high", 0, -1) == [high.id.encode()]
+    assert await kit.client.redis.zrange(f"{key}!high", 0, -1) == [high.id.encode()]
     assert await kit.client.pause_queue(kit.queue)
     found = await stats()
     assert (found.paused, found.waiting) == (True, 4)
@@ -249,7 +249,7 @@ async def test_workflow_schedule_and_unique_calls(kit: Kit, key: str) -> None:
     kit.registry.schedule(every(3600), args={"a": 5})(add)
     fire = Scheduler(kit.client.schedules, kit.registry)
     await fire.declare()
-    await kit.client.zadd(keys.SCHEDULES_DUE, {add.name: 1})
+    await kit.client.redis.zadd(keys.SCHEDULES_DUE, {add.name: 1})
     await fire.run_once()
     flow = await chain(add.s(1), add.s()).enqueue()
     first = await kit.enqueue(add, {"a": 1}, debounce=0.1)
@@ -269,7 +269,7 @@ async def test_job_that_lost_its_place_is_put_back(kit: Kit, key: str) -> None:
         return 1
 
     handle = await kit.enqueue(work)
-    await kit.client.zrem(key, handle.id)
+    await kit.client.redis.zrem(key, handle.id)
     assert await handle.state() is State.QUEUED
     await kit.drain()
     assert await handle.result(15) == 1
@@ -279,10 +279,10 @@ async def test_worker_refuses_to_start_where_the_key_is_something_else(kit: Kit,
     @kit.registry.job()
     async def work() -> None: ...
 
-    await kit.client.set(key, "somebody's")
+    await kit.client.redis.set(key, "somebody's")
     with pytest.raises(InvalidOptions, match=f"'{key}' holds a string in this Redis"):
         await kit.drain()
-    assert await kit.client.get(key) == b"somebody's"
+    assert await kit.client.redis.get(key) == b"somebody's"
 
 
 async def test_key_that_becomes_something_else_is_left_alone_and_holds_up_nothing(kit: Kit, key: str) -> None:
@@ -303,20 +303,20 @@ async def test_key_that_becomes_something_else_is_left_alone_and_holds_up_nothin
     tried = await kit.enqueue(again)
     async with kit.worker(queues=(kit.queue, other.queue, "default")):
         await kit.reaches(tried.id, State.RUNNING)
-        await kit.client.delete(key)
-        await kit.client.execute_command("HSET", key, "field", "somebody's")
+        await kit.client.redis.delete(key)
+        await kit.client.redis.execute_command("HSET", key, "field", "somebody's")
         go_on.set()
         assert await (await other.enqueue(work)).result(20) == 1
         assert await tried.result(20) == 2, "it goes on in the default queue"
         with pytest.raises(CallRefused, match="must be a sorted set"):
             await kit.enqueue(work)
         assert await kit.client.purge_queue(kit.queue) == 0
-    assert await kit.client.execute_command("HGET", key, "field") == b"somebody's"
+    assert await kit.client.redis.execute_command("HGET", key, "field") == b"somebody's"
 
 
 async def somebody_takes(kit: Kit, key: str) -> None:
-    await kit.client.delete(key)
-    await kit.client.execute_command("HSET", key, "field", "somebody's")
+    await kit.client.redis.delete(key)
+    await kit.client.redis.execute_command("HSET", key, "field", "somebody's")
 
 
 @pytest.fixture(params=["sky", "arq"])
@@ -324,7 +324,7 @@ async def turned(request: pytest.FixtureRequest, kit: Kit, key: str) -> AsyncIte
     """Of a queue whose key comes to be something else; `arq:` alone makes it none of ours."""
     name = key.replace("sky:", f"{request.param}:")
     yield Kit(kit.client, kit.registry, f"key={name}")
-    await kit.client.zremrangebyscore(keys.QUEUE, "-inf", "+inf")
+    await kit.client.redis.zremrangebyscore(keys.QUEUE, "-inf", "+inf")
 
 
 async def test_job_ends_whose_queue_has_become_something_else_and_its_workflow_goes_on(turned: Kit) -> None:
@@ -342,7 +342,7 @@ async def test_job_ends_whose_queue_has_become_something_else_and_its_workflow_g
         await somebody_takes(turned, turned.queue_key)
         go_on.set()
         assert await flow.result(20) == 3
-    assert await turned.client.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
+    assert await turned.client.redis.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
 
 
 async def test_lease_is_renewed_in_the_default_queue(turned: Kit) -> None:
@@ -355,8 +355,8 @@ async def test_lease_is_renewed_in_the_default_queue(turned: Kit) -> None:
     held = await claimed(turned, "mine", 1)
     await somebody_takes(turned, turned.queue_key)
     assert (await turned.client.broker.renew(60_000, [Renewal(held)])).lost == []
-    assert await turned.client.zscore(keys.QUEUE, handle.id)
-    assert await turned.client.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
+    assert await turned.client.redis.zscore(keys.QUEUE, handle.id)
+    assert await turned.client.redis.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
 
 
 async def test_claim_that_nobody_heard_of_is_given_back_to_the_default_queue(turned: Kit) -> None:
@@ -368,8 +368,8 @@ async def test_claim_that_nobody_heard_of_is_given_back_to_the_default_queue(tur
     await somebody_takes(turned, turned.queue_key)
     await turned.client.broker.exchange([], None, ("deaf", (1,)))
     assert (await handle.state()) is State.QUEUED
-    assert await turned.client.zscore(keys.QUEUE, handle.id)
-    assert await turned.client.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
+    assert await turned.client.redis.zscore(keys.QUEUE, handle.id)
+    assert await turned.client.redis.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
 
 
 async def claimed(kit: Kit, worker: str, number: int) -> Claimed:
@@ -383,22 +383,22 @@ async def claimed(kit: Kit, worker: str, number: int) -> Claimed:
 
 @pytest.mark.parametrize("name", [keys.WORKERS, keys.SCHEDULES_DUE, keys.ABORT, "arq:job:x", "sky:health-check"])
 async def test_other_keys_of_ours_and_arqs_are_no_queues_to_any_client(kit: Kit, name: str) -> None:
-    before = await kit.client.exists(name)
+    before = await kit.client.redis.exists(name)
     with pytest.raises(CallRefused, match="no other key of arq or Embarq"):
-        await kit.client.enqueue_job("work", _queue_name=name)
-    assert await kit.client.exists(name) == before
+        await kit.client.arq.enqueue_job("work", _queue_name=name)
+    assert await kit.client.redis.exists(name) == before
 
 
 async def test_payload_that_names_another_key_as_its_queue_moves_nothing_there(kit: Kit) -> None:
     """Its queue is found by looking, and what is under another key of ours stays as it is."""
     payload: dict[str, Any] = {"t": None, "f": "work", "a": [], "k": {}, "et": 1, "o": {"z": keys.WORKERS}}
     job_id = f"{kit.queue[8:]}-hostile"
-    await kit.client.zadd(keys.WORKERS, {job_id: 9e15})
-    await kit.client.set(keys.JOB + job_id, json.dumps(payload))
+    await kit.client.redis.zadd(keys.WORKERS, {job_id: 9e15})
+    await kit.client.redis.set(keys.JOB + job_id, json.dumps(payload))
     assert (await kit.client.find(job_id)).queue == "default"
     assert await kit.client.cancel(job_id) is State.CANCELLED
-    assert await kit.client.zscore(keys.WORKERS, job_id) == 9e15
-    await kit.client.zrem(keys.WORKERS, job_id)
+    assert await kit.client.redis.zscore(keys.WORKERS, job_id) == 9e15
+    await kit.client.redis.zrem(keys.WORKERS, job_id)
 
 
 async def test_history_has_the_same_names(alone: Kit, migrated: AsyncEngine, key: str) -> None:

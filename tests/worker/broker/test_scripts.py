@@ -50,7 +50,7 @@ async def test_enqueue_twice_with_one_nonce_says_created_twice(kit: Kit) -> None
     job = new_job(kit)
     assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
     assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
 
 
 async def test_enqueue_with_another_nonce_says_it_exists(kit: Kit) -> None:
@@ -67,7 +67,7 @@ async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> No
     assert await settle(kit, claimed, ended)
     assert await settle(kit, claimed, ended), "a repeated settlement finds its trace"
     assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
-    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 async def test_id_of_a_job_without_result_is_free_at_its_end(kit: Kit) -> None:
@@ -76,7 +76,7 @@ async def test_id_of_a_job_without_result_is_free_at_its_end(kit: Kit) -> None:
     claimed = await claim_one(kit)
     result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
     assert await settle(kit, claimed, Ended(State.SUCCEEDED, result, 0, trace=result))
-    assert await kit.client.exists(keys.RESULT + job.id) == 0
+    assert await kit.client.redis.exists(keys.RESULT + job.id) == 0
     assert await kit.client.broker.enqueue([new_job(kit, id=job.id)]) == [(job.id, True)]
     assert (await claim_one(kit, number=2)).id == job.id
 
@@ -84,8 +84,8 @@ async def test_id_of_a_job_without_result_is_free_at_its_end(kit: Kit) -> None:
 async def test_claim_keeps_the_id_in_the_queue_with_the_lease_as_score(kit: Kit) -> None:
     await kit.client.broker.enqueue([new_job(kit)])
     claimed = await claim_one(kit)
-    assert await kit.client.zscore(kit.queue_key, claimed.id) == claimed.claimed_ms + LEASE_MS
-    assert await kit.client.get(keys.LEASE + claimed.id) == claimed.token.encode()
+    assert await kit.client.redis.zscore(kit.queue_key, claimed.id) == claimed.claimed_ms + LEASE_MS
+    assert await kit.client.redis.get(keys.LEASE + claimed.id) == claimed.token.encode()
     assert (await claim(kit, worker="w2")).jobs == []
 
 
@@ -114,7 +114,7 @@ async def test_settling_twice_is_stored_once_and_said_twice(kit: Kit) -> None:
     claimed = await claim_one(kit)
     assert await settle(kit, claimed, success(claimed))
     assert await settle(kit, claimed, success(claimed))
-    events = await latest(kit.client)
+    events = await latest(kit.client.redis)
     assert sum(event.job_id == claimed.id and event.name == "succeeded" for event in events) == 1
 
 
@@ -139,35 +139,35 @@ async def test_late_result_of_a_lost_lease_is_refused(kit: Kit) -> None:
     live = await claim_one(kit, worker="w2", number=2)
     assert live.leases_lost == 1
     assert not await settle(kit, late, success(late))
-    assert await kit.client.get(keys.LEASE + live.id) == live.token.encode()
+    assert await kit.client.redis.get(keys.LEASE + live.id) == live.token.encode()
     assert await settle(kit, live, success(live))
 
 
 async def test_renewal_extends_and_reports_losses(kit: Kit) -> None:
     await kit.client.broker.enqueue([new_job(kit), new_job(kit)])
     held, lost = (await claim(kit)).jobs
-    await kit.client.delete(keys.LEASE + lost.id)
+    await kit.client.redis.delete(keys.LEASE + lost.id)
     renewed = await kit.client.broker.renew(60_000, [Renewal(held, b'{"c":1}'), Renewal(lost)])
     assert renewed.lost == [lost.id]
-    assert await kit.client.pttl(keys.LEASE + held.id) > 55_000
-    assert await kit.client.zscore(kit.queue_key, held.id) > held.claimed_ms + 55_000
+    assert await kit.client.redis.pttl(keys.LEASE + held.id) > 55_000
+    assert await kit.client.redis.zscore(kit.queue_key, held.id) > held.claimed_ms + 55_000
 
 
 @pytest.mark.arq_defect(6)
 async def test_ids_held_by_plain_arq_do_not_fill_the_batch(kit: Kit) -> None:
     for n in range(150):
-        await kit.client.set(f"{keys.LEASE}{kit.queue}-{n}", b"1", px=5000)
-        await kit.client.zadd(kit.queue_key, {f"{kit.queue}-{n}": n + 1})
+        await kit.client.redis.set(f"{keys.LEASE}{kit.queue}-{n}", b"1", px=5000)
+        await kit.client.redis.zadd(kit.queue_key, {f"{kit.queue}-{n}": n + 1})
     await kit.client.broker.enqueue([new_job(kit) for _ in range(10)])
     assert len((await claim(kit, limit=10)).jobs) == 10
-    assert await kit.client.zscore(kit.queue_key, f"{kit.queue}-7") == 8
+    assert await kit.client.redis.zscore(kit.queue_key, f"{kit.queue}-7") == 8
 
 
 async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
     await kit.client.broker.enqueue([new_job(kit)])
     claimed = await claim_one(kit)
     await kit.client.broker.enqueue([new_job(kit)])
-    await kit.client.script_flush()
+    await kit.client.redis.script_flush()
     request = ClaimRequest("w1", 2, [kit.queue_key], 10, LEASE_MS)
     stored, claim = await kit.client.broker.exchange([Settlement(claimed, success(claimed))], request)
     assert stored == [True]
@@ -178,7 +178,7 @@ async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
 async def test_wake_list_stays_bounded(kit: Kit) -> None:
     for _ in range(50):
         await kit.client.broker.enqueue([new_job(kit)])
-    assert await kit.client.execute_command("LLEN", keys.wake_key(kit.queue)) == 1
+    assert await kit.client.redis.execute_command("LLEN", keys.wake_key(kit.queue)) == 1
 
 
 async def test_claim_ends_at_a_lease_in_its_last_millisecond(kit: Kit) -> None:
@@ -186,7 +186,7 @@ async def test_claim_ends_at_a_lease_in_its_last_millisecond(kit: Kit) -> None:
     job = new_job(kit)
     await kit.client.broker.enqueue([job])
     for _ in range(300):
-        await kit.client.set(keys.LEASE + job.id, f"{keys.TOKEN}gone:1", px=1)
-        await kit.client.zadd(kit.queue_key, {job.id: 1})
+        await kit.client.redis.set(keys.LEASE + job.id, f"{keys.TOKEN}gone:1", px=1)
+        await kit.client.redis.zadd(kit.queue_key, {job.id: 1})
         for claimed in (await claim(kit, lease_ms=1)).jobs:
             assert claimed.id == job.id

@@ -37,7 +37,7 @@ async def test_queue_without_workers_and_job_without_a_worker_that_knows_it(kit:
     await kit.client.pause_queue(kit.queue)
     async with kit.worker():
         await eventually(lambda: served(kit))
-        stranger = await kit.client.enqueue_job("stranger", _queue_name=kit.queue_key)
+        stranger = await kit.client.arq.enqueue_job("stranger", _queue_name=kit.queue_key)
         assert stranger is not None
         kinds = [reason.kind for reason in await kit.client.why(stranger.job_id)]
         assert kinds == ["queue_paused", "no_worker_knows"]
@@ -131,7 +131,7 @@ async def test_job_that_was_put_back_because_nobody_knows_it_says_so(kit: Kit) -
 
     async with kit.worker():
         await eventually(lambda: served(kit))
-        stranger = await kit.client.enqueue_job("stranger", _queue_name=kit.queue_key)
+        stranger = await kit.client.arq.enqueue_job("stranger", _queue_name=kit.queue_key)
         assert stranger is not None
 
         async def put_back() -> bool:
@@ -152,19 +152,19 @@ async def test_former_name_of_a_job_is_known(kit: Kit) -> None:
     async with kit.worker(concurrency=1):
         await eventually(lambda: served(kit))
         await kit.client.pause_queue(kit.queue)
-        job = await kit.client.enqueue_job("former", _queue_name=kit.queue_key)
+        job = await kit.client.arq.enqueue_job("former", _queue_name=kit.queue_key)
         assert job is not None
         assert (await why(kit, job.job_id)).kind == "queue_paused"
         await kit.client.resume_queue(kit.queue)
 
 
 async def test_queue_that_only_plain_arq_serves_is_called_neither_unserved_nor_unknown(kit: Kit) -> None:
-    job = await kit.client.enqueue_job("stranger", _queue_name=kit.queue_key)
+    job = await kit.client.arq.enqueue_job("stranger", _queue_name=kit.queue_key)
     assert job is not None
     assert "no_worker_serves" in [reason.kind for reason in await kit.client.why(job.job_id)]
-    await kit.client.psetex(f"{kit.queue_key}:health-check", 60_000, b"arq says that it lives")
+    await kit.client.redis.psetex(f"{kit.queue_key}:health-check", 60_000, b"arq says that it lives")
     assert (await why(kit, job.job_id)).kind == "in_line"
-    await kit.client.delete(f"{kit.queue_key}:health-check")
+    await kit.client.redis.delete(f"{kit.queue_key}:health-check")
 
 
 def test_worker_that_does_not_say_what_it_knows_may_know_it() -> None:

@@ -44,7 +44,7 @@ def call(kit: Kit, job: JobDefinition[..., Any], text: str) -> Call[Any]:
 
 
 async def nothing_is_queued(kit: Kit) -> bool:
-    return int(await kit.client.exists(kit.queue_key)) == 0
+    return int(await kit.client.redis.exists(kit.queue_key)) == 0
 
 
 async def test_call_that_is_too_large_is_refused_before_it_is_sent(small: Kit) -> None:
@@ -61,7 +61,7 @@ async def test_call_that_is_too_large_is_refused_before_it_is_sent(small: Kit) -
     with pytest.raises(InvalidArguments):
         await job.options(queue=small.queue, on_success=job.si("done")).enqueue(LARGE)
     with pytest.raises(InvalidArguments):
-        await small.client.enqueue_job("kept", LARGE, _queue_name=small.queue_key)
+        await small.client.arq.enqueue_job("kept", LARGE, _queue_name=small.queue_key)
     assert await nothing_is_queued(small)
     handle = await small.client.enqueue(call(small, job, FITS))
     await small.drain()
@@ -142,7 +142,7 @@ async def test_step_that_gives_too_much_is_not_on_record(kit: Kit) -> None:
     await kit.drain(max_result=SMALL)
     assert await handle.result(timeout=15) == 1
     assert "2,050 bytes as JSON, of which 2,048 are kept" in said[0]
-    assert not await kit.client.exists(f"{keys.ONCE}step:{handle.id}")
+    assert not await kit.client.redis.exists(f"{keys.ONCE}step:{handle.id}")
 
 
 async def test_messages_tracebacks_and_progress_are_cut(kit: Kit) -> None:

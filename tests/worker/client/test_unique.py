@@ -107,7 +107,7 @@ async def test_replaced_call_may_name_another_queue(kit: Kit, note: JobDefinitio
     await kit.enqueue(note, {"user": 2}, debounce=60, unique_key="x", queue=other)
     job = await first.job()
     assert (job.queue, job.args["user"]) == (other, 2)
-    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 async def test_contradicting_options_are_refused() -> None:

@@ -154,7 +154,7 @@ async def test_wrong_steps_are_refused_before_anything_is_queued(kit: Kit, steps
         await kit.client.start(chain(), {})
     with pytest.raises(InvalidWorkflow, match="unique_for"):
         await chain(steps.number.options(unique_for=5).s(1)).enqueue()
-    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 async def test_result_of_a_wrong_type_fails_the_step_that_takes_it(kit: Kit, steps: Steps) -> None:
@@ -185,7 +185,7 @@ async def test_failure_cancels_members_that_have_not_started(kit: Kit, steps: St
 
 
 async def nothing_waits(kit: Kit) -> bool:
-    return bool(await kit.client.zcard(kit.queue_key) == 0)
+    return bool(await kit.client.redis.zcard(kit.queue_key) == 0)
 
 
 async def test_failures_as_values(kit: Kit, steps: Steps) -> None:
@@ -338,7 +338,7 @@ async def test_ended_workflow_is_kept_for_a_time(kit: Kit, steps: Steps) -> None
     async with kit.worker():
         await handle.result(timeout=20)
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS, keys.ENDS, keys.VALUES):
-        left = await kit.client.pttl(kind + handle.id)
+        left = await kit.client.redis.pttl(kind + handle.id)
         assert 0 < left <= timedelta(seconds=60).total_seconds() * 1000, kind
 
 

@@ -17,7 +17,7 @@ async def test_job_queues_another_by_the_workers_client(kit: Kit) -> None:
 
     @kit.registry.job()
     async def first(ctx: Context) -> str:
-        queued = await ctx.client.enqueue_job("second", 1, _queue_name=kit.queue_key)
+        queued = await ctx.client.arq.enqueue_job("second", 1, _queue_name=kit.queue_key)
         assert queued is not None
         return queued.job_id
 

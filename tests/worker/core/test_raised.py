@@ -177,7 +177,7 @@ async def test_plain_arq_raises_the_class_that_was_raised(kit: Kit, failing: Any
         await job.result(timeout=5)
     await pool.aclose(close_connection_pool=True)
     with pytest.raises(Declined, match="order 7: no credit"):  # our client is a pool of arq's too
-        await ArqJob(handle.id, kit.client, kit.queue_key, kit.client.job_deserializer).result(timeout=5)
+        await ArqJob(handle.id, kit.client.arq, kit.queue_key, kit.client.arq.job_deserializer).result(timeout=5)
 
 
 async def test_handler_of_a_failure_is_given_what_it_was_given_before(kit: Kit, failing: Any) -> None:
@@ -196,7 +196,7 @@ async def test_result_of_another_release_or_writer_has_no_cause(kit: Kit, failin
     handle = await kit.enqueue(failing, {"how": "own"})
     await kit.drain()
     key = keys.RESULT + handle.id
-    record = json.loads(await kit.client.get(key) or b"")
+    record = json.loads(await kit.client.redis.get(key) or b"")
     written: list[dict[str, Any]] = [
         {"type": "X", "message": "as the release before wrote it", "traceback": None},
         {"type": "X", "message": "hostile", "traceback": None, "class": "subprocess:Popen", "args": ["touch /tmp/x"]},
@@ -204,7 +204,7 @@ async def test_result_of_another_release_or_writer_has_no_cause(kit: Kit, failin
         {"type": "X", "message": "hostile", "class": "builtins:SystemExit", "args": [0]},
     ]
     for r in written:
-        await kit.client.set(key, json.dumps(record | {"r": r}))
+        await kit.client.redis.set(key, json.dumps(record | {"r": r}))
         with pytest.raises(JobFailed, match=str(r["message"])) as told:
             await handle.result(1)
         assert told.value.__cause__ is None
@@ -289,9 +289,9 @@ async def test_waiter_is_told_of_the_failure_where_its_class_is_a_stand_in_by_no
     handle = await kit.enqueue(failing, {"how": "own"})
     await kit.drain()
     key = keys.RESULT + handle.id
-    record = json.loads(await kit.client.get(key) or b"")
+    record = json.loads(await kit.client.redis.get(key) or b"")
     stale = {"type": "Old", "message": "of an older release", "class": f"{__name__}:lazy", "args": ["a"]}
-    await kit.client.set(key, json.dumps(record | {"r": stale}))
+    await kit.client.redis.set(key, json.dumps(record | {"r": stale}))
     with pytest.raises(JobFailed, match="of an older release") as told:
         await handle.result(1)
     assert told.value.__cause__ is None

@@ -37,7 +37,7 @@ def newer(kit: Kit) -> Kit:
 
 async def post(kit: Kit, **arguments: str) -> str:
     """A call as somebody of any version may have queued it."""
-    job = await kit.client.enqueue_job("greet", _queue_name=kit.queue_key, **arguments)  # type: ignore[arg-type]  # arq's own way
+    job = await kit.client.arq.enqueue_job("greet", _queue_name=kit.queue_key, **arguments)  # type: ignore[arg-type]  # arq's own way
     assert job is not None
     return job.job_id
 
@@ -113,7 +113,7 @@ async def test_release_before_reads_the_new_record(older: Kit) -> None:
 
     async with older.worker() as worker:
         await eventually(lambda: live(older, worker))
-        data = await older.client.get(keys.WORKER + worker.id)
+        data = await older.client.redis.get(keys.WORKER + worker.id)
     record = msgspec.json.decode(data, type=OldRecord)
     assert record.jobs == ["greet"]
     assert msgspec.json.decode(data, type=WorkerRecord).signatures.keys() == {"greet"}

@@ -108,7 +108,7 @@ async def test_job_that_is_refused_before_its_function_has_no_hooks(kit: Kit) ->
     async def work(n: int) -> None: ...
 
     await kit.enqueue(work, {"n": 1}, expires_in=0.001)
-    await kit.client.enqueue_job("work", "x", _queue_name=kit.queue_key)
+    await kit.client.arq.enqueue_job("work", "x", _queue_name=kit.queue_key)
     await asyncio.sleep(0.01)
     await kit.drain()
     assert noted.seen == []
@@ -297,7 +297,7 @@ async def test_lost_lease_is_told_and_nothing_comes_after(kit: Kit) -> None:
     handle = await kit.enqueue(work)
     async with kit.worker(lease=1.5, grace=0.1):
         await kit.reaches(handle.id, State.RUNNING)
-        await kit.client.set(keys.LEASE + handle.id, "embarq:somebody-else:1", px=30_000)
+        await kit.client.redis.set(keys.LEASE + handle.id, "embarq:somebody-else:1", px=30_000)
 
         async def told() -> bool:
             return bool(noted.ends)

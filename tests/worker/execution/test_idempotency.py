@@ -91,7 +91,7 @@ async def test_step_of_a_worker_that_fell_silent_runs_again(kit: Kit) -> None:
     async with kit.worker(lease=1.0):
         handle = await kit.enqueue(pays)
         await inside.wait()
-        await kit.client.delete(f"arq:in-progress:{handle.id}")
+        await kit.client.redis.delete(f"arq:in-progress:{handle.id}")
         job = await kit.ended(handle.id)
     assert (job.state, job.result) == (State.SUCCEEDED, 2)
     assert faults == [f"the lease of job {handle.id} is lost"]

@@ -102,7 +102,7 @@ async def test_waiting_for_a_limit_makes_no_busy_loop(kit: Kit) -> None:
 
 
 async def calls_of_scripts(kit: Kit) -> int:
-    stats: Any = await kit.client.info("commandstats")
+    stats: Any = await kit.client.redis.info("commandstats")
     return int(stats["cmdstat_evalsha"]["calls"])
 
 
@@ -121,7 +121,7 @@ async def test_concurrency_limit_holds_over_workers_and_is_used(kit: Kit) -> Non
             await kit.ended(handle.id)
     assert running.most == 3
     assert time.monotonic() - began < 2.0  # 20 rounds of 50 ms would be ideal
-    assert await kit.client.exists(keys.PARKED + "c:3:0:few") == 0
+    assert await kit.client.redis.exists(keys.PARKED + "c:3:0:few") == 0
 
 
 async def test_limits_by_argument_count_apart(kit: Kit) -> None:
@@ -193,7 +193,7 @@ async def test_cancelled_job_that_waited_for_a_limit_stays_cancelled(kit: Kit) -
 
 
 async def parked(kit: Kit, key: str, count: int) -> bool:
-    return bool(await kit.client.zcard(keys.PARKED + key) == count)
+    return bool(await kit.client.redis.zcard(keys.PARKED + key) == count)
 
 
 async def test_one_tenants_backlog_does_not_delay_another(kit: Kit) -> None:

@@ -37,7 +37,7 @@ class Sold(EmbarqError):
 async def sell(request: Request) -> Response:
     if request.method == "POST":
         raise Sold("it is gone")
-    return JsonResponse({"shop": request.state.shop, "ready": await shared(request).client.ping() is not None})
+    return JsonResponse({"shop": request.state.shop, "ready": await shared(request).client.redis.ping() is not None})
 
 
 async def test_service_adds_endpoints_state_and_errors(settings: Settings) -> None:

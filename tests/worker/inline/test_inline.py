@@ -687,7 +687,7 @@ async def test_job_has_a_client_and_the_time_of_its_enqueue(registry: Registry, 
     @registry.job()
     async def one(ctx: Context) -> str:
         assert abs((datetime.now(UTC) - ctx.enqueue_time).total_seconds()) < 60
-        await ctx.client.enqueue_job("other", _job_id="by-name")
+        await ctx.client.arq.enqueue_job("other", _job_id="by-name")
         return str((await ctx.client.find("by-name")).result)
 
     assert await (await one.enqueue()).result() == "other"
@@ -709,7 +709,7 @@ async def test_calls_of_arq_are_run_too(registry: Registry, client: InlineClient
     async def add(a: int, b: int) -> int:
         return a + b
 
-    await client.enqueue_job("add", 1, b=2, _job_id="arq-1", _defer_by=60)
+    await client.arq.enqueue_job("add", 1, b=2, _job_id="arq-1", _defer_by=60)
     assert (await client.find("arq-1")).result == 3
 
 

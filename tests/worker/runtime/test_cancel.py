@@ -28,12 +28,12 @@ async def test_waiting_job_is_cancelled_at_once(kit: Kit, delay: float) -> None:
     assert (job.state, job.args, job.tags) == (State.CANCELLED, {"numbers": [], "big": 2**60 + 1}, ("x",))
     assert job.queue == kit.queue
     assert job.history == ()
-    assert await kit.client.zcard(kit.queue_key) == 0
-    assert await kit.client.exists(keys.JOB + handle.id, keys.RUN + handle.id) == 0
-    plain = ArqJob(handle.id, kit.client, kit.queue_key, arq_deserializer)
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.exists(keys.JOB + handle.id, keys.RUN + handle.id) == 0
+    plain = ArqJob(handle.id, kit.client.arq, kit.queue_key, arq_deserializer)
     with pytest.raises(asyncio.CancelledError):
         await plain.result(timeout=1)
-    info = await ArqJob(handle.id, kit.client, kit.queue_key, json.loads).result_info()
+    info = await ArqJob(handle.id, kit.client.arq, kit.queue_key, json.loads).result_info()
     assert info is not None
     assert info.kwargs == {"numbers": [], "big": 2**60 + 1}
 
@@ -67,7 +67,7 @@ async def test_running_job_is_cancelled_and_cleans_up(kit: Kit) -> None:
         assert (await kit.ended(handle.id)).state is State.CANCELLED
         assert time.monotonic() - started < 1
     assert cleaned == [True]
-    assert await kit.client.zscore(keys.ABORT, handle.id) is None
+    assert await kit.client.redis.zscore(keys.ABORT, handle.id) is None
 
 
 @pytest.mark.parametrize("full", [True, False], ids=["full worker", "worker with room"])
@@ -81,7 +81,7 @@ async def test_plain_arqs_abort_stops_a_running_job_within_a_second(kit: Kit, fu
         for handle in handles:
             await kit.reaches(handle.id, State.RUNNING)
         started = time.monotonic()
-        plain = ArqJob(handles[1].id, kit.client, kit.queue_key, arq_deserializer)
+        plain = ArqJob(handles[1].id, kit.client.arq, kit.queue_key, arq_deserializer)
         assert await plain.abort(timeout=10)
         assert time.monotonic() - started < 1.5
         assert (await kit.ended(handles[1].id)).state is State.CANCELLED

@@ -22,7 +22,7 @@ from worker.core.errors import BrokerUnavailable
 async def is_back(kit: Kit, job_id: str) -> bool:
     """Whether the job waits, free to be taken, and its try was given back."""
     job = await kit.client.find(job_id)
-    return (job.state, job.tries, await kit.client.exists(keys.LEASE + job_id)) == (State.QUEUED, 0, 0)
+    return (job.state, job.tries, await kit.client.redis.exists(keys.LEASE + job_id)) == (State.QUEUED, 0, 0)
 
 
 class Inside:
@@ -159,7 +159,7 @@ async def test_job_of_a_claim_that_was_under_way_at_the_stop_is_given_back(kit: 
             await working
     assert await is_back(kit, handle.id)
     limit = f"{keys.HOLDERS}*work*"
-    assert await kit.client.keys(limit) == []
+    assert await kit.client.redis.keys(limit) == []
 
 
 async def test_what_is_owed_at_the_end_of_a_process(kit: Kit, redis_url: str) -> None:
@@ -225,7 +225,7 @@ async def test_worker_that_stops_fires_no_schedules(kit: Kit) -> None:
         await asyncio.sleep(2.5)
 
     async def queued_ticks() -> int:
-        return sum(event.name == "queued" and kit.queue in event.job_id for event in await latest(kit.client))
+        return sum(event.name == "queued" and kit.queue in event.job_id for event in await latest(kit.client.redis))
 
     async with kit.worker() as worker:
         await kit.enqueue(hold)
@@ -351,18 +351,18 @@ async def test_worker_that_redis_refuses_ends_as_any_other(kit: Kit, redis_url: 
         inside.set()
         go.wait(30)
 
-    await kit.client.execute_command("ACL", "SETUSER", kit.queue, "on", ">secret", "+@all", "~*", "&*")
+    await kit.client.redis.execute_command("ACL", "SETUSER", kit.queue, "on", ">secret", "+@all", "~*", "&*")
     async with Client.open(redis_url.replace("://", f"://{kit.queue}:secret@")) as limited:
         await kit.enqueue(deaf)
         working = asyncio.create_task(Worker(limited, kit.registry, kit.config(lease=60)).async_run())
         await asyncio.to_thread(inside.wait, 10)
-        await kit.client.execute_command("ACL", "SETUSER", kit.queue, "-evalsha", "-eval")
+        await kit.client.redis.execute_command("ACL", "SETUSER", kit.queue, "-evalsha", "-eval")
         with logged("embarq.worker") as lines:
             working.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await working
     assert [line for line in lines if line["event"].startswith("jobs could not be handed back")]
-    await kit.client.execute_command("ACL", "DELUSER", kit.queue)
+    await kit.client.redis.execute_command("ACL", "DELUSER", kit.queue)
     go.set()
 
 

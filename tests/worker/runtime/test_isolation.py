@@ -51,7 +51,7 @@ async def suspects(kit: Kit, count: int) -> list[str]:
 
 
 async def sizes(kit: Kit) -> list[int]:
-    found: list[bytes] = await kit.client.execute_command(
+    found: list[bytes] = await kit.client.redis.execute_command(
         "ZRANGE", keys.SUSPECTS_IN + kit.queue_key, 0, -1, "WITHSCORES"
     )
     return [int(score) for score in found[1::2]]
@@ -59,8 +59,8 @@ async def sizes(kit: Kit) -> list[int]:
 
 async def left(kit: Kit, job_ids: Sequence[str]) -> list[str]:
     """What is still known of the suspicion of these jobs."""
-    about: list[bytes | None] = await kit.client.execute_command("HMGET", keys.SUSPECTED, *job_ids)
-    parked = await kit.client.zcard(keys.SUSPECTS_IN + kit.queue_key)
+    about: list[bytes | None] = await kit.client.redis.execute_command("HMGET", keys.SUSPECTED, *job_ids)
+    parked = await kit.client.redis.zcard(keys.SUSPECTS_IN + kit.queue_key)
     return [*(each.decode() for each in about if each), *["parked"] * parked]
 
 
@@ -82,8 +82,8 @@ async def take(kit: Kit, limit: int = 100, *, heard: bool = True) -> list[Claime
 
 async def lose(kit: Kit, jobs: Sequence[Claimed]) -> None:
     """The leases of these jobs end now, and an ordinary claim looks at them."""
-    await kit.client.delete(*[keys.LEASE + job.id for job in jobs])
-    await kit.client.zadd(kit.queue_key, {job.id: 1 for job in jobs})
+    await kit.client.redis.delete(*[keys.LEASE + job.id for job in jobs])
+    await kit.client.redis.zadd(kit.queue_key, {job.id: 1 for job in jobs})
     assert await claim(kit) == []
 
 
@@ -105,7 +105,7 @@ async def test_two_make_one_that_ordinary_claims_leave_alone_and_look_ups_explai
         assert "lost 2 times in a row" in reasons["isolation"]
         fresh = await kit.enqueue(kit.registry.get("innocent"))
         assert await fresh.result(timeout=5) == "done"
-    waiting = SuspectQueues(kit.client)
+    waiting = SuspectQueues(kit.client.redis)
     assert await waiting.groups({kit.queue}) == {kit.queue_key: 1}
     assert await waiting.groups({"another"}) == {}
     assert (await waiting.groups(None))[kit.queue_key] == 1
@@ -128,7 +128,7 @@ async def test_groups_are_halved_until_the_one_who_does_it_is_alone(kit: Kit) ->
     assert (judged.id, judged.leases_lost) == (killer, 8)
     await settle(kit, [*jobs, *await take(kit)])  # and the last one who was beside it
     assert await left(kit, job_ids) == []
-    assert await kit.client.exists(kit.queue_key) == 0
+    assert await kit.client.redis.exists(kit.queue_key) == 0
 
 
 async def test_alone_at_the_last_loss(kit: Kit) -> None:
@@ -179,8 +179,8 @@ async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
 
 async def test_suspect_that_the_release_before_cancelled_is_forgotten(kit: Kit) -> None:
     (job_id,) = await suspects(kit, 1)
-    await kit.client.delete(keys.JOB + job_id, keys.TRIES + job_id, keys.RUN + job_id)
-    await kit.client.zrem(kit.queue_key, job_id)
+    await kit.client.redis.delete(keys.JOB + job_id, keys.TRIES + job_id, keys.RUN + job_id)
+    await kit.client.redis.zrem(kit.queue_key, job_id)
     assert await take(kit) == []
     assert await left(kit, [job_id]) == []
 
@@ -208,9 +208,9 @@ async def test_suspects_that_are_too_large_for_one_answer_come_with_the_next(kit
 async def test_paused_queues_keep_their_suspects(kit: Kit) -> None:
     await suspects(kit, 1)
     await kit.client.pause_queue(kit.queue)
-    assert (await take(kit), await SuspectQueues(kit.client).groups({kit.queue})) == ([], {})
+    assert (await take(kit), await SuspectQueues(kit.client.redis).groups({kit.queue})) == ([], {})
     await kit.client.resume_queue(kit.queue)
-    assert await SuspectQueues(kit.client).groups({kit.queue}) == {kit.queue_key: 1}
+    assert await SuspectQueues(kit.client.redis).groups({kit.queue}) == {kit.queue_key: 1}
     assert len(await take(kit)) == 1
 
 
@@ -319,7 +319,7 @@ async def test_worker_whose_process_starts_others_for_suspects_leaves_them(kit: 
 
 
 async def test_of_many_workers_one_starts_another_for_a_group(kit: Kit) -> None:
-    waiting = SuspectQueues(kit.client)
+    waiting = SuspectQueues(kit.client.redis)
     await suspects(kit, 35)
     assert await waiting.groups({kit.queue}) == {kit.queue_key: 2}
     asked = [await waiting.reserve(kit.queue_key, number) for number in (0, 1, 0, 1)]

@@ -15,7 +15,7 @@ WITHIN = 30
 
 
 async def stranger(kit: Kit, name: str = "stranger") -> str:
-    job = await kit.client.enqueue_job(name, _queue_name=kit.queue_key)
+    job = await kit.client.arq.enqueue_job(name, _queue_name=kit.queue_key)
     assert job is not None
     return job.job_id
 
@@ -112,18 +112,18 @@ async def test_burst_leaves_paused_queues_alone(kit: Kit) -> None:
     ],
 )
 async def test_name_is_read_however_a_client_wrote_it(kit: Kit, payload: bytes) -> None:
-    await kit.client.set(keys.JOB + kit.queue, payload)
-    await kit.client.zadd(kit.queue_key, {kit.queue: 1})
+    await kit.client.redis.set(keys.JOB + kit.queue, payload)
+    await kit.client.redis.zadd(kit.queue_key, {kit.queue: 1})
     assert [name async for name in kit.client.inspector.names(kit.queue_key)] == ["stranger"]
-    await kit.client.delete(kit.queue_key, keys.JOB + kit.queue)
+    await kit.client.redis.delete(kit.queue_key, keys.JOB + kit.queue)
 
 
 async def test_what_cannot_be_read_is_not_left(kit: Kit) -> None:
     @kit.registry.job()
     async def work() -> None: ...
 
-    await kit.client.set(keys.JOB + kit.queue, b"no JSON")
-    await kit.client.zadd(kit.queue_key, {kit.queue: 1})
+    await kit.client.redis.set(keys.JOB + kit.queue, b"no JSON")
+    await kit.client.redis.zadd(kit.queue_key, {kit.queue: 1})
     assert [name async for name in kit.client.inspector.names(kit.queue_key)] == [""]
     await kit.drain()
     assert (await kit.client.find(kit.queue)).state is State.FAILED

@@ -101,7 +101,7 @@ async def test_idle_worker_stops_at_once_and_takes_nothing_along(kit: Kit) -> No
         assert time.monotonic() - began < 1
         handle = await kit.enqueue(work)
         assert (await handle.job()).state is State.QUEUED
-        assert not await kit.client.exists(keys.LEASE + handle.id)
+        assert not await kit.client.redis.exists(keys.LEASE + handle.id)
 
 
 async def ended(worker: Worker) -> bool:
@@ -114,7 +114,7 @@ async def test_wait_goes_on_after_its_connection_was_cut(kit: Kit) -> None:
 
     async with kit.worker(poll=30.0) as worker:
         await eventually(lambda: stands(worker))
-        await kit.client.client_kill_filter(_id=str(worker._standby._client_id))
+        await kit.client.redis.client_kill_filter(_id=str(worker._standby._client_id))
         await eventually(lambda: stands(worker))
         assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
 
@@ -125,7 +125,7 @@ async def test_standing_claim_loads_a_script_that_the_server_forgot(kit: Kit) ->
 
     async with kit.worker(poll=30.0) as worker:
         await eventually(lambda: stands(worker))
-        await kit.client.script_flush()
+        await kit.client.redis.script_flush()
         assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
 
 
@@ -137,7 +137,7 @@ async def test_server_that_does_not_let_us_break_off(kit: Kit, redis_url: str, c
     async def work() -> None: ...
 
     name = f"user{kit.queue}"
-    await kit.client.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all", f"-{command}")
+    await kit.client.redis.execute_command("ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all", f"-{command}")
     async with Client.open(redis_url.replace("://", f"://{name}:secret@")) as client:
         limited = Kit(client, kit.registry, kit.queue)
         async with limited.worker(lease=1.0) as worker:
@@ -149,4 +149,4 @@ async def test_server_that_does_not_let_us_break_off(kit: Kit, redis_url: str, c
             worker.handle_sig(signal.SIGTERM)
             await eventually(lambda: ended(worker), 5)
             assert time.monotonic() - began < 2
-    await kit.client.execute_command("ACL", "DELUSER", name)
+    await kit.client.redis.execute_command("ACL", "DELUSER", name)

@@ -148,5 +148,5 @@ async def test_progress_of_another_writer_is_read_or_not_but_never_raises(kit: K
         (b'{"c":1,"d":"x"}', None),
         (b'{"c":1,"d":' + b'{"a":' * 5000 + b"1" + b"}" * 5001, None),
     ):
-        await kit.client.set(keys.PROGRESS + handle.id, record)
+        await kit.client.redis.set(keys.PROGRESS + handle.id, record)
         assert (await handle.job()).progress == read

@@ -146,7 +146,7 @@ async def test_workers_that_start_again_keep_the_next_time(kit: Kit, name: str) 
     kit.registry.schedule("0 3 * * *")(noting(kit, [], name))
     await scheduler(kit).declare()
     first = await scheduler(kit).find(name)
-    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(NOON)})
+    await kit.client.redis.zadd(keys.SCHEDULES_DUE, {name: to_ms(NOON)})
     await scheduler(kit).declare()
     assert first.next_run is not None
     assert (await scheduler(kit).find(name)).next_run == NOON
@@ -164,9 +164,9 @@ async def test_changed_declaration_counts_anew(kit: Kit, name: str) -> None:
     assert found.next_run is not None
     assert found.next_run.hour == 4
     # A worker of the release before must not fire what it knows differently.
-    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC))})
+    await kit.client.redis.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC))})
     await scheduler(kit).run_once()
-    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 @pytest.mark.arq_defect(9)
@@ -174,16 +174,16 @@ async def test_many_schedulers_fire_each_time_once(kit: Kit, name: str) -> None:
     kit.registry.schedule(every(3600))(noting(kit, [], name))
     many = [scheduler(kit) for _ in range(8)]
     await many[0].declare()
-    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC)) - 5})
+    await kit.client.redis.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC)) - 5})
     await asyncio.gather(*(each.run_once() for each in many))
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
     found = await many[0].find(name)
     assert found.last_job is not None
     assert found.last_job.startswith(f"schedule~{name}~")
 
 
 async def make_due(kit: Kit, name: str, ago: timedelta = timedelta(milliseconds=5)) -> None:
-    await kit.client.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC) - ago)})
+    await kit.client.redis.zadd(keys.SCHEDULES_DUE, {name: to_ms(datetime.now(UTC) - ago)})
 
 
 async def test_overlapping_run_is_skipped_while_the_last_one_lives(kit: Kit, name: str) -> None:
@@ -193,11 +193,11 @@ async def test_overlapping_run_is_skipped_while_the_last_one_lives(kit: Kit, nam
     for _ in range(3):
         await make_due(kit, name)
         await fire.run_once()
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
     await kit.drain()
     await make_due(kit, name)
     await fire.run_once()
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
 
 
 async def test_paused_schedule_does_not_fire_and_resumes_with_its_next_time(kit: Kit, name: str) -> None:
@@ -208,7 +208,7 @@ async def test_paused_schedule_does_not_fire_and_resumes_with_its_next_time(kit:
     await asyncio.sleep(0.3)
     await fire.declare()  # a worker that starts meanwhile does not undo the pause
     await fire.run_once()
-    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
     found = await fire.resume(name)
     assert not found.paused
     assert found.next_run is not None
@@ -262,9 +262,9 @@ async def test_schedule_of_a_job_that_cannot_run_is_refused(kit: Kit, name: str)
 async def somebodys(kit: Kit) -> AsyncIterator[str]:
     """The name of a queue whose key holds something else."""
     key = f"sky:{uuid.uuid4().hex[:12]}"
-    await kit.client.set(key, "somebody's")
+    await kit.client.redis.set(key, "somebody's")
     yield f"key={key}"
-    await kit.client.delete(key)
+    await kit.client.redis.delete(key)
 
 
 async def test_schedule_whose_queue_is_something_else_holds_up_no_other(kit: Kit, name: str, somebodys: str) -> None:
@@ -282,13 +282,13 @@ async def test_schedule_whose_queue_is_something_else_holds_up_no_other(kit: Kit
     told = [line for line in lines if line["event"] == "schedule cannot fire here"]
     assert [line["schedule"] for line in told] == [name]
     assert "something else" in told[0]["reason"]
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
     assert (await fire.find(name)).next_run == NOON, "it stays due"
     key = somebodys.removeprefix("key=")
-    assert await kit.client.get(key) == b"somebody's"
-    await kit.client.delete(key)
+    assert await kit.client.redis.get(key) == b"somebody's"
+    await kit.client.redis.delete(key)
     await fire.run_once()
-    assert await kit.client.zcard(key) >= 1
+    assert await kit.client.redis.zcard(key) >= 1
     for each in (bad, good):
         await fire.drop(each.name)
 
@@ -306,11 +306,11 @@ async def test_schedule_with_times_that_are_none_holds_up_no_other(kit: Kit, nam
     good = make_record({"name": f"{name}-good", "job": name, "every": 3600.0})
     bad = {"name": name, "job": name, "every": 3600.0, "jitter": 1e300}
     noting(kit, [], name)
-    await kit.client.execute_command("HSET", keys.SCHEDULES, name, json.dumps(bad))
+    await kit.client.redis.execute_command("HSET", keys.SCHEDULES, name, json.dumps(bad))
     await make_due(kit, name)
     await kit.client.schedules.create(good, NOON)
     await scheduler(kit).run_once()
-    assert await kit.client.zcard(kit.queue_key) == 1
+    assert await kit.client.redis.zcard(kit.queue_key) == 1
     for each in (name, good.name):
         await scheduler(kit).drop(each)
 
@@ -365,12 +365,12 @@ async def run_at_start(kit: Kit, **declared: Any) -> list[bytes]:
     """Eight workers' schedulers that start together, and what is queued then."""
     many = [Scheduler(kit.client.schedules, kit.registry, **declared) for _ in range(8)]
     await asyncio.gather(*(each.begin() for each in many))
-    found: list[bytes] = await kit.client.zrange(kit.queue_key, 0, -1)
+    found: list[bytes] = await kit.client.redis.zrange(kit.queue_key, 0, -1)
     return found
 
 
 async def started_ago(kit: Kit, name: str, ms: int) -> None:
-    await kit.client.execute_command("HINCRBY", keys.SCHEDULES_STARTED, name, -ms)
+    await kit.client.redis.execute_command("HINCRBY", keys.SCHEDULES_STARTED, name, -ms)
 
 
 async def test_run_at_startup_comes_once_for_workers_that_start_together(kit: Kit, name: str) -> None:
@@ -416,7 +416,7 @@ async def test_worker_runs_at_its_start_what_asks_for_it(kit: Kit, name: str) ->
     kit.registry.schedule(every(0.1))(noting(kit, fired, f"{name}-often"))
     async with kit.worker(starts=False):
         await eventually(lambda: ran_twice(fired))
-    assert not await kit.client.execute_command("HEXISTS", keys.SCHEDULES_STARTED, name)
+    assert not await kit.client.redis.execute_command("HEXISTS", keys.SCHEDULES_STARTED, name)
     assert ran == []
     async with kit.worker() as one, kit.worker() as other:
 

@@ -46,11 +46,11 @@ async def test_lease_that_was_taken_away_stops_the_job(kit: Kit) -> None:
     handle = await kit.enqueue(long)
     async with kit.worker(lease=1, grace=0):
         await kit.reaches(handle.id, State.RUNNING)
-        await kit.client.set(keys.LEASE + handle.id, b"embarq:other:1", px=60_000)
+        await kit.client.redis.set(keys.LEASE + handle.id, b"embarq:other:1", px=60_000)
         async with asyncio.timeout(5):
             await stopped.wait()
-    assert await kit.client.get(keys.LEASE + handle.id) == b"embarq:other:1"
-    assert await kit.client.exists(keys.RESULT + handle.id) == 0
+    assert await kit.client.redis.get(keys.LEASE + handle.id) == b"embarq:other:1"
+    assert await kit.client.redis.exists(keys.RESULT + handle.id) == 0
 
 
 @pytest.mark.parametrize("lease", [1.5, 3.0])
@@ -95,7 +95,7 @@ async def renewed(kit: Kit, job_id: str) -> None:
 
     async def longer() -> bool:
         nonlocal left
-        before, left = left, await kit.client.pttl(keys.LEASE + job_id)
+        before, left = left, await kit.client.redis.pttl(keys.LEASE + job_id)
         return bool(left > before)
 
     await eventually(longer)

@@ -210,7 +210,7 @@ async def test_job_expires_instead_of_another_try_that_would_come_too_late(kit: 
 
     handle = await kit.enqueue(unlucky, expires_in=30)
     in_time = await kit.enqueue(unlucky, expires_in=90)
-    by_arq = await kit.client.enqueue_job("unlucky", _expires=30, _queue_name=kit.queue_key)
+    by_arq = await kit.client.arq.enqueue_job("unlucky", _expires=30, _queue_name=kit.queue_key)
     assert by_arq is not None
     async with kit.worker():
         await kit.reaches(in_time.id, State.RETRYING)
@@ -307,9 +307,9 @@ async def test_result_is_kept_as_long_as_asked(kit: Kit, ttl: float | None, expe
     handle = await kit.enqueue(work, result_ttl=ttl)
     declared = await kit.enqueue(work)
     await kit.drain()
-    left = await kit.client.pttl(keys.RESULT + handle.id)
+    left = await kit.client.redis.pttl(keys.RESULT + handle.id)
     assert expected_ms - 2000 < left <= expected_ms
-    assert 57_000 < await kit.client.pttl(keys.RESULT + declared.id) <= 60_000
+    assert 57_000 < await kit.client.redis.pttl(keys.RESULT + declared.id) <= 60_000
 
 
 async def test_result_that_is_not_kept_leaves_a_trace_without_it(kit: Kit) -> None:
@@ -319,9 +319,9 @@ async def test_result_that_is_not_kept_leaves_a_trace_without_it(kit: Kit) -> No
 
     handle = await kit.enqueue(work, {"text": "private"}, id=f"free-{kit.queue}", result_ttl=0)
     await kit.drain()
-    assert await kit.client.exists(keys.RESULT + handle.id) == 0
-    assert b"private" not in await kit.client.get(keys.TRACE + handle.id)
-    assert 57_000 < await kit.client.pttl(keys.TRACE + handle.id) <= keys.TOMBSTONE_MS
+    assert await kit.client.redis.exists(keys.RESULT + handle.id) == 0
+    assert b"private" not in await kit.client.redis.get(keys.TRACE + handle.id)
+    assert 57_000 < await kit.client.redis.pttl(keys.TRACE + handle.id) <= keys.TOMBSTONE_MS
     assert (await handle.job()).state is State.SUCCEEDED
     again = await kit.enqueue(work, {"text": "other"}, id=handle.id)
     assert again.created
@@ -338,11 +338,11 @@ async def test_ended_job_leaves_only_its_result(kit: Kit) -> None:
 
     handle = await kit.enqueue(work)
     await kit.drain()
-    left = {key.decode() for key in await kit.client.keys(f"*{handle.id}*")}
+    left = {key.decode() for key in await kit.client.redis.keys(f"*{handle.id}*")}
     assert left == {keys.RESULT + handle.id, keys.HISTORY + handle.id}
     for key in left:
-        assert await kit.client.pttl(key) > 0
-    assert await kit.client.zcard(kit.queue_key) == 0
+        assert await kit.client.redis.pttl(key) > 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 @pytest.mark.arq_defect(10)
@@ -380,9 +380,9 @@ async def test_bad_payloads_fail_clearly_and_nothing_else_is_lost(kit: Kit) -> N
     }
     for name, (data, _, _) in bad.items():
         if data is not None:
-            await kit.client.set(f"{keys.JOB}{kit.queue}-{name}", data)
-        await kit.client.zadd(kit.queue_key, {f"{kit.queue}-{name}": 1})
-    await kit.client.set(f"{keys.TRIES}{kit.queue}-not-json", "many")
+            await kit.client.redis.set(f"{keys.JOB}{kit.queue}-{name}", data)
+        await kit.client.redis.zadd(kit.queue_key, {f"{kit.queue}-{name}": 1})
+    await kit.client.redis.set(f"{keys.TRIES}{kit.queue}-not-json", "many")
     good = [await kit.enqueue(fine, {"value": i}) for i in range(5)]
     async with kit.worker():
         assert [await handle.result(timeout=20) for handle in good] == list(range(5))
@@ -392,12 +392,12 @@ async def test_bad_payloads_fail_clearly_and_nothing_else_is_lost(kit: Kit) -> N
             assert job.error is not None
             assert job.error.type == kind
             assert message in job.error.message
-    assert await kit.client.zcard(kit.queue_key) == 0
+    assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 @pytest.mark.arq_defect(10)
 async def test_unknown_job_waits_for_a_worker_that_knows_it(kit: Kit) -> None:
-    arq_job = await kit.client.enqueue_job("newer", 1, _queue_name=kit.queue_key)
+    arq_job = await kit.client.arq.enqueue_job("newer", 1, _queue_name=kit.queue_key)
     assert arq_job is not None
 
     @kit.registry.job()
@@ -419,7 +419,7 @@ async def test_unknown_job_fails_after_the_deadline(kit: Kit) -> None:
     @kit.registry.job()
     async def known() -> None: ...
 
-    arq_job = await kit.client.enqueue_job("nobody_knows", _queue_name=kit.queue_key)
+    arq_job = await kit.client.arq.enqueue_job("nobody_knows", _queue_name=kit.queue_key)
     assert arq_job is not None
     await kit.drain(unknown_job_deadline=0)
     job = await kit.client.find(arq_job.job_id)
@@ -555,7 +555,7 @@ async def test_events_of_a_life(kit: Kit) -> None:
 
     handle = await kit.enqueue(twice)
     await kit.drain()
-    own = [event.name for event in await latest(kit.client) if event.job_id == handle.id]
+    own = [event.name for event in await latest(kit.client.redis) if event.job_id == handle.id]
     assert own == ["queued", "started", "retry", "started", "succeeded"]
 
 

@@ -223,7 +223,7 @@ async def test_job_that_nobody_knows_ends(embarq: Kit, registry: Registry) -> No
     @registry.job()
     async def known() -> None: ...
 
-    await embarq.client.enqueue_job("unknown", _defer_by=60)
+    await embarq.client.arq.enqueue_job("unknown", _defer_by=60)
     with pytest.raises(EmbarqError, match="unknown"):
         await embarq.drain()
 
@@ -341,7 +341,7 @@ async def test_nothing_is_left_in_redis(redis_url: str, client: Client, registry
     @registry.job(debounce=3600)
     async def waits() -> None: ...
 
-    before = set(await client.keys("*"))
+    before = set(await client.redis.keys("*"))
     for _ in range(2):  # the second finds nothing of the first, though ids and keys are the same
         async with Kit.open(redis_url, registry) as kit:
             handle = await kept.options(id="the-id", queue="own").enqueue(1)
@@ -352,13 +352,13 @@ async def test_nothing_is_left_in_redis(redis_url: str, client: Client, registry
             await kit.drain()
             await waits.enqueue()
             await kept.enqueue(4)
-    left = set(await client.keys("*")) - before
+    left = set(await client.redis.keys("*")) - before
     shared = {b"embarq:events", b"embarq:wake:*", b"embarq:queues", b"embarq:queues:active", b"embarq:queues:seen"}
     assert left <= shared
     known = [
-        *await client.execute_command("SMEMBERS", "embarq:queues"),
-        *await client.execute_command("SMEMBERS", "embarq:queues:active"),
-        *await client.execute_command("ZRANGE", "embarq:queues:seen", 0, -1),
+        *await client.redis.execute_command("SMEMBERS", "embarq:queues"),
+        *await client.redis.execute_command("SMEMBERS", "embarq:queues:active"),
+        *await client.redis.execute_command("ZRANGE", "embarq:queues:seen", 0, -1),
     ]
     assert not [each for each in known if kit.client.tag.text.encode() in each]
 
@@ -495,7 +495,7 @@ async def test_ids_of_others_are_left_alone(redis_url: str, client: Client, regi
                 assert (await started.workflow()).id == flow == (await kit.client.find(f"{flow}~0")).workflow_id
                 with pytest.raises(JobEnded):
                     await kit.client.cancel(name)
-                arqs = await kit.client.enqueue_job("order", 3, _job_id=f"{name}-arq")
+                arqs = await kit.client.arq.enqueue_job("order", 3, _job_id=f"{name}-arq")
                 await kit.drain()
                 assert arqs is not None
                 assert await arqs.result(timeout=15) == 3
@@ -512,5 +512,5 @@ async def test_long_ids_stay_apart_too(embarq: Kit, registry: Registry, said: st
     async def note(ctx: Context) -> str:
         return ctx.job_id
 
-    assert await embarq.client.enqueue_job("note", _job_id=said) is not None
+    assert await embarq.client.arq.enqueue_job("note", _job_id=said) is not None
     assert [(job.id, job.result) for job in await embarq.drain()] == [(said, said)]

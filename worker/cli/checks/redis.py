@@ -27,7 +27,7 @@ async def _snapshots(client: Client) -> bool:
     """Whether Redis writes snapshots now and then; hosts that do not let us ask are taken for those that do not."""
     with unavailable_when_away():
         try:
-            found = await client.execute_command("CONFIG", "GET", "save")
+            found = await client.redis.execute_command("CONFIG", "GET", "save")
         except ResponseError:
             return False
     values = list(found.values()) if isinstance(found, dict) else list(found)[1:]
@@ -37,7 +37,7 @@ async def _snapshots(client: Client) -> bool:
 async def history_keeps_up(patient: Patient) -> list[Check]:
     """Ended jobs that wait to be written down, and those that never will be."""
     with unavailable_when_away():
-        found = await backlog(patient.client)
+        found = await backlog(patient.client.redis)
     told = {
         f"{found.entries} entries of the history wait for a writer": found.entries > MANY_ENTRIES,
         f"{found.dropped} jobs are missing in the history: its stream was full": found.dropped > 0,

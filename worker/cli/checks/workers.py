@@ -70,7 +70,7 @@ async def _first_in_line(patient: Patient) -> list[tuple[str, str]]:
     for record in await patient.client.queues():
         for priority in Priority:
             with unavailable_when_away(), nothing_of_another_type():
-                ids = await patient.client.zrange(keys.queue_key(record.queue, priority), 0, LOOKED_AT - 1)
+                ids = await patient.client.redis.zrange(keys.queue_key(record.queue, priority), 0, LOOKED_AT - 1)
                 found += [(record.queue, job_id.decode(errors="replace")) for job_id in ids]
         if len(found) >= LOOKED_AT_IN_ALL:
             break
