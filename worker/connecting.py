@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from worker.client import Client
-from worker.core.inline_mode import NOWHERE, is_inline
+from worker.core.inline_mode import is_inline
 from worker.definition.discovery import discover
 from worker.definition.registry import Registry, registry
 from worker.dev import redis_for
+from worker.inline import process as inline_process
 from worker.settings import Settings, refuse
 from worker.settings.project import find_project
 
@@ -49,7 +50,7 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
         EmbarqError: EMBARQ_INLINE is on in production; or there is no Redis, and none can be started.
     """
     if is_inline():
-        async with Client.open(NOWHERE, max_arguments=settings.max_arguments) as client:
+        async with inline_process.open_client(settings.max_arguments) as client:
             yield client
         return
     refuse(settings.redis_problems())

@@ -11,7 +11,9 @@ from worker.core.errors import EmbarqError, Permanent, ResourceUnavailable, Retr
 from worker.core.handle import JobHandle, WorkflowHandle
 from worker.core.hooks import JobEnd
 from worker.core.job import Job, JobError, Priority, Progress, State, Try
+from worker.core.late_outbox import LateOutbox
 from worker.core.limits import ConcurrencyLimit, RateLimit
+from worker.core.queue_client import QueueClient
 from worker.core.retries import RetryPolicy
 from worker.core.signature import Signature
 from worker.core.sync_handle import SyncJobHandle, SyncWorkflowHandle
@@ -33,6 +35,8 @@ from worker.definition.resources import injected
 from worker.inline import InlineClient, inline
 from worker.runtime.worker import Worker
 
+Registry.table = LateOutbox("worker.database.outbox")
+
 __all__ = [
     "BoundJob",
     "Call",
@@ -49,6 +53,7 @@ __all__ = [
     "Permanent",
     "Priority",
     "Progress",
+    "QueueClient",
     "RateLimit",
     "Registry",
     "ResourceUnavailable",

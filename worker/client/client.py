@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from redis.asyncio import Redis
 
@@ -105,7 +105,7 @@ class Client:
         """
         if cls is Client and is_inline():
             async with inline_process().open_client(max_arguments) as stand_in:
-                yield stand_in
+                yield cast(Self, stand_in)
             return
         async with cls(url, size=size, verify_tls=verify_tls, budget=budget, max_arguments=max_arguments) as client:
             yield client

@@ -19,11 +19,11 @@ from worker.core.calls import Call
 from worker.core.errors import EmbarqError
 from worker.core.handle import JobHandle
 from worker.core.job import Job, State
+from worker.core.queue_client import SyncProducer
 from worker.core.sync_handle import SyncJobHandle, SyncWorkflowHandle
 from worker.core.workflow import Workflow
 from worker.core.workflow_graph import Flow, WorkflowOptions
 from worker.definition.bindings import Binding
-from worker.definition.producers import SyncProducer
 from worker.definition.registry import Registry
 from worker.definition.registry import registry as default_registry
 

@@ -6,16 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import structlog
 
 from worker.core import wire
 from worker.core.errors import NoClient, NotSerializable, UnknownResource
 from worker.core.job import Progress, from_ms, now_ms
-
-if TYPE_CHECKING:
-    from worker.client import Client
+from worker.core.queue_client import QueueClient
 
 T = TypeVar("T")
 
@@ -76,7 +74,7 @@ class Context:
     resources: Mapping[type, object] = field(default_factory=dict)
     steps: Steps | None = None
     enqueued_ms: int = field(default_factory=now_ms)
-    workers_client: "Client | None" = None
+    workers_client: QueueClient | None = None
     meta_refused: bool = False
     numbers_refused: bool = False
 
@@ -86,9 +84,10 @@ class Context:
         return from_ms(self.enqueued_ms)
 
     @property
-    def client(self) -> "Client":
-        """The worker's client: to queue further jobs by name (`enqueue_job`), to look jobs up, to cancel them. For
-        coroutines; it belongs to the worker's loop, so a plain function, which runs in a thread, cannot await it.
+    def client(self) -> QueueClient:
+        """The worker's client: to queue further jobs, to look jobs up, to cancel them; its `arq` queues by name, as arq
+        does. For coroutines; it belongs to the worker's loop, so a plain function, which runs in a thread, cannot await
+        it.
 
         Raises:
             NoClient: the job runs in a process of its own, or was called directly, without a worker.

@@ -1,13 +1,14 @@
 """Whether `EMBARQ_INLINE` lets this process run its jobs itself.
 
-Kept apart from `worker.inline`, which stands above the client and the registry and is loaded only where it is on.
+Kept apart from `worker.inline`, which stands above the client and the registry, and says so here when it is loaded.
 """
 
-import importlib
 import os
-from types import ModuleType
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from worker.core.errors import EmbarqError
+from worker.core.queue_client import Producer, QueueClient, SyncProducer
 from worker.core.variables import is_production
 
 VARIABLE = "EMBARQ_INLINE"
@@ -48,6 +49,36 @@ def refuse_inline(command: str) -> None:
         )
 
 
-def inline_process() -> ModuleType:
-    """`worker.inline.process`, which has this process's own client."""
-    return importlib.import_module("worker.inline.process")
+class InlineProcess(Protocol):
+    """Whoever runs the jobs of this process in it: `worker.inline.process`."""
+
+    def client_for(self, home: object) -> Producer:
+        """A client that runs the jobs of a registry."""
+        ...
+
+    def open_client(self, max_arguments: int) -> AbstractAsyncContextManager[QueueClient]:
+        """A client that closes on leaving what its jobs were given in this loop."""
+        ...
+
+    def sync_client(self) -> SyncProducer:
+        """A client for callers that cannot await."""
+        ...
+
+
+_provided: list[InlineProcess] = []
+
+
+def provide(process: InlineProcess) -> None:
+    """Name who runs the jobs of this process."""
+    _provided[:] = [process]
+
+
+def inline_process() -> InlineProcess:
+    """Who runs the jobs of this process.
+
+    Raises:
+        EmbarqError: it is not loaded.
+    """
+    if not _provided:
+        raise EmbarqError(f"{VARIABLE} is on, and what runs jobs is not loaded: import what you need from `worker`")
+    return _provided[0]

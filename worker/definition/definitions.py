@@ -14,12 +14,12 @@ from worker.core.handle import JobHandle
 from worker.core.job import Priority
 from worker.core.limits import Limit
 from worker.core.options import EnqueueOptions, check_options
+from worker.core.queue_client import Producer, SyncProducer
 from worker.core.retries import RetryPolicy
 from worker.core.signature import Signature
 from worker.core.sync_handle import SyncJobHandle
 from worker.definition.arguments import ArgumentSchema, label_of
 from worker.definition.places import Origin
-from worker.definition.producers import Producer, SyncProducer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,8 +72,8 @@ class Home(Protocol):
         ...
 
     @property
-    def outbox(self) -> Outbox | None:
-        """Where calls of `enqueue_in` go in this process instead of the database's table."""
+    def outbox(self) -> Outbox:
+        """Where calls of `enqueue_in` go in this process."""
         ...
 
     @property
@@ -205,7 +205,7 @@ class JobDefinition(Generic[P, R]):
         Raises:
             InvalidArguments: they do not fit the signature.
         """
-        return await put_into_outbox(self.registry, session, self.call(*args, **kwargs))
+        return await self.registry.outbox.put(session, self.call(*args, **kwargs))
 
     def options(self, **options: Unpack[EnqueueOptions]) -> "BoundJob[P, R]":
         """The same job with options for one call: `await send_email.options(delay=60).enqueue(...)`.
@@ -240,7 +240,7 @@ class BoundJob(Generic[P, R]):
 
     async def enqueue_in(self, session: Any, *args: P.args, **kwargs: P.kwargs) -> str:
         """Queue the job if and when a transaction commits; see `JobDefinition.enqueue_in`."""
-        return await put_into_outbox(self._definition.registry, session, self.call(*args, **kwargs))
+        return await self._definition.registry.outbox.put(session, self.call(*args, **kwargs))
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Queue the job; raises as `JobDefinition.enqueue` does."""
@@ -249,12 +249,3 @@ class BoundJob(Generic[P, R]):
     def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> SyncJobHandle[R]:
         """Queue the job; see `JobDefinition.enqueue_sync`."""
         return self._definition.registry.sync_producer.enqueue(self.call(*args, **kwargs))
-
-
-async def put_into_outbox(home: Home, session: Any, call: Call[Any]) -> str:
-    """Write a call in a transaction of the database."""
-    if home.outbox is not None:
-        return await home.outbox.put(session, call)
-    from worker.database import outbox  # noqa: PLC0415  # SQLAlchemy is loaded by those who have a session
-
-    return await outbox.put(session, call)

@@ -2,57 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import ClassVar
 
 from worker.core import wire
-from worker.core.calls import Call
 from worker.core.declared import Outbox
 from worker.core.errors import EmbarqError
-from worker.core.handle import JobHandle, WorkflowHandle
 from worker.core.inline_mode import inline_process, is_inline
-from worker.core.sync_handle import SyncJobHandle, SyncWorkflowHandle
-from worker.core.workflow_graph import Flow, WorkflowOptions
+from worker.core.queue_client import Producer, SyncProducer
 from worker.definition.bindings import Binding, Bindings
-
-R = TypeVar("R")
-
-
-class Producer(Protocol):
-    """Whoever puts calls into a queue: the client."""
-
-    @property
-    def max_arguments(self) -> int:
-        """Bytes that a call may take as JSON."""
-        ...
-
-    @property
-    def outbox(self) -> Outbox | None:
-        """Where calls of `enqueue_in` go instead of the database's table."""
-        ...
-
-    async def enqueue(self, call: Call[R]) -> JobHandle[R]:
-        """Queue one call and return a handle on its job."""
-        ...
-
-    async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
-        """Start a workflow and return a handle on it."""
-        ...
-
-
-class SyncProducer(Protocol):
-    """The same for callers that cannot await: the sync client."""
-
-    def enqueue(self, call: Call[R]) -> SyncJobHandle[R]:
-        """Queue one call and return a handle on its job."""
-        ...
-
-    def start(self, flow: Flow, options: WorkflowOptions) -> SyncWorkflowHandle:
-        """Start a workflow and return a handle on it."""
-        ...
 
 
 class Producers:
     """The clients that the jobs of a registry use: of those that were named for it and still are, the latest."""
+
+    table: ClassVar[Outbox | None] = None  # the database's, which stands above: `worker.public` says where it is
 
     def __init__(self) -> None:
         self._bindings: Bindings[Producer] = Bindings()
@@ -88,8 +51,7 @@ class Producers:
             return found
         if not is_inline():
             raise EmbarqError("no sync client is open in this process: `with SyncClient(url):`, or set EMBARQ_INLINE=1")
-        stand_in: SyncProducer = inline_process().sync_client()
-        return stand_in
+        return inline_process().sync_client()
 
     def _stand_in(self) -> Producer | None:
         if not is_inline():
@@ -99,10 +61,17 @@ class Producers:
         return self._inline
 
     @property
-    def outbox(self) -> Outbox | None:
-        """Where calls of `enqueue_in` go in this process instead of the database's table."""
+    def outbox(self) -> Outbox:
+        """Where calls of `enqueue_in` go in this process: to what its client says, else to the database's table.
+
+        Raises:
+            EmbarqError: nothing says how to get at that.
+        """
         producer = self._bindings.latest or self._stand_in()
-        return None if producer is None else producer.outbox
+        found = (None if producer is None else producer.outbox) or self.table
+        if found is None:
+            raise EmbarqError("no outbox is loaded: import what you need from `worker`")
+        return found
 
     @property
     def max_arguments(self) -> int:

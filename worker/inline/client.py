@@ -1,7 +1,7 @@
 """A client whose jobs run in the calling process, before the call that enqueues them returns."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import groupby
@@ -19,6 +19,7 @@ from worker.core.errors import JobNotFound
 from worker.core.handle import JobHandle, WorkflowHandle
 from worker.core.inline_mode import NOWHERE
 from worker.core.job import Job
+from worker.core.late_outbox import LateOutbox
 from worker.core.workflow_graph import Flow, WorkflowOptions, signatures
 from worker.definition.registry import Registry
 from worker.definition.registry import registry as default_registry
@@ -40,19 +41,6 @@ class _AtOnce(Batches):
         return placed
 
 
-class _Outbox:
-    """Where calls of `enqueue_in` go."""
-
-    def __init__(self, enqueue: Callable[[Call[Any], NewJob], Awaitable[None]]) -> None:
-        self._enqueue = enqueue
-
-    async def put(self, session: Any, call: Call[Any]) -> str:
-        """Run a call when the transaction of `session` commits; see `worker.inline.outbox`."""
-        from worker.inline import outbox  # noqa: PLC0415  # SQLAlchemy is loaded by those who have a session
-
-        return await outbox.put(session, call, self._enqueue)
-
-
 class InlineClient(Client):
     """The same methods as `Client`, without Redis. What needs Redis, as to pause a queue, raises `NotInline`."""
 
@@ -65,7 +53,7 @@ class InlineClient(Client):
         self.inspector = InlineInspector(self.redis, queue)
         self._ends = InlineEnds(self.connections, queue)
         self._batches = _AtOnce(self._enqueue, self._budget.seconds)
-        self.outbox = _Outbox(self._queue_later)
+        self.outbox = LateOutbox("worker.inline.outbox", self._queue_later)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Run one call; it has ended when this returns, however it did. See `Client.enqueue`.

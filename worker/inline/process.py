@@ -15,14 +15,15 @@ from worker.settings import Settings
 from worker.settings.project import find_project
 
 
-def client_for(home: Registry) -> InlineClient:
-    """A client that runs the jobs of a registry.
+def client_for(home: object) -> InlineClient:
+    """A client that runs the jobs of a registry; others are known where they were declared.
 
     Raises:
         SettingsError: a variable has a value that is not allowed.
         ProjectError: the project in the current folder cannot be run as it is.
     """
-    return InlineClient(home, _queue(), max_arguments=_settings().max_arguments)
+    jobs = home if isinstance(home, Registry) else registry
+    return InlineClient(jobs, _queue(), max_arguments=_settings().max_arguments)
 
 
 @asynccontextmanager

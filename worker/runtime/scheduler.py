@@ -25,8 +25,8 @@ from worker.core.handle import JobHandle
 from worker.core.job import to_ms
 from worker.core.options import check_options
 from worker.core.periodic import Duty, keep_doing
+from worker.core.queue_client import Producer
 from worker.core.schedule import Overlap, Schedule, ScheduleRecord, firings, jittered
-from worker.definition.producers import Producer
 from worker.definition.registry import Registry
 
 logger = structlog.stdlib.get_logger("embarq.scheduler")
