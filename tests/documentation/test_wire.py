@@ -13,15 +13,15 @@ import pytest
 
 import worker
 from tests.support import ROOT, Kit
-from worker import Client, ConcurrencyLimit, Context, RateLimit, Registry, Retry, WorkflowState, chain, group, wire
-from worker.broker import keys
-from worker.broker.graphs import NodeRecord
+from worker import Client, ConcurrencyLimit, Context, RateLimit, Registry, Retry, WorkflowState, chain, group
 from worker.broker.inspect import WorkerRecord
-from worker.scheduler import Scheduler
-from worker.schedules import ScheduleRecord, make_record
+from worker.broker.workflow_records import NodeRecord
+from worker.core import keys, wire
+from worker.core.schedule import ScheduleRecord, make_record
+from worker.runtime.scheduler import Scheduler
 
 PAGE = ROOT / "docs" / "wire.md"
-LUA = Path(inspect.getfile(keys)).parent / "lua"
+LUA = ROOT / "worker" / "broker" / "lua"
 REDIS_TYPES = {"string", "list", "set", "zset", "hash", "stream"}
 SPANS = re.compile(r"`([^`]+)`")
 
@@ -172,10 +172,10 @@ async def nothing_else_lies_in(client: Client) -> set[str]:
     rows = sections()["Every key"].rows
     documented = {start_of(SPANS.findall(row[0])[0]): row[1] for row in rows}
     found = set()
-    async for key in client.scan_iter():
+    async for key in client.redis.scan_iter():
         name = key.decode()
         start = max((each for each in documented if name.startswith(each)), key=len, default="")
-        kind = (await client.type(key)).decode()
+        kind = (await client.redis.type(key)).decode()
         assert kind in (documented.get(start), "none"), name  # none: it has just gone
         found.add(start)
     return found
