@@ -1,7 +1,10 @@
 """What calls and steps need to know of a job, so that they need not know how jobs are defined."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from worker.core.queue_client import Producer, SyncProducer
 
 
 class Schema(Protocol):
@@ -41,16 +44,16 @@ class Outbox(Protocol):
         ...
 
 
-class Home(Protocol):
-    """Where a job is registered."""
+class JobRegistry(Protocol):
+    """Where a job is registered, as far as its calls go."""
 
     @property
-    def producer(self) -> Any:
+    def producer(self) -> "Producer":
         """The client that queues calls and starts workflows in this process."""
         ...
 
     @property
-    def sync_producer(self) -> Any:
+    def sync_producer(self) -> "SyncProducer":
         """The same for callers that cannot await."""
         ...
 
@@ -84,6 +87,6 @@ class Declared(Protocol):
         ...
 
     @property
-    def registry(self) -> Home:
+    def registry(self) -> JobRegistry:
         """Where it is registered."""
         ...

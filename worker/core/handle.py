@@ -1,36 +1,19 @@
 """Handles on what was enqueued, a job or a workflow: its id, and the ways to ask after it."""
 
 import re
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from worker.core.errors import JobFailed, WorkflowFailed
 from worker.core.job import Job, JobError, State
 from worker.core.raised import rebuilt
 from worker.core.workflow import Workflow, WorkflowState
 
+if TYPE_CHECKING:
+    from worker.core.queue_client import Lookup
+
 R = TypeVar("R")
 
 _WITHIN = re.compile(r"\Ajob \S+ \w+: (?=job \S+ \w+: )")
-
-
-class WorkflowLookup(Protocol):
-    """Whoever can find workflows: the client."""
-
-    async def workflow(self, workflow_id: str) -> Workflow:
-        """The workflow as it is now."""
-        ...
-
-    async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
-        """The workflow once it has ended, or as it is after `timeout` seconds."""
-        ...
-
-    async def cancel_workflow(self, workflow_id: str) -> None:
-        """Cancel all of it."""
-        ...
-
-    async def retry_workflow(self, workflow_id: str) -> None:
-        """Let it go on from where it failed."""
-        ...
 
 
 class WorkflowHandle:
@@ -41,7 +24,7 @@ class WorkflowHandle:
 
     __slots__ = ("_lookup", "created", "id")
 
-    def __init__(self, workflow_id: str, lookup: WorkflowLookup, *, created: bool = False) -> None:
+    def __init__(self, workflow_id: str, lookup: "Lookup", *, created: bool = False) -> None:
         self.id = workflow_id
         self.created = created
         self._lookup = lookup
@@ -77,22 +60,6 @@ class WorkflowHandle:
         return f"<workflow {self.id}>"
 
 
-class Lookup(Protocol):
-    """Whoever can find jobs: the client."""
-
-    async def find(self, job_id: str) -> Job:
-        """The job as it is now."""
-        ...
-
-    async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
-        """The job once it has ended, or as it is after `timeout` seconds."""
-        ...
-
-    async def cancel(self, job_id: str) -> State:
-        """Cancel the job; returns the state that it is in now."""
-        ...
-
-
 class JobHandle(Generic[R]):
     """An enqueued job, or one whose id is known, as from a database: `JobHandle[int](job_id, client)`. Whether there is
     such a job, its methods tell.
@@ -102,7 +69,7 @@ class JobHandle(Generic[R]):
 
     __slots__ = ("_lookup", "created", "id")
 
-    def __init__(self, job_id: str, lookup: Lookup, *, created: bool = False) -> None:
+    def __init__(self, job_id: str, lookup: "Lookup", *, created: bool = False) -> None:
         self.id = job_id
         self.created = created
         self._lookup = lookup

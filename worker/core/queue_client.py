@@ -8,13 +8,47 @@ from redis.asyncio import Redis
 from worker.core.calls import Call
 from worker.core.declared import Outbox
 from worker.core.handle import JobHandle, WorkflowHandle
-from worker.core.sync_handle import Lookups, SyncJobHandle, SyncWorkflowHandle
+from worker.core.job import Job, State
+from worker.core.sync_handle import SyncJobHandle, SyncWorkflowHandle
+from worker.core.workflow import Workflow
 from worker.core.workflow_graph import Flow, WorkflowOptions
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
 
 R = TypeVar("R")
+
+
+class Lookup(Protocol):
+    """Whoever can find jobs and workflows, which handles ask."""
+
+    async def find(self, job_id: str) -> Job:
+        """The job as it is now."""
+        ...
+
+    async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job once it has ended, or as it is after `timeout` seconds."""
+        ...
+
+    async def cancel(self, job_id: str) -> State:
+        """Cancel the job; returns the state that it is in now."""
+        ...
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """The workflow as it is now."""
+        ...
+
+    async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
+        """The workflow once it has ended, or as it is after `timeout` seconds."""
+        ...
+
+    async def cancel_workflow(self, workflow_id: str) -> None:
+        """Cancel all of it."""
+        ...
+
+    async def retry_workflow(self, workflow_id: str) -> None:
+        """Let it go on from where it failed."""
+        ...
 
 
 class Producer(Protocol):
@@ -51,7 +85,7 @@ class SyncProducer(Protocol):
         ...
 
 
-class QueueClient(Producer, Lookups, Protocol):
+class QueueClient(Producer, Lookup, Protocol):
     """What `ctx.client` offers to jobs: see the methods of `Client`, which it is."""
 
     @property

@@ -1,24 +1,23 @@
 """Handles on what was enqueued, for callers without an event loop."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from worker.core.handle import JobHandle, Lookup, WorkflowHandle, WorkflowLookup
+from worker.core.handle import JobHandle, WorkflowHandle
 from worker.core.job import Job, State
 from worker.core.workflow import Workflow
+
+if TYPE_CHECKING:
+    from worker.core.queue_client import Lookup
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Lookups(Lookup, WorkflowLookup, Protocol):
-    """Whoever can find jobs and workflows: the client."""
-
-
 class Asker(Protocol):
     """Whoever asks a client in the loop of another thread: the sync client."""
 
-    def ask(self, ask: Callable[[Lookups], Coroutine[Any, Any, T]]) -> T:
+    def ask(self, ask: Callable[["Lookup"], Coroutine[Any, Any, T]]) -> T:
         """What `ask` gives."""
         ...
 

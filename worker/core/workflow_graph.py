@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, Unpack, cast
+from typing import Annotated, Any, Unpack, cast
 
 from pydantic import Field, InstanceOf, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from worker.core.declared import Home
+from worker.core.declared import JobRegistry
 from worker.core.errors import ArgumentProblem, InvalidWorkflow
 from worker.core.handle import WorkflowHandle
 from worker.core.options import FORBID, SystemId, is_client_id, problems, reserved_id
@@ -64,22 +64,6 @@ def check_workflow_options(options: Any) -> WorkflowOptions:
         raise InvalidWorkflow(problems(error, "options")) from error
 
 
-class Starter(Protocol):
-    """Whoever starts workflows: the client."""
-
-    async def start(self, flow: "Flow", options: WorkflowOptions) -> WorkflowHandle:
-        """Start a workflow and return a handle on it."""
-        ...
-
-
-class SyncStarter(Protocol):
-    """The same for callers that cannot await: the sync client."""
-
-    def start(self, flow: "Flow", options: WorkflowOptions) -> SyncWorkflowHandle:
-        """Start a workflow and return a handle on it."""
-        ...
-
-
 class Startable:
     """What can be started with the client that its jobs are bound to."""
 
@@ -94,15 +78,13 @@ class Startable:
             InvalidArguments: a step's arguments do not fit its job.
             BrokerUnavailable: Redis did not answer; the same id may be tried again.
         """
-        producer: Starter = self._home().producer
-        return await producer.start(cast("Flow", self), check_workflow_options(options))
+        return await self._registry().producer.start(cast("Flow", self), check_workflow_options(options))
 
     def enqueue_sync(self, **options: Unpack[WorkflowOptions]) -> SyncWorkflowHandle:
         """Start the workflow by the `SyncClient` that is open: for callers that cannot await. Raises as `enqueue`."""
-        producer: SyncStarter = self._home().sync_producer
-        return producer.start(cast("Flow", self), check_workflow_options(options))
+        return self._registry().sync_producer.start(cast("Flow", self), check_workflow_options(options))
 
-    def _home(self) -> Home:
+    def _registry(self) -> JobRegistry:
         first = next(signatures(cast("Flow", self)), None)
         if first is None:
             raise _invalid("it has no job")

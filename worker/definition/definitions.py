@@ -4,22 +4,23 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
 
 from worker.core.calls import Call
 from worker.core.context import Context, current_context
-from worker.core.declared import Outbox
 from worker.core.errors import DefinitionError, UnknownResource
 from worker.core.handle import JobHandle
 from worker.core.job import Priority
 from worker.core.limits import Limit
 from worker.core.options import EnqueueOptions, check_options
-from worker.core.queue_client import Producer, SyncProducer
 from worker.core.retries import RetryPolicy
 from worker.core.signature import Signature
 from worker.core.sync_handle import SyncJobHandle
 from worker.definition.arguments import ArgumentSchema, label_of
 from worker.definition.places import Origin
+
+if TYPE_CHECKING:
+    from worker.definition.registry import Registry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,47 +54,10 @@ class JobOptions(TypedDict, total=False):
     result_ttl: float | None
 
 
-class Home(Protocol):
-    """The registry, as far as its jobs go."""
-
-    @property
-    def producer(self) -> Producer:
-        """The client that `.enqueue(...)` uses in this process."""
-        ...
-
-    @property
-    def sync_producer(self) -> SyncProducer:
-        """The client that `.enqueue_sync(...)` uses in this process."""
-        ...
-
-    @property
-    def max_arguments(self) -> int:
-        """Bytes that a call may take in this process."""
-        ...
-
-    @property
-    def outbox(self) -> Outbox:
-        """Where calls of `enqueue_in` go in this process."""
-        ...
-
-    @property
-    def resource_types(self) -> frozenset[type]:
-        """All types that jobs may ask for."""
-        ...
-
-    def opens_per_try(self, kind: type) -> bool:
-        """Whether a resource is opened anew for each try."""
-        ...
-
-    def queue_for(self, path: str) -> str:
-        """The queue of a job at this path."""
-        ...
-
-
 class JobDefinition(Generic[P, R]):
     """A job function and what was declared about it. Calling it runs the function here, without a queue."""
 
-    def __init__(self, function: Callable[..., Awaitable[R] | R], registry: Home, declared: JobOptions) -> None:
+    def __init__(self, function: Callable[..., Awaitable[R] | R], registry: "Registry", declared: JobOptions) -> None:
         self.function = function
         self.name = declared.get("name", function.__name__)
         self.path = f"{function.__module__}.{function.__qualname__}"
