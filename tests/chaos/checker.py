@@ -93,7 +93,7 @@ def problems_of(
     stored = job.result["try"] if isinstance(job.result, dict) else job.tries
     if expected is State.SUCCEEDED and (job.tries != stored or stored not in [t.number for t in ended]):
         found.append(f"the stored result is of try {stored}, but {[t.number for t in ended]} ended")
-    kept = [t.number for t in job.history]
+    kept = [t.number for t in job.attempts]
     if kept != list(range(job.tries - len(kept) + 1, job.tries + 1)):
         found.append(f"history has tries {kept} of {job.tries}")
     return found

@@ -91,7 +91,7 @@ async def test_ended_jobs_are_kept_with_their_tries(own: Kit, migrated: AsyncEng
         if how != "fail":  # Postgres has no NUL
             assert kept == known
     retried = await history.find(handles["retry"].id)
-    assert [(each.number, each.outcome) for each in retried.history] == [(1, "retry"), (2, "retry"), (3, "succeeded")]
+    assert [(each.number, each.outcome) for each in retried.attempts] == [(1, "retry"), (2, "retry"), (3, "succeeded")]
     failed = await history.find(handles["fail"].id)
     assert failed.error is not None
     assert failed.error.message == "no  luck"

@@ -170,7 +170,7 @@ async def test_lease_that_runs_out_while_redis_is_away_stops_the_job(tmp_path: P
                 await asyncio.to_thread(second.enter_context, again)
                 job = await kit.ended(handle.id)
     assert (job.result, job.tries) == (2, 2)
-    assert [t.outcome for t in job.history] == ["lost", "succeeded"]
+    assert [t.outcome for t in job.attempts] == ["lost", "succeeded"]
 
 
 async def _has(values: list[int]) -> bool:

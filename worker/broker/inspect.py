@@ -280,7 +280,7 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
     running = seen.state is State.RUNNING
     return Job(
         id=job_id,
-        job=record.job,
+        name=record.job,
         queue=queue,
         priority=priority,
         state=seen.state,
@@ -295,7 +295,7 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
         worker=run.worker if running else None,
         tags=record.options.tags,
         workflow_id=record.options.workflow,
-        history=seen.history,
+        attempts=seen.history,
     )
 
 
@@ -313,7 +313,7 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Resu
     last = (Try(record.tries, state, started, finished, record.worker, error),) if started else ()
     return Job(
         id=job_id,
-        job=record.job,
+        name=record.job,
         queue=queue,
         priority=priority,
         state=state,
@@ -329,7 +329,7 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Resu
         worker=record.worker,
         tags=record.options.tags,
         workflow_id=record.options.workflow,
-        history=past + last,
+        attempts=past + last,
     )
 
 
@@ -350,7 +350,7 @@ def _unreadable(job_id: str, reason: str) -> Job:
     """A result that another program wrote in another format: the job ended, and how cannot be read."""
     return Job(
         id=job_id,
-        job="?",
+        name="?",
         queue="default",
         priority=Priority.NORMAL,
         state=State.FAILED,

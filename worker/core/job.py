@@ -142,7 +142,7 @@ class Job:
     """A job as one look-up saw it. Times are aware UTC."""
 
     id: str
-    job: str
+    name: str
     queue: str
     priority: Priority
     state: State
@@ -159,7 +159,7 @@ class Job:
     worker: str | None = None
     tags: tuple[str, ...] = ()
     workflow_id: str | None = None
-    history: tuple[Try, ...] = ()
+    attempts: tuple[Try, ...] = ()
 
 
 def now_ms() -> int:

@@ -187,7 +187,7 @@ def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
     progress = row.progress
     return Job(
         id=row.id,
-        job=row.job,
+        name=row.job,
         queue=row.queue,
         priority=Priority(row.priority),
         state=State(row.state),
@@ -203,7 +203,7 @@ def _job(row: Row[Any], past: Sequence[Row[Any]] = ()) -> Job:
         worker=row.worker,
         tags=tuple(row.tags),
         workflow_id=row.workflow_id,
-        history=tuple(_try(each) for each in past),
+        attempts=tuple(_try(each) for each in past),
     )
 
 

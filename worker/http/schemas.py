@@ -75,7 +75,7 @@ def job_record(job: Job) -> dict[str, Any]:
     """A job as clients see it."""
     return {
         "id": job.id,
-        "job": job.job,
+        "job": job.name,
         "queue": job.queue,
         "priority": job.priority,
         "state": job.state,
@@ -92,7 +92,7 @@ def job_record(job: Job) -> dict[str, Any]:
         "worker": job.worker,
         "workflow_id": job.workflow_id,
         "tags": job.tags,
-        "tries": [try_record(each) for each in job.history],
+        "tries": [try_record(each) for each in job.attempts],
         "links": links(job.id),
     }
 

@@ -79,13 +79,13 @@ async def test_named_exceptions_are_tried_again_and_every_try_is_kept(kit: Kit) 
     worker = await kit.drain()
     job = await handle.job()
     assert (job.state, job.tries) == (State.FAILED, 3)
-    assert [(t.number, t.outcome, t.error.message if t.error else None) for t in job.history] == [
+    assert [(t.number, t.outcome, t.error.message if t.error else None) for t in job.attempts] == [
         (1, "retry", "no line 1"),
         (2, "retry", "no line 2"),
         (3, "failed", "no line 3"),
     ]
-    assert {t.worker for t in job.history} == {worker.id}
-    assert all(t.finished_at and t.started_at <= t.finished_at for t in job.history)
+    assert {t.worker for t in job.attempts} == {worker.id}
+    assert all(t.finished_at and t.started_at <= t.finished_at for t in job.attempts)
 
 
 async def test_permanent_errors_and_others_fail_at_once(kit: Kit) -> None:
@@ -112,7 +112,7 @@ async def test_kept_tries_are_bounded(kit: Kit) -> None:
     await kit.drain()
     job = await handle.job()
     assert job.tries == 30
-    assert [t.number for t in job.history] == list(range(10, 31))
+    assert [t.number for t in job.attempts] == list(range(10, 31))
 
 
 async def test_arqs_own_retry_is_understood(kit: Kit) -> None:
@@ -134,4 +134,4 @@ async def test_arqs_own_retry_is_understood(kit: Kit) -> None:
     assert (await good.result(15), await thread.result(15)) == (3, 3)
     job = await bad.job()
     assert (job.state, job.tries, job.error and job.error.type) == (State.FAILED, 3, "Retry")
-    assert [each.outcome for each in job.history] == ["retry", "retry", "failed"]
+    assert [each.outcome for each in job.attempts] == ["retry", "retry", "failed"]

@@ -104,7 +104,7 @@ async def test_retries_are_obeyed_in_number_and_not_in_time(registry: Registry, 
     assert time.monotonic() - began < 60
     assert tries == {"asked": [1, 2, 3, 4], "policy": [1, 2, 3], "permanent": [1]}
     assert await handle.result() == "done"
-    assert [each.outcome for each in (await handle.job()).history] == ["retry", "retry", "succeeded"]
+    assert [each.outcome for each in (await handle.job()).attempts] == ["retry", "retry", "succeeded"]
 
 
 async def test_arguments_and_results_go_through_json(registry: Registry, client: InlineClient) -> None:

@@ -81,7 +81,7 @@ def told(job: Job) -> dict[str, Any]:
         for name in ("job", "queue", "priority", "state", "args", "tries", "max_tries", "progress", "result", "tags")
     }
     record["error"] = job.error and (job.error.type, job.error.message, job.error.path, job.error.args)
-    record["history"] = [(each.number, each.outcome, each.error and each.error.type) for each in job.history]
+    record["history"] = [(each.number, each.outcome, each.error and each.error.type) for each in job.attempts]
     return record
 
 

@@ -27,7 +27,7 @@ async def test_waiting_job_is_cancelled_at_once(kit: Kit, delay: float) -> None:
     job = await handle.job()
     assert (job.state, job.args, job.tags) == (State.CANCELLED, {"numbers": [], "big": 2**60 + 1}, ("x",))
     assert job.queue == kit.queue
-    assert job.history == ()
+    assert job.attempts == ()
     assert await kit.client.redis.zcard(kit.queue_key) == 0
     assert await kit.client.redis.exists(keys.JOB + handle.id, keys.RUN + handle.id) == 0
     plain = ArqJob(handle.id, kit.client.arq, kit.queue_key, arq_deserializer)
@@ -114,7 +114,7 @@ async def test_job_waiting_to_retry_is_cancelled(kit: Kit) -> None:
         await kit.reaches(handle.id, State.RETRYING)
         assert await handle.cancel() is State.CANCELLED
     job = await handle.job()
-    assert (job.state, job.tries, [t.outcome for t in job.history]) == (State.CANCELLED, 1, ["retry"])
+    assert (job.state, job.tries, [t.outcome for t in job.attempts]) == (State.CANCELLED, 1, ["retry"])
 
 
 async def test_cancelled_while_its_worker_is_away_it_does_not_start_again(kit: Kit) -> None:

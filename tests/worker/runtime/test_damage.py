@@ -83,7 +83,7 @@ async def test_times_and_names_out_of_bounds_fail_alone(kit: Kit, innocent: Any,
     await put_raw(kit, job_id, payload(**fields))
     await drained_with_innocents(kit, innocent)
     job = await kit.client.find(job_id)
-    assert (job.state, job.job) == (State.FAILED, "?")
+    assert (job.state, job.name) == (State.FAILED, "?")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ async def test_claims_that_nobody_heard_of_use_no_try_and_lose_no_lease(kit: Kit
         await asyncio.sleep(0.05)
     await kit.drain(leases_lost_limit=3)
     jobs = [await handle.job() for handle in handles]
-    assert {(job.state, job.tries, len(job.history)) for job in jobs} == {(State.SUCCEEDED, 1, 1)}
+    assert {(job.state, job.tries, len(job.attempts)) for job in jobs} == {(State.SUCCEEDED, 1, 1)}
 
 
 async def test_claims_that_were_heard_of_count(kit: Kit, innocent: Any) -> None:
@@ -268,7 +268,7 @@ async def test_claims_that_were_heard_of_count(kit: Kit, innocent: Any) -> None:
     await kit.client.broker.heard("dead", 4)
     await asyncio.sleep(0.05)
     await kit.drain()
-    assert [each.outcome for each in (await handle.job()).history] == ["lost", "succeeded"]
+    assert [each.outcome for each in (await handle.job()).attempts] == ["lost", "succeeded"]
 
 
 async def test_what_an_unheard_claim_brought_is_given_back_at_once(kit: Kit, innocent: Any) -> None:

@@ -28,7 +28,7 @@ async def test_job_runs_and_its_result_is_found(kit: Kit) -> None:
     async with kit.worker() as worker:
         assert await handle.result(timeout=20) == 3
     job = await handle.job()
-    assert (job.job, job.state, job.queue, job.args) == ("add", State.SUCCEEDED, kit.queue, {"a": 2})
+    assert (job.name, job.state, job.queue, job.args) == ("add", State.SUCCEEDED, kit.queue, {"a": 2})
     assert job.tries == 1
     assert job.worker == worker.id
     assert job.started_at is not None
@@ -218,7 +218,7 @@ async def test_job_expires_instead_of_another_try_that_would_come_too_late(kit: 
             await kit.ended(job_id)
     for job_id in (handle.id, by_arq.job_id):
         job = await kit.client.find(job_id)
-        assert (job.state, job.tries, [each.outcome for each in job.history]) == (State.EXPIRED, 1, ["expired"])
+        assert (job.state, job.tries, [each.outcome for each in job.attempts]) == (State.EXPIRED, 1, ["expired"])
         assert job.error is not None
         assert job.error.type == "Expired"
         assert "30.0 s after its enqueue; the last one ended with KeyError: 'nothing'" in job.error.message
@@ -444,7 +444,7 @@ async def test_job_that_loses_its_worker_each_time_is_poisoned(kit: Kit) -> None
     assert job.error is not None
     assert (job.state, job.error.type) == (State.FAILED, "PoisonedJob")
     assert "lost 3 times in a row" in job.error.message
-    assert [t.outcome for t in job.history] == ["lost", "lost", "lost", "failed"]
+    assert [t.outcome for t in job.attempts] == ["lost", "lost", "lost", "failed"]
 
 
 async def test_expired_result_is_not_found(kit: Kit) -> None:

@@ -68,7 +68,7 @@ async def _former(here: Shared, digest: str, call: Call[Any]) -> Job | None:
 
 
 def _is_of(job: Job, call: Call[Any]) -> bool:
-    return (job.job, job.args) == (call.definition.name, dict(call.arguments))
+    return (job.name, job.args) == (call.definition.name, dict(call.arguments))
 
 
 async def _existing(here: Shared, job_id: str, same_as: Call[Any] | None) -> Response:
