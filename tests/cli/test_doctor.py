@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from arq import create_pool
 from arq.connections import RedisSettings
-from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import ROOT, eventually
@@ -141,18 +140,18 @@ async def test_platforms_own_addresses_are_looked_at(deployment: Deployment) -> 
     assert {"DATABASE_URL", "EMBARQ_SECRET", "EMBARQ_SMTP_URL", "EMBARQ_SMS_URL", "EMBARQ_PAYMENT_URL"} <= names
 
 
-async def test_redis_that_may_lose_jobs_is_wrong_in_production(deployment: Deployment, client: Redis) -> None:
-    await client.config_set("maxmemory", "100mb")
-    await client.config_set("maxmemory-policy", "allkeys-lru")
-    await client.config_set("appendonly", "no")
+async def test_redis_that_may_lose_jobs_is_wrong_in_production(deployment: Deployment, client: Client) -> None:
+    await client.redis.config_set("maxmemory", "100mb")
+    await client.redis.config_set("maxmemory-policy", "allkeys-lru")
+    await client.redis.config_set("appendonly", "no")
     code, found = deployment.doctor("--release")
     assert (code, len(lines(found["wrong"], "redis: "))) == (1, 2)
-    await client.config_set("maxmemory-policy", "noeviction")
-    await client.config_set("save", "60 1")  # snapshots: a restart loses a minute
+    await client.redis.config_set("maxmemory-policy", "noeviction")
+    await client.redis.config_set("save", "60 1")  # snapshots: a restart loses a minute
     code, found = deployment.doctor("--release")
     assert (code, found["wrong"], len(lines(found["warning"], "redis: the append-only file is off"))) == (0, [], 1)
     deployment.environment["EMBARQ_ENV"] = "development"
-    await client.config_set("save", "")
+    await client.redis.config_set("save", "")
     assert deployment.doctor()[0] == 0
 
 

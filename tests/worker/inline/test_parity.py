@@ -78,10 +78,10 @@ def told(job: Job) -> dict[str, Any]:
     """What does not differ from run to run."""
     record: dict[str, Any] = {
         name: getattr(job, name)
-        for name in ("job", "queue", "priority", "state", "args", "tries", "max_tries", "progress", "result", "tags")
+        for name in ("name", "queue", "priority", "state", "args", "tries", "max_tries", "progress", "result", "tags")
     }
     record["error"] = job.error and (job.error.type, job.error.message, job.error.path, job.error.args)
-    record["history"] = [(each.number, each.outcome, each.error and each.error.type) for each in job.attempts]
+    record["attempts"] = [(each.number, each.outcome, each.error and each.error.type) for each in job.attempts]
     return record
 
 
