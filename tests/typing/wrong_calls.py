@@ -54,6 +54,18 @@ async def wrong() -> None:
     assert text
 
 
+async def by_the_workers_client(ctx: Context) -> None:
+    handle = await ctx.client.enqueue(send.call("a@example.test", count=2))
+    sent: bool = await handle.result()
+    text: str = await handle.result()  # E: assignment
+    await ctx.client.enqueue(send.call(5))  # E: arg-type
+    await ctx.client.zadd("a key", {"a": 1})  # E: attr-defined
+    await ctx.client.redis.zadd("a key", {"a": 1})
+    await ctx.client.arq.enqueue_job("send", "a@example.test", count=2)
+    assert sent
+    assert text
+
+
 def wrong_without_await() -> None:
     send.enqueue_sync()  # E: call-arg
     send.options(delay=1).enqueue_sync("a", count="two")  # E: arg-type
