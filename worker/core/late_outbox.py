@@ -7,8 +7,8 @@ from worker.core.declared import Outbox
 
 
 class LateOutbox(Outbox):
-    """The function `put` of a module that needs SQLAlchemy. That takes as long to load as all of the engine, and who
-    has no session has no use for it; so this is the one place where a module is loaded by its name."""
+    """The function `put` of a module, given by its name: it needs SQLAlchemy, which takes as long to load as all of the
+    engine, and who has no session has no use for that."""
 
     def __init__(self, module: str, *more: object) -> None:
         """`more`: what `put` is given besides the session and the call."""
