@@ -2,19 +2,16 @@
 `arq_compat`."""
 
 import asyncio
-import contextlib
 import itertools
-import math
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 from redis.asyncio import Redis
 
-from worker.broker.batcher import MOST_BYTES, Batches, send_apart
+from worker.broker.batcher import Batches, send_apart
 from worker.broker.budget import Budget
 from worker.broker.completions import Ends
 from worker.broker.encoding import new_id, pack, pack_workflow
@@ -25,12 +22,13 @@ from worker.broker.schedule_store import Schedules
 from worker.broker.workflow_records import NewWorkflow, read_workflow
 from worker.broker.workflow_store import Graphs, undamaged
 from worker.client.arq_compat import ArqAdapter
+from worker.client.bulks import in_bulks, send_in_turn
 from worker.client.diagnosis import Reason, reasons
+from worker.client.polling import poll_until_ended
 from worker.core import wire
 from worker.core.calls import Call, refusal
 from worker.core.declared import Outbox
 from worker.core.errors import (
-    BrokerUnavailable,
     JobEnded,
     JobNotFound,
     WorkflowEnded,
@@ -47,11 +45,8 @@ from worker.core.workflow_graph import Flow, WorkflowOptions, compile_graph, sig
 R = TypeVar("R")
 T = TypeVar("T")
 
-BULK = 1000
 LARGE_FLOW = 200  # steps; a flow with more is packed in a thread, while others have the loop
 CANCELLED_KEPT_MS = 3_600_000
-RECHECK = 1.0  # plain arq workers announce no end
-LAST_LOOK = 0.5  # seconds that a look may take when the time of who waits is over
 
 
 class Client:
@@ -163,22 +158,7 @@ class Client:
                 queued, and what came before, but nothing behind. What `calls` raises itself is passed on, once what
                 came before that thousand is queued.
         """
-        handles: list[JobHandle[R]] = []
-        sent: asyncio.Task[list[JobHandle[R]]] | None = None
-        try:
-            for jobs in _bulks(calls, self.max_arguments):
-                if sent is not None:  # one thousand is packed while the one before is on its way
-                    handles += await sent
-                sent = asyncio.create_task(self._enqueue_together(jobs))
-                await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if sent is not None:
-                sent.cancel()
-            raise
-        finally:  # also where the next thousand could not be packed
-            if sent is not None:
-                handles += await sent
-        return handles
+        return await send_in_turn(in_bulks(calls, self.max_arguments), self._enqueue_together)
 
     async def _enqueue_together(self, jobs: Sequence[NewJob]) -> list[JobHandle[R]]:
         handles: list[JobHandle[R]] = []
@@ -284,19 +264,8 @@ class Client:
         """Look again and again until the end, or the end of the time; then what was seen last counts."""
         if timeout is not None and timeout <= 0:
             return await self._budget.persist(look)
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        seen: T | None = None
         with self._ends.watch(name) as news:
-            while True:
-                left = max(0.0, deadline - time.monotonic())
-                try:
-                    seen = await self._budget.persist(look, min(self._budget.seconds, left + LAST_LOOK))
-                except BrokerUnavailable:
-                    if seen is None or time.monotonic() < deadline:
-                        raise
-                    return seen
-                if has_ended(seen) or not await _another_look(news, deadline):
-                    return seen
+            return await poll_until_ended(look, has_ended, news, self._budget, timeout)
 
     async def cancel(self, job_id: str) -> State:
         """Cancel a job: one that waits is cancelled at once, one that runs is told, and ends within seconds.
@@ -361,39 +330,6 @@ class Client:
         return job_id
 
 
-async def _another_look(news: asyncio.Event, deadline: float) -> bool:
-    """Wait for news of an end; False when the time is over."""
-    left = min(RECHECK, deadline - time.monotonic())
-    if left <= 0:
-        return False
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(left):
-            await news.wait()
-    news.clear()
-    return True
-
-
 def _pack_flow(flow: Flow, options: WorkflowOptions, most: int) -> NewWorkflow:
     graph = compile_graph(flow, options.get("on_success"), options.get("on_error"))
     return pack_workflow(graph, options, most=most)
-
-
-def _bulks(calls: Iterable[Call[Any]], most: int) -> Iterator[list[NewJob]]:
-    """Calls as jobs, as many as go in one round trip."""
-    jobs: list[NewJob] = []
-    size = 0
-    for call in calls:
-        jobs.append(_pack_alone(call, most))
-        size += len(jobs[-1].payload)
-        if len(jobs) == BULK or size >= MOST_BYTES:
-            yield jobs
-            jobs, size = [], 0
-    if jobs:
-        yield jobs
-
-
-def _pack_alone(call: Call[Any], most: int) -> NewJob:
-    clash = next((name for name in (*CALLBACKS, "durable") if name in call.options), None)
-    if clash is not None:
-        raise refusal(call, clash, f"enqueue_many takes no {clash}")
-    return pack(call, most)

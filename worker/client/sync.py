@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from worker.broker.inspect import QueueRecord, WorkerRecord
-from worker.client.client import BULK, Client
+from worker.client.bulks import BULK
+from worker.client.client import Client
 from worker.client.diagnosis import Reason
 from worker.client.portal import OWN_LOOP, Portal, awaited
 from worker.core import wire

@@ -23,14 +23,8 @@ class Notes:
 
 def printed_by(program: str, **environment: str) -> str:
     """What a fresh interpreter prints."""
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env=os.environ | environment,
-    )
+    command, variables = [sys.executable, "-c", program], os.environ | environment
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=variables)
     return ended.stdout + ended.stderr
 
 
