@@ -38,7 +38,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "http://", "must start with redis:// or rediss:// or unix://"),
         ("EMBARQ_ROUTES", "jobs.emails.*", "must be pairs by commas, such as jobs.emails.*=emails"),
         ("EMBARQ_QUEUES", "a b", "pattern"),
-        ("EMBARQ_QUEUES", "a:0", "'0' is not a weight"),
+        ("EMBARQ_QUEUES", "a:0", "a weight must be a number above 0 and below 1,000,000, not '0'"),
         ("EMBARQ_SOFT_TIMEOUT", "1000", "would never come: it must be at most EMBARQ_TIMEOUT=900"),
         ("EMBARQ_MAX_BODY", "100000000", "would never be taken: it must be at most EMBARQ_BODIES_IN_FLIGHT=67108864"),
         ("EMBARQ_MAIL_PORT", "8000", "is the API's own PORT"),
@@ -87,12 +87,12 @@ def test_secret_is_in_no_message(monkeypatch: pytest.MonkeyPatch, variable: str,
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("EMBARQ_SMS_URL", "http://", "must name a host"),
-        ("EMBARQ_PAYMENT_URL", "https:///charges", "must name a host"),
+        ("EMBARQ_SMS_URL", "http://", "must have a host"),
+        ("EMBARQ_PAYMENT_URL", "https:///charges", "must have a host"),
         ("EMBARQ_CRM_URL", "https://exam ple.test", "hold no spaces"),
         ("EMBARQ_WAREHOUSE_URL", "https://example.test\n", "hold no spaces"),
-        ("EMBARQ_SMTP_URL", "smtp://", "must name a host"),
-        ("EMBARQ_SMTP_URL", "smtp://user:password@", "must name a host"),
+        ("EMBARQ_SMTP_URL", "smtp://", "must have a host"),
+        ("EMBARQ_SMTP_URL", "smtp://user:password@", "must have a host"),
         ("EMBARQ_MAIL_FROM", "x\nBcc: a@b.test", "one line"),
         ("EMBARQ_MAIL_FROM", "nobody", "one address"),
         ("EMBARQ_MAIL_FROM", "Nobody <@example.test>", "one address"),
@@ -164,10 +164,10 @@ def test_misspelt_variables_are_found_with_what_was_meant() -> None:
         "PORT": "1",
     }
     assert [str(each) for each in misspelt(Settings, environ)] == [
-        "EMBARQ_CONCURENCY is no setting; did you mean EMBARQ_CONCURRENCY?",
-        "EMBARQ_QQ is no setting",
-        "EMBARQ_REDIS_URL is no setting; did you mean REDIS_URL?",
-        "EMBARQ_SECRETS is no setting; did you mean EMBARQ_SECRET?",
+        "EMBARQ_CONCURENCY is not a setting; did you mean EMBARQ_CONCURRENCY?",
+        "EMBARQ_QQ is not a setting",
+        "EMBARQ_REDIS_URL is not a setting; did you mean REDIS_URL?",
+        "EMBARQ_SECRETS is not a setting; did you mean EMBARQ_SECRET?",
     ]
 
 

@@ -125,7 +125,7 @@ async def test_what_is_not_set_is_wrong(deployment: Deployment) -> None:
 
 async def test_misspelt_setting_is_wrong_but_stops_no_release(deployment: Deployment) -> None:
     deployment.environment["EMBARQ_CONCURENCY"] = "5"
-    told = ["settings: EMBARQ_CONCURENCY is no setting; did you mean EMBARQ_CONCURRENCY?"]
+    told = ["settings: EMBARQ_CONCURENCY is not a setting; did you mean EMBARQ_CONCURRENCY?"]
     _, found = deployment.doctor()
     assert lines(found["wrong"], "settings") == told
     code, found = deployment.doctor("--release")

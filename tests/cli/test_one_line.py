@@ -104,15 +104,15 @@ def test_folder_without_jobs(embarq: Embarq, write: Write) -> None:
         (("enqueue", "send", "--options", "[]"), "--options '[]' must be a JSON object"),
         (
             ("enqueue", "send", "to=x", "--options", '{"dely": 5}'),
-            "/options/dely: there is no such option; did you mean 'delay'?",
+            "/options/dely: must be a known option; did you mean 'delay'?",
         ),
         (("enqueue", "send"), "/args/to: Field required"),
-        (("worker", "-Q", "a:0"), "-Q: '0' is not a weight"),
-        (("worker", "-Q", "a,b c"), "-Q: 'b c' is not a queue: "),
+        (("worker", "-Q", "a:0"), "-Q: a weight must be a number above 0 and below 1,000,000, not '0'"),
+        (("worker", "-Q", "a,b c"), "-Q: must name queues, and 'b c' does not: "),
         (("worker", "-Q", ""), "-Q '' names no queue"),
         (("worker", "--processes", "2", "-Q", " ,"), "-Q ' ,' names no queue"),
         (("worker", "--check", "-Q", ""), "-Q '' names no queue"),
-        (("worker", "--check", "-Q", "key="), "-Q: 'key=' is not a queue: "),
+        (("worker", "--check", "-Q", "key="), "-Q: must name queues, and 'key=' does not: "),
     ],
 )
 def test_what_is_asked_wrongly(embarq: Embarq, write: Write, command: tuple[str, ...], said: str) -> None:

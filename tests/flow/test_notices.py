@@ -125,7 +125,7 @@ async def test_relay_notices_that_its_ear_is_deaf(kit: Kit, monkeypatch: pytest.
                 proxy.silence_open_links()
 
                 async def told() -> bool:
-                    return any(line["event"] == "worker waits for its database" for line in lines)
+                    return any(line["event"] == "the database is unavailable" for line in lines)
 
                 await eventually(told, 10)
             await asyncio.sleep(2)  # it listens anew

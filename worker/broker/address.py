@@ -1,4 +1,4 @@
-"""The URL of Redis, looked at before anything is connected: redis-py takes a database that is no number for 0."""
+"""The URL of Redis, checked before anything connects: redis-py takes a database that is not a number for 0."""
 
 import re
 from urllib.parse import urlsplit
@@ -11,10 +11,10 @@ DATABASE = re.compile(r"(/[0-9]{0,5})?")
 
 
 def check_redis_url(url: str) -> None:
-    """Let a URL pass that leads to a database of a Redis.
+    """Check that a URL names a database of a Redis.
 
     Raises:
-        EmbarqError: it does not; no part of it is named, which may be a password.
+        EmbarqError: it does not; the error quotes no part of it, which may be a password.
     """
     problem = redis_url_problem(url)
     if problem is not None:
@@ -23,7 +23,7 @@ def check_redis_url(url: str) -> None:
 
 def redis_url_problem(url: str) -> str | None:
     """What is wrong with it, as the end of a sentence."""
-    problem = url_problem(SCHEMES, url or "")  # who has no REDIS_URL gives what `os.environ.get` gave
+    problem = url_problem(SCHEMES, url or "")  # None where a caller passes on what `os.environ.get` gave
     if problem is None and not url.startswith("unix:") and not DATABASE.fullmatch(urlsplit(url).path):
         return "must end with the number of a database, such as redis://host:6379/0"
     return problem

@@ -1,4 +1,4 @@
-"""How long a client may take to ask Redis something, all its tries together."""
+"""How long a client may take for one request to Redis, all tries together."""
 
 import asyncio
 import time
@@ -9,11 +9,11 @@ from worker.core.errors import BrokerUnavailable
 
 T = TypeVar("T")
 
-PAUSES = (0.05, 0.25)  # between tries, in seconds
+PAUSES = (0.05, 0.25)  # seconds between tries: a dropped connection is replaced at once, a restart takes longer
 
 
 class Budget:
-    """`seconds` for each question. A try that is given up takes its connection with it."""
+    """`seconds` for each request. A try that is given up closes its connection, whose answer may still come."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

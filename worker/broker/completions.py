@@ -19,10 +19,10 @@ MOST_WAITERS = 10_000
 
 
 class Ends:
-    """Tells who waits for a job that it has ended. Connects when the first one waits, and keeps the connection.
+    """Notifies those who wait for a job that it has ended. Connects for the first of them, and keeps the connection.
 
-    A waiter looks the job up at once, and again whenever it is told: messages carry nothing. It never waits for Redis
-    here: subscriptions are written by the way, and one task reads all answers.
+    A waiter looks the job up at once, and again whenever it is notified: messages carry nothing, as Pub/Sub delivers at
+    most once. It never waits for Redis here: subscriptions are written without waiting, and one task reads all answers.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -39,14 +39,14 @@ class Ends:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the job ends, when its end would be heard of from now on, and when messages may
-        have been missed.
+        """An event that is set when the job ends, when the subscription is confirmed, and when messages may have been
+        missed.
 
         Raises:
             Overloaded: as many wait as may.
         """
         if self._count >= MOST_WAITERS:
-            raise Overloaded(f"{self._count} wait for ends of jobs already")
+            raise Overloaded(f"at most {MOST_WAITERS:,} requests may wait for jobs to end: try again later")
         event, channel = asyncio.Event(), keys.DONE + job_id
         self._count += 1
         self._waiters.setdefault(channel, set()).add(event)
@@ -78,7 +78,7 @@ class Ends:
         while self._waiters:
             with contextlib.suppress(RedisError, OSError):
                 await self._hear()
-            for channel in list(self._waiters):  # messages may have been missed: everybody looks for himself
+            for channel in list(self._waiters):  # messages may have been missed: all look their job up again
                 self._tell(channel)
             await asyncio.sleep(RECONNECT_DELAY)
         self._listener = None
@@ -98,7 +98,7 @@ class Ends:
                     is_asked = False
                     self._take(message)
                 elif is_asked:
-                    return  # the other side is gone without a word
+                    return  # the peer has vanished without closing the connection
                 else:
                     is_asked = True
                     connection.post("PING")

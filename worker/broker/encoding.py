@@ -20,11 +20,12 @@ from worker.core.workflow_graph import Graph, Node, WorkflowOptions
 
 KEPT = 86400.0  # seconds that a workflow is kept after its end
 UNIQUE = {"unique_for": "u", "debounce": "d", "throttle": "t"}
-_sequence = itertools.count(int.from_bytes(os.urandom(4)))
+_sequence = itertools.count(int.from_bytes(os.urandom(4)))  # a random start: processes must not count alike
 
 
 def new_id() -> str:
-    """A unique id of 32 hexadecimal digits that sorts by time, then by order within this process."""
+    """A unique id of 32 hexadecimal digits that sorts by time, then by order within this process. Laid out like UUIDv7
+    (RFC 9562, 5.7), without its version bits: 48 bits of milliseconds, a 32-bit counter, 48 random bits."""
     return f"{time.time_ns() // 1_000_000:012x}{next(_sequence) & 0xFFFFFFFF:08x}{os.urandom(6).hex()}"
 
 
@@ -132,7 +133,7 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None, 
     call: Call[Any] = Call(node.call.definition, node.call.given(takes), node.call.options)
     for limit in call.definition.declared.get("limits", ()):
         if takes and limit.by == takes:
-            raise _misplaced(node.call, f"its limit is by {takes!r}, which is not known before it starts")
+            raise _misplaced(node.call, f"its limit must not be by {takes!r}, which is known only when it starts")
     queue = queue_of(call)
     place = {"workflow": workflow_id, "node": number, "input_name": takes, "is_handler": node.is_handler}
     payload = wire.Payload(
@@ -161,12 +162,12 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None, 
 def _takes(node: Node, call: Signature[Any]) -> str:
     unique = next((name for name in (*UNIQUE, "id") if name in call.options), None)
     if unique is not None and (node.after is not None or unique != "id"):
-        raise _misplaced(call, f"{unique} is for jobs outside of workflows")
+        raise _misplaced(call, f"must not have the option {unique}, which is for jobs outside of workflows")
     if call.immutable or (node.after is None and not node.is_handler):
         return ""
     takes = call.takes()
     if not takes:
-        raise _misplaced(call, "it has no argument left for the result before it: use .si() or immutable")
+        raise _misplaced(call, "must have an argument left for the result before it, or be made with .si()")
     return takes
 
 

@@ -12,7 +12,7 @@ from worker.core.job import State
 
 logger = structlog.stdlib.get_logger("embarq.broker")
 
-HELD_IDS_STEPPED_OVER = 1000
+HELD_IDS_STEPPED_OVER = 1000  # due ids that plain arq workers hold, which stay at the head of a shared queue
 FIELDS_PER_CLAIM = 7
 UNTIL_FOREVER = -1
 URGENT_BYTES = 1024 * 1024
@@ -91,7 +91,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """The job waits again. `released`: the try does not count. `record`: of a try that does, as JSON."""
+    """The job is requeued. `released`: the try does not count. `record`: of a try that does, as JSON."""
 
     delay_ms: int
     released: bool
@@ -120,8 +120,8 @@ class Settlement:
 
 
 def urgent_first(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
-    """Settlements in the calls that store as many as can be in little time: jobs that wait again first, then outcomes,
-    the small ones before the large ones, a megabyte at most in a call that has more than one."""
+    """Settlements in calls that store as many as possible in little time: requeued jobs first, then outcomes, the small
+    ones before the large ones, a megabyte at most in a call that has more than one."""
     back = [each for each in settlements if isinstance(each.outcome, PutBack)]
     ended = [each for each in settlements if isinstance(each.outcome, Ended)]
     for kind in (back, ended):
@@ -138,10 +138,13 @@ def urgent_first(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]
 
 
 def was_stored(settlement: Settlement, answer: int | bytes) -> bool:
-    """What the finish script returns for one settlement; False too for one that it could not store, which is logged."""
+    """What the finish script returned for one settlement; False also for one that it could not store, which is
+    logged."""
     if isinstance(answer, int):
         return bool(answer)
-    logger.error("a settlement cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace"))
+    logger.error(
+        "outcome of a job cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace")
+    )
     return False
 
 
@@ -160,7 +163,7 @@ def finish_request(settlements: Sequence[Settlement]) -> scripts.Request:
 
 
 def _also(settlement: Settlement) -> bytes:
-    """What else hangs on a settlement, as the script reads it; most have nothing."""
+    """What else belongs to a settlement, as the script reads it; empty for most."""
     outcome = settlement.outcome
     trace = outcome.trace if isinstance(outcome, Ended) else b""
     if not settlement.limits and settlement.workflow is None and not settlement.durable and not trace:
@@ -176,8 +179,8 @@ def _also(settlement: Settlement) -> bytes:
 
 
 def life(ttl_ms: int | None) -> int:
-    """A result's life in the script's terms: a minute at least where it is kept at all, so that a repeated enqueue or
-    settlement still finds that it was done."""
+    """A result's life in the script's terms: at least a minute where it is kept at all, so that a repeated enqueue or
+    settlement is recognised as one."""
     if ttl_ms is None:
         return UNTIL_FOREVER
     return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)

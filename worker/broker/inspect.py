@@ -1,4 +1,4 @@
-"""Read-only queries: a job as it is now, and the workers that live. Their cost does not grow with the queue."""
+"""Read-only queries: a job as it is now, and the live workers. Their cost does not grow with the queue."""
 
 import contextlib
 import re
@@ -30,8 +30,8 @@ LookUp = tuple[bytes, bytes, bytes, bytes, int, bytes, bytes, bytes, bytes, Sequ
 
 
 class WorkerRecord(KnownJobs, frozen=True, kw_only=True):
-    """What a worker says of itself at each heartbeat. `started_at` is Unix seconds, `rate` the tries that it ended in a
-    second, of late."""
+    """What a worker reports at each heartbeat. `started_at` is Unix seconds, `rate` the tries that it ended per second,
+    recently."""
 
     id: str
     host: str
@@ -47,8 +47,8 @@ class WorkerRecord(KnownJobs, frozen=True, kw_only=True):
 class QueueRecord:
     """A queue at one moment, all its levels together.
 
-    waiting: due and not taken. limited: due, but over a limit, or put aside to run apart. later: running, deferred, or
-    waiting to retry. latency: seconds that the oldest waiting job has been due.
+    waiting: due and not taken. limited: due, but over a limit, or set aside to run isolated. later: running, deferred,
+    or waiting to retry. latency: seconds that the oldest waiting job has been due.
     """
 
     queue: str
@@ -59,12 +59,13 @@ class QueueRecord:
     latency: float
 
 
+# State, worker id (any visible ASCII but a colon) with the number of its claim, start in ms, leases lost in a row.
 _RUN = re.compile(rb"(\w+) ([\x21-\x39\x3b-\x7e]*)(?::\S*)? (\d{1,14}) \d+")
 
 
 @dataclass(frozen=True, slots=True)
 class _RunRecord:
-    """What `embarq:run:<id>` says; `worker` is who runs it. What cannot be read says nothing."""
+    """The record `embarq:run:<id>`; `worker` is who runs it. All fields are empty where it cannot be read."""
 
     state: str = ""
     worker: str = ""
@@ -111,7 +112,7 @@ class Inspector:
         self._redis = redis
 
     def unread(self) -> "Inspector":
-        """One for those who only pass results on."""
+        """An inspector for those who only pass results on."""
         return Inspector(self._redis, unread=True)
 
     async def find(self, job_id: str) -> Job:
@@ -163,8 +164,8 @@ class Inspector:
         return sorted(found.values(), key=lambda record: record.queue)
 
     async def no_queues(self, queue_keys: Sequence[str]) -> dict[str, str]:
-        """Those of the keys that are somebody's, and what to do about it. Whatever is under a key that is called as our
-        queues are is set aside when a job comes."""
+        """Those of the keys that hold somebody else's data, and what to do about it. Only keys of the user's choice are
+        checked: under a key of our own naming, foreign data is set aside when a job comes."""
         named = [key for key in queue_keys if keys.parse_queue_key(key)[0].startswith(keys.BY_KEY)]
         if not named:
             return {}
@@ -174,14 +175,14 @@ class Inspector:
         with unavailable_when_away():
             kinds = [kind.decode() for kind in await pipe.execute()]
         return {
-            key: f"{key!r} holds a {kind} in this Redis and no queue: name another key, or remove that one"
+            key: f"{key!r} must be free or hold a queue, and holds a {kind} in this Redis: choose another key, or remove it"
             for key, kind in zip(named, kinds, strict=True)
             if kind not in {"zset", "none"}
         }
 
     async def names(self, queue_key: str) -> AsyncIterator[str]:
-        """The names of the jobs in a level of a queue, '' for those that cannot be read. Each that stays meanwhile is
-        among them; it may come twice."""
+        """The names of the jobs in a level of a queue, '' for those that cannot be read. Every job that is there from
+        beginning to end is among them, some twice: these are the guarantees of Redis' SCAN."""
         place: bytes = b"0"
         while True:
             with unavailable_when_away():
@@ -211,7 +212,7 @@ class Inspector:
         )
 
     async def _info(self) -> tuple[dict[str, Any], str | None]:
-        """What INFO tells, or what was answered in its place: rules of access, or a host, may refuse the command."""
+        """The answer to INFO, or the error in its place: an ACL, or a hosted Redis, may refuse the command."""
         try:
             with unavailable_when_away():
                 return await self._redis.info(), None
@@ -338,7 +339,7 @@ def _end(record: wire.Result) -> State:
         return State.SUCCEEDED if record.success else State.FAILED
     known = next((state for state in State if state == record.state and state.ended), None)
     if known is None:
-        raise MalformedPayload(f"not a result of a job: {head(repr(record.state), 100)} is no state in which one ends")
+        raise MalformedPayload(f"state must be a final state of a job, not {head(repr(record.state), 100)}")
     return known
 
 
@@ -347,7 +348,7 @@ def _read(value: Any) -> Any:
 
 
 def _unreadable(job_id: str, reason: str) -> Job:
-    """A result that another program wrote in another format: the job ended, and how cannot be read."""
+    """A result that another program wrote in another format: the job ended, but how cannot be read."""
     return Job(
         id=job_id,
         name="?",

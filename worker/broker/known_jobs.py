@@ -1,4 +1,4 @@
-"""What a worker tells of the jobs that it knows, in bounded bytes: it does so every few seconds."""
+"""Which jobs a worker says that it knows, in bounded bytes: it repeats them every few seconds."""
 
 import base64
 import hashlib
@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 NAMED_BYTES = 64 * 1024  # of names and signatures; where they take more, digests stand for them
-NAME_BYTES, ENTRY_BYTES = 5, 8  # of a name's digest, and of it with that of its signature
+# Bytes of a name's digest, and of it with that of its signature. Two of 12,000 names collide with a chance of 1 in
+# 15,000 (12,000² / 2 / 2⁴⁰); then a worker seems to know a job that it does not know.
+NAME_BYTES, ENTRY_BYTES = 5, 8
 MOST = 12_000  # digests: 128 KB as text
 
 
 class KnownJobs(msgspec.Struct, frozen=True, kw_only=True):
-    """`jobs`: names. `signatures`: names and aliases with the digests of what they take. `digests`: where those are too
-    many, a digest of each name and its signature, one behind the other.
+    """`jobs`: names. `signatures`: names and aliases with the digests of their parameters. `digests`: where those are
+    too many, a digest of each name and its signature, concatenated.
 
-    A release that tells none of them, or a worker that knows more than 12,000, leaves it open what it knows.
+    What a worker knows is undetermined where an older release reports none of these, or it knows more than 12,000 jobs.
     """
 
     jobs: list[str] = []
@@ -39,10 +41,10 @@ class KnownJobs(msgspec.Struct, frozen=True, kw_only=True):
             return entry is not None and entry != _entry(name, signature)
         if self.signatures:
             return self.signatures.get(name, signature) != signature
-        return name in self.jobs  # a release that does not tell how it knows them
+        return name in self.jobs  # an older release, which reports no signatures
 
     def _entries(self) -> bytes:
-        """The digests; none where somebody else wrote what cannot be any."""
+        """The digests; empty where what is there cannot be digests."""
         try:
             entries = base64.b64decode(self.digests, validate=True)
         except ValueError:
@@ -51,7 +53,7 @@ class KnownJobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def told(names: Iterable[str], signatures: Mapping[str, str]) -> KnownJobs:
-    """What a worker says: all by name, or digests, or nothing where even those were too many."""
+    """What a worker reports: all by name, or digests, or nothing where even those would be too many."""
     jobs = sorted(names)
     if sum(len(name) + len(digest) + 6 for name, digest in signatures.items()) + sum(map(len, jobs)) <= NAMED_BYTES:
         return KnownJobs(jobs=jobs, signatures=dict(signatures))

@@ -1,4 +1,5 @@
-"""Leases, kept and given back from a thread: the one part of the broker that does not need the event loop."""
+"""Leases, renewed and given back from a thread: the one part of the broker that does not need the event loop, and so
+keeps working while a job blocks it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ class LeaseKeeper:
         self._redis = client
 
     def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
-        """Push on the leases of running jobs, as `Broker.renew` does.
+        """Extend the leases of running jobs, as `Broker.renew` does.
 
         Raises:
             BrokerUnavailable: Redis cannot serve it.
@@ -43,7 +44,7 @@ class LeaseKeeper:
             raise refused
 
     def connect(self) -> None:
-        """Have a connection ready.
+        """Connect ahead of the first use.
 
         Raises:
             BrokerUnavailable: Redis cannot serve it.

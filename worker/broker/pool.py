@@ -1,5 +1,5 @@
-"""Connections to Redis: how they are made from a URL, when they are made anew, which of redis-py's errors mean
-`unavailable`. What is used of redis-py's internals is guarded by a test."""
+"""Connections to Redis: how they are made from a URL, when they are replaced, which of redis-py's errors mean
+`unavailable`. A test guards what is used of redis-py's internals."""
 
 import asyncio
 import contextlib
@@ -19,11 +19,11 @@ from redis.typing import EncodableT
 from worker.broker.address import check_redis_url
 from worker.core.errors import BrokerUnavailable, EmbarqError
 
-# Answers of a server that lives but cannot do its work: its disk is full, it has too few replicas, a script runs.
+# Errors of a server that lives but cannot serve: its disk is full, it has too few replicas, a script runs.
 AWAY_CODES = ("MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "UNBLOCKED", "OOM", "READONLY", "LOADING", "MASTERDOWN")
 
-# Answers of a server that is not, or soon will not be, the one that the URL's name leads to: it was demoted, it lost
-# its primary, or its replicas went over to another.
+# Errors of a server that is not, or soon will not be, the one that the URL's name resolves to: it was demoted (blocked
+# clients get UNBLOCKED then), it lost its primary, or its replicas went over to another.
 DEMOTED_CODES = ("READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS")
 
 NO_DATABASE = "DB index is out of range"
@@ -32,7 +32,7 @@ COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
 BLOCKING_TIMEOUT = 15.0  # for the answer to a command that blocks for up to ten seconds
 SILENCE = 1.0  # seconds without an answer that make all connections suspect
-EPOCH_AT_LEAST = 0.1  # seconds: while a name still leads to a demoted server, no storm of connections
+EPOCH_AT_LEAST = 0.1  # seconds: no storm of connections while a name still resolves to a demoted server
 
 AWAY = (
     errors.ConnectionError,  # with BusyLoadingError
@@ -48,15 +48,15 @@ AWAY = (
 
 
 def says_demoted(error: BaseException) -> bool:
-    """Whether an answer says that another server is to be talked to."""
+    """Whether an error says that another server is in charge now."""
     return isinstance(error, errors.ReadOnlyError | errors.MasterDownError) or (
         isinstance(error, errors.ResponseError) and str(error).startswith(DEMOTED_CODES)
     )
 
 
 class Epoch:
-    """Counts how often the server behind a URL turned out not to be the one to talk to: it was demoted, or it fell
-    silent. A connection that was made before is not used again: the next one goes to whatever the name leads to then.
+    """Counts how often the server behind a URL turned out not to be the right one: it was demoted, or it fell silent. A
+    connection that was made before is not used again: the next one goes to whatever the name resolves to then.
     """
 
     def __init__(self) -> None:
@@ -72,8 +72,8 @@ class Epoch:
 
 
 class QuickConnection(AbstractConnection):
-    """Does what redis-py 5 does for every command, in less time, and without `asyncio.wait_for`, which on Python 3.11
-    swallows a cancellation that comes as it ends."""
+    """Does what redis-py 5 does for every command, in less time, and without `asyncio.wait_for`, which before Python
+    3.12 swallows a cancellation that comes as it ends."""
 
     epoch = Epoch()  # of a connection that no pool of ours made
     made_in = 0
@@ -96,14 +96,15 @@ class QuickConnection(AbstractConnection):
             await super().connect()  # type: ignore[no-untyped-call]  # redis-py's
 
     async def disconnect(self, nowait: bool = False) -> None:
-        """Close at once: what it may still hold is of use to nobody, and a peer that hangs is not waited for."""
+        """Close at once: nobody needs what is still buffered, and a peer that hangs is not waited for."""
         self._parser.on_disconnect()
         writer, self._writer, self._reader = self._writer, None, None
         if writer is not None:
             writer.transport.abort()
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer to a command. One that says that the server was demoted, or none for long, ends the epoch."""
+        """The answer to a command. An error that says that the server was demoted, or a long silence, ends the
+        epoch."""
         asked_at = time.monotonic()
         try:
             return await super().read_response(*args, **kwargs)
@@ -129,8 +130,8 @@ class QuickConnection(AbstractConnection):
         return list(super().pack_command(*args))
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Write a command. What the socket does not take stays with the transport: the wait for the answer, which has a
-        time limit, covers it."""
+        """Write a command without `drain`. What the socket does not take stays in the transport's buffer: the wait for
+        the answer, which has a time limit, covers it."""
         if not self.is_connected:
             await self.connect()
         writer = self._writer
@@ -151,16 +152,16 @@ class QuickTlsConnection(QuickConnection, SSLConnection):
 
 
 class QuickSocketConnection(QuickConnection, UnixDomainSocketConnection):
-    """Over a socket of this machine."""
+    """Over a Unix domain socket."""
 
 
 CONNECTIONS = {"redis": QuickTcpConnection, "rediss": QuickTlsConnection, "unix": QuickSocketConnection}
 
 
 class Pool(ConnectionPool):
-    """At most `max_connections` at once; who comes later waits. What redis-py's blocking pool does with a lock, a timer
-    and an event for every command, only where somebody has to wait. `timeout`, in seconds, bounds the wait for a
-    connection that is free, and connected."""
+    """At most `max_connections` at once; further callers wait. redis-py's blocking pool takes a lock, a timer and an
+    event for every command; this one does so only where a caller has to wait. `timeout`, in seconds, bounds the wait
+    for a free connection and for its connecting."""
 
     def __init__(
         self,
@@ -188,7 +189,7 @@ class Pool(ConnectionPool):
         """A connection that is ready for a command.
 
         Raises:
-            redis.exceptions.ConnectionError: the server is away, or no connection came free in time.
+            redis.exceptions.ConnectionError: the server is unavailable, or no connection became free in time.
         """
         if not self._free.locked():
             await self._free.acquire()
@@ -200,14 +201,14 @@ class Pool(ConnectionPool):
             async with asyncio.timeout(self._timeout):
                 return await self._connected()
         except TimeoutError as error:
-            raise errors.ConnectionError(f"no connection came free within {self._timeout} s") from error
+            raise errors.ConnectionError(f"no connection became free within {self._timeout} s") from error
 
     def _take(self) -> QuickConnection:
         connection: QuickConnection = self.get_available_connection()  # type: ignore[no-untyped-call]  # redis-py's
         return connection
 
     async def _connected(self) -> QuickConnection:
-        """Wait for a connection, and make it anew where it is not ready."""
+        """Wait for a connection, and reconnect it where it is not ready."""
         await self._free.acquire()
         connection = self._take()
         try:
@@ -221,7 +222,7 @@ class Pool(ConnectionPool):
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Give a connection back. With one of an earlier epoch all that are idle are closed."""
+        """Give a connection back. If it is of an earlier epoch, all idle ones of such are closed."""
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
         self._free.release()
@@ -237,7 +238,7 @@ def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> Pool:
     `verify_tls=False` accepts the self-signed certificates of Heroku's `rediss://` servers.
 
     Raises:
-        EmbarqError: the URL leads to no database of a Redis.
+        EmbarqError: the URL does not name a database of a Redis.
     """
     check_redis_url(url)
     options = _options(url, COMMAND_TIMEOUT, verify_tls)
@@ -268,7 +269,7 @@ class ThreadTlsConnection(ThreadConnection, redis.SSLConnection):
 
 
 class ThreadSocketConnection(ThreadConnection, redis.UnixDomainSocketConnection):
-    """Over a socket of this machine."""
+    """Over a Unix domain socket."""
 
 
 THREAD_CONNECTIONS = {"redis": ThreadTcpConnection, "rediss": ThreadTlsConnection, "unix": ThreadSocketConnection}
@@ -318,16 +319,18 @@ def unavailable_when_away() -> Iterator[None]:
         raise BrokerUnavailable(f"Redis is not available: {error or type(error).__name__}") from error
     except errors.ResponseError as error:
         if NO_DATABASE in str(error):
-            raise EmbarqError(f"Redis has no database of the number at the end of its URL: {error}") from error
+            raise EmbarqError(
+                f"the URL of Redis must end with the number of a database that it has: {error}"
+            ) from error
         if not str(error).startswith(AWAY_CODES):
             raise
-        raise BrokerUnavailable(f"Redis cannot serve this now: {error}") from error
+        raise BrokerUnavailable(f"Redis is not available: {error}") from error
 
 
 @contextmanager
 def nothing_of_another_type() -> Iterator[None]:
-    """What a stranger put under a key of ours, of another type, counts as nothing: the block is left. The script that
-    next uses the key sets it aside."""
+    """Leave the block where a key of ours holds another type, put there by somebody else: it counts as empty. The next
+    script that uses the key sets it aside."""
     try:
         yield
     except errors.ResponseError as error:

@@ -12,10 +12,10 @@ from worker.core.options import check_options, shortened
 from worker.core.wire import LONGEST_NAME
 
 if TYPE_CHECKING:
-    from worker.broker.inspect import WorkerRecord  # who reads settings, which name queues, has no use for it
+    from worker.broker.inspect import WorkerRecord  # reading settings, which name queues, must not load redis-py
 
 ALL_QUEUES = "*"
-LOW_FIRST_EVERY = 10
+LOW_FIRST_EVERY = 10  # a tenth of the claims for low levels is enough against starvation, and costs high ones little
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Service:
     """Queues in strict order, or with weights: then each claim draws its order, and a queue of weight 3 comes before
     one of weight 1 in three draws of four.
 
-    Inside a queue its levels are asked in order, but every tenth claim goes the other way, so that low ones keep
-    moving. With `by_use`, all queues are served that hold something when the claim is made: there are more than one
-    claim could ask for by name.
+    Inside a queue its levels are served in order, but every tenth claim goes the other way, so that low ones do not
+    starve. With `by_use`, all queues are served that hold something when the claim is made: there are more than one
+    claim could name.
     """
 
     queues: tuple[str, ...]
@@ -38,7 +38,7 @@ class Service:
         weights, `key=sky:default` has the weight 1.
 
         Raises:
-            InvalidOptions: a name or a weight is not one.
+            InvalidOptions: a name or a weight is wrong.
         """
         pairs = [(name, "", "") if name.startswith(keys.BY_KEY) else name.partition(":") for name in names]
         queues = tuple(name for name, _, _ in pairs)
@@ -55,7 +55,7 @@ class Service:
         return ALL_QUEUES in self.queues
 
     def told(self, declared: Collection[str]) -> list[str]:
-        """The queues, for those who look; where there are too many, those that jobs declare and `*` for the others."""
+        """The queues as they are reported; where there are too many, those that jobs declare and `*` for the others."""
         return [*sorted(declared), ALL_QUEUES] if self.by_use else list(self.queues)
 
     def keys(self, claim: int) -> list[str]:
@@ -66,12 +66,14 @@ class Service:
         return ordered[::-1] if self.lowest_first(claim) else ordered
 
     def lowest_first(self, claim: int) -> bool:
-        """Whether the claim of this number asks the other way round."""
+        """Whether the claim of this number goes through the levels from the lowest."""
         return claim % LOW_FIRST_EVERY == 0
 
     def _order(self) -> Sequence[str]:
         if not self.weights:
             return self.queues
+        # A weighted draw without replacement: sort by u^(1/w) with u uniform in (0, 1) (Efraimidis and Spirakis,
+        # "Weighted random sampling with a reservoir", Information Processing Letters 97, 2006).
         weighted = zip(self.queues, self.weights, strict=True)
         draws = {queue: random.random() ** (1 / weight) for queue, weight in weighted}  # noqa: S311
         return sorted(draws, key=draws.__getitem__, reverse=True)
@@ -81,7 +83,7 @@ def _check_name(queue: str) -> None:
     try:
         check_options("worker", {"queue": queue})
     except InvalidOptions as error:
-        wrong = f"{shortened(queue, LONGEST_NAME)!r} is not a queue: {error.problems[0].message}"
+        wrong = f"must name queues, and {shortened(queue, LONGEST_NAME)!r} does not: {error.problems[0].message}"
         raise InvalidOptions("worker", [ArgumentProblem(("queues",), wrong)]) from error
 
 
@@ -91,7 +93,8 @@ def _weight(text: str) -> float:
     except ValueError:
         weight = 0.0
     if not 0 < weight < 1e6:
-        raise InvalidOptions("worker", [ArgumentProblem(("queues",), f"{text!r} is not a weight")])
+        wrong = f"a weight must be a number above 0 and below 1,000,000, not {shortened(text, LONGEST_NAME)!r}"
+        raise InvalidOptions("worker", [ArgumentProblem(("queues",), wrong)])
     return weight
 
 

@@ -1,4 +1,4 @@
-"""The queue's transitions: one method a script, with types. What each does to a job: `docs/state-machine.md`."""
+"""The queue's transitions: a typed method for each script. What each does to a job: `docs/state-machine.md`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,7 +74,7 @@ class StepAction(StrEnum):
 
 
 class Cancelled(StrEnum):
-    """What a request to cancel found: `CANCELLING` is a job that runs and has been told."""
+    """What a request to cancel found: `CANCELLING` is a job that runs and has been signalled."""
 
     CANCELLED = "cancelled"
     CANCELLING = "cancelling"
@@ -161,14 +161,17 @@ class Broker:
         return stored, None if claim is None else read_claim(claim, answers[-1])
 
     async def heard(self, worker: str, number: int) -> None:
-        """Say that a worker has the answer of a claim: what that brought counts as started."""
+        """Acknowledge the answer of a claim: the jobs that it brought count as started."""
         with unavailable_when_away():
             await self._redis.execute_command("DEL", f"{keys.CLAIMED}{worker}:{number}")
 
     async def wait_for_token(
         self, connection: Redis, wake_keys: Sequence[str], seconds: float, claim: ClaimRequest | None
     ) -> tuple[str | None, Claim | None]:
-        """Wait for a token on a connection that may block; with a claim, that is made at once when the wait ends.
+        """Wait for a token on a connection that may block; a claim, if given, is made the moment the wait ends.
+
+        The claim follows BLPOP in the same pipeline: Redis runs the next command of a connection only when the blocking
+        one has been answered, so an idle worker gets a job in one round trip.
 
         Returns the list that the token was in (None: none came), and what was claimed (None: nothing was asked for, or
         the server did not know the script).
@@ -188,24 +191,25 @@ class Broker:
         return taken, read_claim(claim, answers[0])
 
     async def break_off(self, client_id: int) -> bool:
-        """End the wait of a connection; False when it does not wait."""
+        """End the wait of a blocked connection (CLIENT UNBLOCK, which answers BLPOP as its timeout would); False when
+        it is not blocked."""
         with unavailable_when_away():
             return bool(await self._redis.client_unblock(client_id))
 
     async def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
-        """Push on the leases of running jobs and store their progress."""
+        """Extend the leases of running jobs and store their progress."""
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.RENEW, (), renewal_arguments(lease_ms, renewals))
         return read_renewed(answer)
 
     async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
-        """Cancel a job; `ttl_ms` is how long the result of one that waits is kept (None: for ever)."""
+        """Cancel a job; `ttl_ms` is how long the result of one that waits is kept (None: without end)."""
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.CANCEL, (), (job_id, life(ttl_ms)))
         return Cancelled(answer.decode())
 
     async def pause(self, queue: str, *, resume: bool = False) -> bool:
-        """Stop claims of a queue, or let them go on; whether that changed something."""
+        """Pause or resume claims of a queue; whether that changed something."""
         arguments = (keys.queue_key(queue), "resume" if resume else "pause")
         with unavailable_when_away():
             return bool(await scripts.run(self._redis, scripts.PAUSE, (), arguments))
@@ -225,7 +229,7 @@ class Broker:
     async def once(
         self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
     ) -> tuple[Step, bytes]:
-        """Begin or end a step that is to run once; with `Step.DONE` comes the value that it gave."""
+        """Begin or end a step that is to run once; with `Step.DONE` comes the value that it returned."""
         arguments = (key, claimed.id, claimed.token, action.value, value, keep_ms)
         with unavailable_when_away():
             answer, kept = await scripts.run(self._redis, scripts.ONCE, (), arguments)
@@ -234,10 +238,10 @@ class Broker:
     async def heartbeat(
         self, worker: str, record: bytes, ttl_ms: int, queue_keys: Sequence[str], event_bytes: int = 0
     ) -> list[str]:
-        """Say that a worker lives and which queues it serves, for `ttl_ms`; 0 says goodbye.
+        """Record that a worker lives and which queues it serves, for `ttl_ms`; 0 removes the record.
 
-        `event_bytes`: what the stream of events may take; 0 leaves it alone.
-        Returns the keys of the queues that were used or served of late; of more than 64, some.
+        `event_bytes`: what the stream of events may take; 0 leaves it as it is.
+        Returns the keys of the queues that were used or served recently; of more than 64, some.
         """
         arguments: list[scripts.Argument] = [worker, record, ttl_ms, event_bytes, *queue_keys]
         with unavailable_when_away():
@@ -262,7 +266,7 @@ def read_renewed(answer: Any) -> Renewed:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn the answer of a script that was given something wrong, and wrote nothing, into an error of ours."""
+    """Turn a script's refusal, by which it says that its input was wrong and it wrote nothing, into `CallRefused`."""
     try:
         yield
     except ResponseError as error:

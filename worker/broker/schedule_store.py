@@ -16,13 +16,13 @@ from worker.core import keys, wire
 from worker.core.job import from_ms, to_ms
 from worker.core.schedule import Schedule, ScheduleRecord
 
-MOST_DUE = 500
+MOST_DUE = 500  # schedules that one poll fires; the rest stay due
 _RECORD = msgspec.json.Decoder(ScheduleRecord)
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A time of a schedule that is to fire, and the job that it brings, if any. `alone`: not beside its last one.
+    """A due time of a schedule, and the job that it brings, if any. `alone`: not while its last job lives.
 
     `due` None is the start of a worker: workers that start within a minute fire once, and no time changes.
     """
@@ -50,15 +50,15 @@ class Schedules:
         self._redis = redis
 
     async def declare(self, schedules: Sequence[tuple[ScheduleRecord, datetime]]) -> None:
-        """Keep schedules with their next times; those that are known as they are keep theirs."""
+        """Store schedules with their next times; those that are unchanged keep theirs."""
         await self._change("declare", [(record.name, wire.dumps(record), to_ms(at)) for record, at in schedules])
 
     async def create(self, record: ScheduleRecord, next_run: datetime) -> bool:
-        """Keep a new schedule; False when another has its name."""
+        """Store a new schedule; False when another has its name."""
         return await self._change("create", [(record.name, wire.dumps(record), to_ms(next_run))])
 
     async def pause(self, name: str) -> bool:
-        """Fire it no more; False when it was paused, or there is none."""
+        """Stop firing it; False when it was paused already, or there is none."""
         return await self._change("pause", [(name, "", "")])
 
     async def resume(self, name: str, next_run: datetime) -> bool:
@@ -95,7 +95,7 @@ class Schedules:
         return found.schedules[0] if found.schedules else None
 
     async def no_queue(self, queue_key: str) -> str | None:
-        """What is wrong with a key that is to hold jobs and is somebody's."""
+        """What is wrong with a key that is to hold jobs, where it holds somebody else's data."""
         return (await Inspector(self._redis).no_queues([queue_key])).get(queue_key)
 
     async def fire(self, fired: Sequence[Fired]) -> list[bool | str]:
@@ -131,7 +131,7 @@ class Schedules:
 
 
 def _is_readable(name: bytes, record: bytes) -> bool:
-    """Whether a schedule is what we wrote: one that is damaged keeps no other from firing."""
+    """Whether a schedule is what we wrote: a damaged one must not keep others from firing."""
     try:
         return _RECORD.decode(record).name.encode() == name
     except (UnicodeDecodeError, msgspec.DecodeError):

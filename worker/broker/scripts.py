@@ -1,4 +1,4 @@
-"""Our Lua scripts: read from their files once, run by their digest, sent again when a server forgot them."""
+"""Our Lua scripts: read from their files once, run by their digest, sent again when a server has forgotten them."""
 
 import hashlib
 import re
@@ -67,15 +67,15 @@ def _literal(value: str | int) -> str:
     return str(value) if isinstance(value, int) else f"'{value}'"
 
 
-# All are read now: a process is to go on with those of its own release when another is installed over it.
+# All are read at import: a process keeps those of its own release when another one is installed over it.
 _FILES = {each.name: each.read_text() for each in (resources.files("worker.broker") / "lua").iterdir()}
-_COMMENT = re.compile(r"^\s*--.*\n| -- .*$", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*--.*\n| -- .*$", re.MULTILINE)  # no string in the scripts may hold " -- "
 _WORD = re.compile(r"\w+")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*\n(?:.*\n)*?end\n", re.MULTILINE)
 
 
 def _without_unused(source: str) -> str:
-    """The source without the functions that nothing in it calls: Redis builds all of them anew at every run."""
+    """The source without functions that nothing in it calls: Lua creates a closure for each of them at every run."""
     left = Counter(_WORD.findall(source))
     functions = list(_FUNCTION.finditer(source))
     unused: list[re.Match[str]] = []
@@ -147,13 +147,13 @@ async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), argum
 async def _version(redis: Redis) -> str:
     try:
         return str((await redis.info("server")).get("redis_version", "?"))
-    except ResponseError:  # it may not be asked
+    except ResponseError:  # INFO may be forbidden
         return "?"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A script with what it is to be given."""
+    """A script with its keys and arguments."""
 
     script: Script
     key_names: Sequence[str]
@@ -161,14 +161,14 @@ class Request:
 
 
 def command(request: Request) -> Sequence[Argument]:
-    """A request as a command for a server that knows the script."""
+    """A request as a command, for a server that has the script."""
     return ("EVALSHA", request.script.sha, len(request.key_names), *request.key_names, *request.arguments)
 
 
 async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
     """Run scripts one after the other in a single round trip; each is atomic by itself.
 
-    Returns per request its answer, or the error that it came to, once those that a server forgot were sent again.
+    Returns per request its answer or its error, after sending again the scripts that the server had forgotten.
     """
     if len(requests) == 1:
         only = requests[0]

@@ -1,4 +1,4 @@
-"""What a Redis server says of itself, as far as it matters to jobs."""
+"""What a Redis server says about itself, as far as it matters to jobs."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """A Redis server, as far as jobs are concerned. `memory` is for people; `most_bytes` is what it may hold, 0 for no
-    limit; `damaged` are keys that held another type than they should, the newest first. `problem`: why no job runs
-    there. `refusal`: what it answers where it lets nobody ask; then all else is unknown."""
+    limit; `damaged` are keys that held another type than they should, the newest first. `problem`: why no job can run
+    there. `refusal`: its error where INFO is forbidden; then all else is unknown."""
 
     version: str
     problem: str | None
@@ -38,11 +38,11 @@ class ServerFacts:
         """Why jobs may be lost there, and what has been."""
         found = [*self.evicting, *self.forgetting]
         if self.refusal:
-            found.append(f"it refuses INFO, so nobody sees whether it may lose jobs; allow +info ({self.refusal})")
+            found.append(f"it refuses INFO, so whether it may lose jobs is unknown; allow +info ({self.refusal})")
         if self.damaged:
             found.append(f"keys held another type than they should, and were set aside: {', '.join(self.damaged)}")
         return found
 
     def share(self, most_bytes: int, part: int) -> int:
-        """So many bytes, or a part (8: an eighth) of what the server may hold, if that is less."""
+        """`most_bytes`, or a part (8: an eighth) of what the server may hold, if that is less."""
         return min(most_bytes, self.most_bytes // part) if self.most_bytes else most_bytes

@@ -1,4 +1,4 @@
-"""The suspects that wait, as far as starting workers for them goes; how they are parked and taken: `suspects.lua`."""
+"""Waiting suspects, counted so that workers can be started for them; how they are parked and taken: `suspects.lua`."""
 
 from collections import Counter
 from collections.abc import Container
@@ -9,7 +9,7 @@ from worker.broker.pool import nothing_of_another_type, unavailable_when_away
 from worker.core import keys
 
 MOST_LOOKED_AT = 1000
-STARTS_WITHIN_MS = 3000
+STARTS_WITHIN_MS = 3000  # how long a process may take to start before another worker starts one in its place
 
 
 class SuspectQueues:
@@ -36,13 +36,13 @@ class SuspectQueues:
         return {}
 
     async def reserve(self, queue_key: str, group: int) -> bool:
-        """Ask to start a worker for a group, by its number in the queue; False when somebody has just started one."""
+        """Reserve the start of a worker for a group, by its number in the queue; False when another just did so."""
         with unavailable_when_away():
             key = f"{keys.ISOLATING}{group}:{queue_key}"
             return bool(await self._redis.execute_command("SET", key, 1, "NX", "PX", STARTS_WITHIN_MS))
 
 
 def _groups(sizes: list[float]) -> int:
-    """How many groups jobs make, of which so many may run together."""
+    """How many groups jobs form; `sizes`: how many may run together with each of them."""
     together = Counter(int(max(1, min(size, keys.SUSPECTS_TOGETHER))) for size in sizes)
     return sum(-(-count // size) for size, count in together.items())

@@ -28,7 +28,7 @@ class NodeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class NewNode:
-    """A node to keep. `waits`: how many must end well first, -1 for a handler. A join has no payload."""
+    """A node to store. `waits`: how many must succeed first, -1 for a handler. A join has no payload."""
 
     record: NodeRecord
     waits: int

@@ -1,4 +1,4 @@
-"""Workflows in Redis: start one, look it up, cancel it, let it go on, read the values of its nodes."""
+"""Workflows in Redis: start one, look it up, cancel it, resume it, read the values of its nodes."""
 
 import asyncio
 import contextlib
@@ -20,21 +20,21 @@ from worker.core.errors import WorkflowDamaged
 CANCELLED_KEPT_MS = 3_600_000
 SLICE = 500  # nodes in one call
 SLICE_BYTES = 500_000
-GO_ON_INTERVAL = 2.0
+GO_ON_INTERVAL = 2.0  # seconds after which any worker takes over from one that died while it started steps
 TAKEN, UNFINISHED, BEGIN_ANEW = 0, 2, -1  # answers of the script that starts
 
 
 _NODE = msgspec.json.Decoder(NodeRecord)
 
 
-# How reading what somebody else wrote under a workflow's keys goes wrong; of what Redis answers, only these.
+# What reading a record raises when somebody else wrote it; of Redis' errors only those that mean the same.
 _UNREADABLE = (msgspec.MsgspecError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
 _DAMAGE = ("WRONGTYPE", "user_script", "not an integer")
 
 
 @contextlib.contextmanager
 def undamaged(workflow_id: str) -> Iterator[None]:
-    """Turn what goes wrong over a damaged record into `WorkflowDamaged`."""
+    """Turn the errors that a damaged record causes into `WorkflowDamaged`."""
     try:
         yield
     except ResponseError as error:
@@ -47,7 +47,7 @@ def undamaged(workflow_id: str) -> Iterator[None]:
 
 class Graphs:
     """Every method raises `BrokerUnavailable` when Redis cannot serve it, and those about one workflow
-    `WorkflowDamaged` when a stranger has written under its keys."""
+    `WorkflowDamaged` when somebody else has written under its keys."""
 
     def __init__(self, redis: Redis, budget: Budget) -> None:
         self._redis = redis
@@ -70,12 +70,12 @@ class Graphs:
         return True
 
     async def go_on(self) -> None:
-        """Do what scripts left of large workflows, a piece a call, unless somebody else is at it."""
+        """Do what scripts deferred of large workflows, a piece a call, unless another process is at it."""
         while await self._run(scripts.WORKFLOW_GO_ON, self._name) > 0:
             pass
 
     async def go_on_when_told(self) -> None:
-        """Wait until `unfinished` is set, for two seconds at most, should another have died over it; then go on."""
+        """Wait until `unfinished` is set, at most two seconds, in case another process died over it; then `go_on`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GO_ON_INTERVAL):
                 await self.unfinished.wait()
@@ -102,7 +102,7 @@ class Graphs:
             return None if answer is None else answer.decode()
 
     async def cancel(self, workflow_id: str) -> str:
-        """Cancel it; `cancelled`, `ended` or `unknown`. Repeated, it goes on with what still waits."""
+        """Cancel it; `cancelled`, `ended` or `unknown`. Repeated, it cancels what still waits."""
         with undamaged(workflow_id):
             first = await self._budget.ask(
                 lambda: self._ask(scripts.WORKFLOW_CANCEL, workflow_id, CANCELLED_KEPT_MS, 0)
@@ -116,7 +116,7 @@ class Graphs:
         return answer.decode()
 
     async def retry(self, workflow_id: str) -> str:
-        """Start anew what did not end well; its state now, or `unknown`. Safe to repeat."""
+        """Restart what did not succeed; its state now, or `unknown`. Safe to repeat."""
         answer, following = b"", 0
         while following >= 0:
             answer, following = await self._of(workflow_id, scripts.WORKFLOW_RETRY, workflow_id, following)

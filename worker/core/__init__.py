@@ -1,1 +1,1 @@
-"""What everything speaks of: jobs, calls, schedules, workflows, errors and how they are written. It knows no server."""
+"""The vocabulary: jobs, calls, schedules, workflows, errors, and how they are encoded. Nothing here knows a server."""

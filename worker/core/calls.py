@@ -21,5 +21,5 @@ class Call(Generic[R]):
 
 
 def refusal(call: Call[Any], option: str, reason: str) -> InvalidOptions:
-    """The error that says why an option of a call cannot be had this way."""
+    """The error that says why an option of a call is refused here."""
     return InvalidOptions(call.definition.name, [ArgumentProblem(("options", option), reason)])

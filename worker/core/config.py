@@ -1,4 +1,4 @@
-"""How a worker works, as plain data: the command line fills it from settings, tests from what they need."""
+"""A worker's configuration as plain data: the command line fills it from settings, tests set what they need."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,10 +7,10 @@ from worker.core.wire import LARGEST
 
 
 class Suspects(StrEnum):
-    """Who runs jobs that lost their leases twice in a row, which must be apart (`worker.runtime.isolation`).
+    """Who runs jobs that lost their leases twice in a row, which must be isolated (`worker.runtime.isolation`).
 
-    HERE: this worker, in turns with others. ELSEWHERE: workers that its process starts for them. ONLY: this one, which
-    takes nothing else.
+    HERE: this worker, taking turns with other jobs. ELSEWHERE: workers that its process starts for them. ONLY: this
+    worker, which takes nothing else.
     """
 
     HERE = "here"
@@ -22,20 +22,20 @@ class Suspects(StrEnum):
 class WorkerConfig:
     """Times are seconds.
 
-    queues: served in this order; ("*",) serves all that are known, by name.
-    concurrency: jobs at once. lease: how long a silent worker is believed.
-    poll: how often jobs of plain arq clients are looked for. grace: what running jobs get at a stop.
+    queues: served in this order; ("*",) serves all known queues, by name.
+    concurrency: jobs at once. lease: how long a silent worker keeps its jobs.
+    poll: how often queues are polled for jobs of plain arq clients. grace: what running jobs get at a stop.
     unknown_job_deadline: how long a job that this worker does not know waits for one that does.
     burst: end when nothing is left in the queues but jobs that this worker does not know. schedules: whether it also
-    fires what is scheduled, which a burst never does.
-    starts: whether its start is one to schedules that ask for a run then; none is where a supervisor starts it again.
+    fires schedules, which a burst never does.
+    starts: whether its start counts for schedules with `run_at_startup`; False where a supervisor restarts it.
     max_tries, soft_timeout, timeout, result_ttl: for jobs that declare none. max_result: bytes of a result as JSON.
-    recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as if told
-    to, for its supervisor to start another.
+    recycle_jobs, recycle_megabytes: after so many jobs, or above so much resident memory, the worker stops as on a
+    signal, so that its supervisor starts another.
     event_bytes: what the stream of events may take in Redis.
-    outage_patience: how long a job that ends for want of a resource (the database) is put back without using up a try.
+    outage_patience: how long a job that fails for want of a resource (the database) is requeued without using up a try.
     leases_lost_limit: leases lost in a row that end a job as poisoned, the last one while no other ran beside it.
-    suspects: who runs jobs that may be such. cancel_grace: what a cancelled job gets to end.
+    suspects: who runs jobs that may be poisoned. cancel_grace: what a cancelled job gets to end.
     """
 
     queues: tuple[str, ...] = ("default",)

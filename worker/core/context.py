@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Stopping:
-    """Whether the worker has been told to stop. Looked at from anywhere, awaited in the worker's loop."""
+    """Whether the worker is stopping. May be read from any thread, and awaited in the worker's loop."""
 
     def __init__(self) -> None:
         self._flag = threading.Event()
@@ -60,8 +60,8 @@ class Steps(Protocol):
 class Context:
     """One try of one job. A job asks for it by annotating its first parameter with `Context`.
 
-    `try_number` counts starts from 1. `stopping` is set when the worker has been told to stop: a long job may look
-    at it, or await it, and end early.
+    `try_number` counts starts from 1. `stopping` is set when the worker begins to stop: a long job may check it, or
+    await it, and end early.
     """
 
     job_id: str
@@ -80,7 +80,8 @@ class Context:
 
     @property
     def enqueue_time(self) -> datetime:
-        """When the job was queued, by Redis' clock, as an aware time; of a job that is called directly, when it was."""
+        """When the job was queued, by Redis' clock, as an aware time; for a job that is called directly, when that
+        was."""
         return from_ms(self.enqueued_ms)
 
     @property
@@ -93,7 +94,7 @@ class Context:
             NoClient: the job runs in a process of its own, or was called directly, without a worker.
         """
         if self.workers_client is None:
-            raise NoClient("a job that is called directly, without a worker, has no ctx.client")
+            raise NoClient("ctx.client needs a worker, and this job was called directly: run it by a worker or inline")
         return self.workers_client
 
     @property
@@ -114,9 +115,10 @@ class Context:
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say how far the job is, and with `meta` whatever else. Cheap, never waits, works from threads; readers see it
-        within 0.1 s. A message is cut to 1,000 characters. A `meta` that is not JSON, or has more than 4,096 bytes, is
-        left out with a warning in the log, and so is a call whose numbers are none, such as NaN: the job goes on."""
+        """Report how far the job is, with anything else in `meta`. Cheap, never waits, works from threads; readers see
+        it within 0.1 s. A message is cut to 1,000 characters. A `meta` that is not JSON, or takes more than 4,096
+        bytes, is left out with a warning in the log, and so is a call with values that are not numbers, such as NaN:
+        progress never fails a job."""
         try:
             self.last_progress = Progress.of(current, total, message, None if meta is None else self._plain(meta))
         except (TypeError, ValueError, OverflowError) as error:
@@ -136,17 +138,17 @@ class Context:
     async def once(self, key: str, step: Callable[[], Awaitable[T]], *, keep: float = 7 * 86400) -> T:
         """Run `step` unless a run under this key is on record; return what it gave, then or now.
 
-        The record is made in Redis after the step, so what it promises is this: a step on record never runs again for
-        `keep` seconds, and no two jobs are inside it at once while their leases hold; a worker that is killed between
-        the step's effect and the record runs it again. For money, use `once_in` within the effect's own database
-        transaction, or hand `key` to the provider as its idempotency key. Keys are shared by all jobs. The value must
+        The record is made in Redis after the step, so the promise is this: a step on record does not run again for
+        `keep` seconds, and no two jobs are inside it at once while their leases hold; but if a worker is killed between
+        the step's effect and the record, the step runs again. For money, use `once_in` within the effect's own database
+        transaction, or pass `key` to the provider as its idempotency key. Keys are shared by all jobs. The value must
         be JSON and comes back as JSON reads it. A step that raises is not on record. A job that is called directly,
         without a worker, just runs the step.
 
         Raises:
             LeaseLost: this try may not act for the job any more.
-            NotSerializable: the step gave something that is not JSON, or more of it than a result may take; it ran, and
-                is not on record.
+            NotSerializable: the step returned something that is not JSON, or more of it than a result may take; it ran,
+                and is not on record.
             BrokerUnavailable: Redis did not answer; if the step ran, that is not on record.
         """
         return await (step() if self.steps is None else self.steps.once(key, step, keep))

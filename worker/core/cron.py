@@ -1,7 +1,7 @@
 """When a schedule is due: cron fields in a time zone, or every so many seconds. Pure functions of times.
 
-Cron expressions are read by cronsim, which follows Debian's cron, also where clocks are changed: a job of a fixed hour
-runs once on both days, one of every hour runs every hour.
+Cron expressions are read by cronsim, which follows Debian's cron, also across daylight saving changes: a job at a fixed
+hour runs once on both days, an hourly one runs every hour.
 """
 
 from collections.abc import Iterator
@@ -36,20 +36,20 @@ def zone(name: str) -> ZoneInfo:
         InvalidSchedule: there is none.
     """
     if len(name) > LONGEST_ZONE:
-        raise _invalid("tz", f"is longer than {LONGEST_ZONE} characters")
+        raise _invalid("tz", f"must have at most {LONGEST_ZONE} characters, not {len(name)}")
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise _invalid("tz", f"{name!r} is not a time zone") from None
+        raise _invalid("tz", f"must be a time zone such as 'Europe/Berlin', not {name!r}") from None
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression in a time zone: `Cron("0 3 * * mon-fri", "Europe/Berlin")`. Of six fields, the first one is the
+    """A cron expression in a time zone: `Cron("0 3 * * mon-fri", "Europe/Berlin")`. With six fields, the first is the
     second.
 
     Raises:
-        InvalidSchedule: it cannot be read, has another number of fields, never comes true, or the zone is unknown.
+        InvalidSchedule: it cannot be read, has another number of fields, matches no date, or the zone is unknown.
     """
 
     expression: str
@@ -57,16 +57,17 @@ class Cron:
 
     def __post_init__(self) -> None:
         if len(self.expression) > LONGEST_EXPRESSION:
-            raise _invalid("cron", f"is longer than {LONGEST_EXPRESSION} characters")
+            raise _invalid("cron", f"must have at most {LONGEST_EXPRESSION} characters, not {len(self.expression)}")
         _ = self._zone
         if len(self._fields.split()) not in {5, 6}:
-            raise _invalid("cron", f"{self.expression!r} has not five fields, or six with seconds first")
+            raise _invalid("cron", f"must have five fields, or six with seconds first, unlike {self.expression!r}")
         try:
+            # cronsim gives up after 50 years without a match, as for the 30th of February.
             next(CronSim(self._fields, datetime(2024, 1, 1, tzinfo=UTC)))
         except CronSimError as error:
-            raise _invalid("cron", f"{self.expression!r} cannot be read: {error}") from error
+            raise _invalid("cron", f"must be a cron expression, and {self.expression!r} is not: {error}") from error
         except StopIteration:
-            raise _invalid("cron", f"{self.expression!r} never comes true") from None
+            raise _invalid("cron", f"must match some date, and {self.expression!r} matches none") from None
 
     @cached_property
     def _zone(self) -> ZoneInfo:
@@ -92,7 +93,9 @@ class Cron:
 
     @property
     def warning(self) -> str | None:
-        """What people may not expect of it, if there is something: cron takes either day where both are given."""
+        """What may surprise people about it, if anything: cron takes either day where both are given."""
+        # As in Debian's cron, and POSIX: the two day fields are joined by "or", unless one of them starts with an
+        # asterisk. arq and Celery always join them by "and".
         day, _, weekday = self._fields.split()[-3:]
         if day.startswith("*") or weekday.startswith("*"):
             return None
@@ -119,10 +122,11 @@ class Every:
 
     def __post_init__(self) -> None:
         if not SHORTEST <= self.seconds <= 366 * 86400:
-            raise _invalid("every", f"{self.seconds} is not between {SHORTEST} seconds and a year")
+            raise _invalid("every", f"must be from {SHORTEST} s to a year, not {self.seconds}")
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """The times after a moment, in UTC, without end."""
+        # Integer arithmetic on timedeltas: seconds as floats would drift apart between workers.
         period = timedelta(milliseconds=round(self.seconds * 1000))
         at = EPOCH + (moment - EPOCH) // period * period
         while True:

@@ -78,11 +78,17 @@ class WorkflowDamaged(EmbarqError):
         super().__init__(f"what Redis holds of workflow {workflow_id!r} was damaged: {reason}")
 
 
+def in_words(state: str) -> str:
+    """A final state as the verb of a sentence: `failed`, `was cancelled`."""
+    return "was cancelled" if state == "cancelled" else state
+
+
 class WorkflowEnded(EmbarqError):
     """The workflow is not in a state for this: it has ended, or it has not."""
 
     def __init__(self, workflow_id: str, state: str) -> None:
-        super().__init__(f"workflow {workflow_id} is {state}")
+        told = "is still running" if state == "running" else f"has ended already: it {in_words(state)}"
+        super().__init__(f"workflow {workflow_id} {told}")
 
 
 class WorkflowFailed(EmbarqError):
@@ -109,7 +115,7 @@ class ScheduleExists(EmbarqError):
     """Another schedule has this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"a schedule is named {name!r} already, and is another one")
+        super().__init__(f"another schedule is named {name!r} already: choose another name, or delete that one first")
 
 
 class JobNotFound(EmbarqError):
@@ -139,13 +145,13 @@ class ServerTooOld(EmbarqError):
 
 
 class CallRefused(EmbarqError):
-    """Redis' scripts refuse a call: its id, queue, times or key are out of bounds. Nothing was written."""
+    """The scripts in Redis refused a call: its id, queue, times or key are out of bounds. Nothing was written."""
 
 
 class ResourceUnavailable(EmbarqError):
-    """Base of errors that say that something which jobs are given is away for a while: the database, the mail server.
+    """Base of errors that say that something jobs depend on is unavailable for a while: the database, the mail server.
 
-    A try that it ends is made again without counting, for as long as `EMBARQ_OUTAGE_PATIENCE` says; then it counts.
+    A try that ends with it is repeated without counting, for as long as `EMBARQ_OUTAGE_PATIENCE` says; then it counts.
     """
 
 
@@ -158,18 +164,18 @@ class NotInline(EmbarqError):
 
 
 class Overloaded(BrokerUnavailable):
-    """This process waits for Redis with as much as it may already; what was asked may be tried again."""
+    """This process has as many requests waiting for Redis as it may; what was asked may be tried again."""
 
 
 class LeaseLost(EmbarqError):
     """This try may not act for its job any more: another worker may have started it again."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"the lease of job {job_id} is lost")
+        super().__init__(f"the lease of job {job_id} was lost")
 
 
 class MalformedPayload(EmbarqError):
-    """What lies in Redis for a job is not the JSON object that the wire promises."""
+    """What Redis holds for a job is not the JSON object that `docs/wire.md` describes."""
 
 
 class NotSerializable(EmbarqError):
@@ -246,7 +252,7 @@ class SoftTimeLimitExceeded(asyncio.CancelledError):
     """
 
     def __init__(self, limit: float | None = None) -> None:
-        super().__init__("the soft time limit is over" if limit is None else f"not done after {limit} s")
+        super().__init__("the soft time limit has passed" if limit is None else f"not done after {limit} s")
 
 
 class TimeLimitExceeded(EmbarqError, TimeoutError):
@@ -260,4 +266,4 @@ class JobEnded(EmbarqError):
     """The job has ended already: there is nothing to cancel."""
 
     def __init__(self, job_id: str, state: str) -> None:
-        super().__init__(f"job {job_id} has ended already: it {state}")
+        super().__init__(f"job {job_id} has ended already: it {in_words(state)}")

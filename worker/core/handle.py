@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from worker.core.errors import JobFailed, WorkflowFailed
+from worker.core.errors import JobFailed, WorkflowFailed, in_words
 from worker.core.job import Job, JobError, State
 from worker.core.raised import rebuilt
 from worker.core.workflow import Workflow, WorkflowState
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_WITHIN = re.compile(r"\Ajob \S+ \w+: (?=job \S+ \w+: )")
+# The head of a message where another one follows; releases before said `job x cancelled`.
+_WITHIN = re.compile(r"\Ajob \S+ (?:was )?\w+: (?=job \S+ (?:was )?\w+: )")
 
 
 class WorkflowHandle:
@@ -38,11 +39,11 @@ class WorkflowHandle:
         await self._lookup.cancel_workflow(self.id)
 
     async def retry(self) -> None:
-        """Let it go on from where it failed; see `Client.retry_workflow`."""
+        """Resume it from where it failed; see `Client.retry_workflow`."""
         await self._lookup.retry_workflow(self.id)
 
     async def result(self, timeout: float | None = None) -> Any:
-        """Wait for the end and return the value of the last step, of a group a list.
+        """Wait for the end and return the value of the last step; for a group, a list.
 
         Raises:
             TimeoutError: it has not ended after `timeout` seconds.
@@ -50,10 +51,10 @@ class WorkflowHandle:
         """
         workflow = await self._lookup.wait_for_workflow(self.id, timeout)
         if not workflow.state.ended:
-            raise TimeoutError(f"workflow {self.id} is {workflow.state} after {timeout} s")
+            raise TimeoutError(f"workflow {self.id} is still {workflow.state} after {timeout} s")
         if workflow.state is not WorkflowState.SUCCEEDED:
             reason = f": {workflow.error.type}: {workflow.error.message}" if workflow.error else ""
-            raise WorkflowFailed(f"workflow {self.id} {workflow.state}{reason}")
+            raise WorkflowFailed(f"workflow {self.id} {in_words(workflow.state)}{reason}")
         return workflow.result
 
     def __repr__(self) -> str:
@@ -61,8 +62,8 @@ class WorkflowHandle:
 
 
 class JobHandle(Generic[R]):
-    """An enqueued job, or one whose id is known, as from a database: `JobHandle[int](job_id, client)`. Whether there is
-    such a job, its methods tell.
+    """An enqueued job, or one whose id is known, as from a database: `JobHandle[int](job_id, client)`. Its methods
+    raise `JobNotFound` where there is no such job.
 
     `created` is False when a job with this id was there already.
     """
@@ -101,10 +102,10 @@ class JobHandle(Generic[R]):
         """
         job = await self._lookup.wait_for(self.id, timeout)
         if not job.state.ended:
-            raise TimeoutError(f"job {self.id} is {job.state} after {timeout} s")
+            raise TimeoutError(f"job {self.id} is still {job.state} after {timeout} s")
         if job.state is not State.SUCCEEDED:
             reason = f": {_reason(job.error)}" if job.error else ""
-            raise JobFailed(f"job {self.id} {job.state}{reason}") from rebuilt(job.error)
+            raise JobFailed(f"job {self.id} {in_words(job.state)}{reason}") from rebuilt(job.error)
         return cast(R, job.result)
 
     def __repr__(self) -> str:
@@ -112,7 +113,7 @@ class JobHandle(Generic[R]):
 
 
 def _reason(error: JobError) -> str:
-    """What an error says. Of jobs that failed as the next one did, which they waited for, only the last is named."""
+    """What an error says. Where jobs failed because a job that they waited for did, only the last one is named."""
     if error.type != JobFailed.__name__:
         return f"{error.type}: {error.message}"
     return _WITHIN.sub("", error.message, count=1)

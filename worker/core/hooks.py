@@ -40,7 +40,7 @@ class Hooks:
 
     @property
     def any(self) -> bool:
-        """Whether there are some."""
+        """Whether there are any."""
         return bool(self.start or self.end or self.after)
 
 
@@ -53,9 +53,11 @@ def checked(hook: H, kind: str, *takes: str) -> H:
     name = getattr(hook, "__name__", repr(hook))
     wanted = f"write `async def {name}({', '.join(takes)})`"
     if not inspect.iscoroutinefunction(hook):
-        raise DefinitionError(f"{name!r} cannot be a hook @{kind}, as it is no coroutine function: {wanted}")
+        raise DefinitionError(f"a hook @{kind} must be a coroutine function, and {name!r} is not: {wanted}")
     try:
         inspect.signature(hook).bind(*takes)
     except TypeError:
-        raise DefinitionError(f"{name!r} cannot be a hook @{kind}, as it takes other arguments: {wanted}") from None
+        raise DefinitionError(
+            f"a hook @{kind} must take ({', '.join(takes)}), and {name!r} does not: {wanted}"
+        ) from None
     return hook

@@ -12,10 +12,10 @@ from worker.core.queue_client import Producer, QueueClient, SyncProducer
 from worker.core.variables import is_production
 
 VARIABLE = "EMBARQ_INLINE"
-NOWHERE = "redis://inline.invalid"  # where a client is said to connect that connects to nothing
+NOWHERE = "redis://inline.invalid"  # the URL of a client without Redis; `.invalid` never resolves (RFC 2606)
 NOT_IN_PRODUCTION = (
-    f"{VARIABLE} is on, which is for development and tests, and this is production: unset it "
-    "(EMBARQ_ENV=development says that a host with DYNO is none)"
+    f"{VARIABLE} must be off in production, as it is for development and tests: unset it "
+    "(or set EMBARQ_ENV=development if this host, which has DYNO, is not production)"
 )
 ON = frozenset({"1", "true", "t", "yes", "y", "on"})  # as settings read truth values
 OFF = frozenset({"", "0", "false", "f", "no", "n", "off"})
@@ -38,7 +38,7 @@ def is_inline() -> bool:
 
 
 def refuse_inline(command: str) -> None:
-    """Let a command that has nothing to do there say so.
+    """Refuse to run a command that has nothing to do in inline mode.
 
     Raises:
         EmbarqError: it is on.

@@ -68,8 +68,8 @@ def _whole(number: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running job says it is: `current` of `total` (None: unknown), a message, and `meta`: whatever else it
-    tells, as JSON."""
+    """How far a running job says it is: `current` of `total` (None: unknown), a message, and `meta`: anything else, as
+    JSON."""
 
     current: int
     total: int | None = None
@@ -78,7 +78,7 @@ class Progress:
 
     @classmethod
     def of(cls, current: float, total: float | None, message: object, meta: dict[str, Any] | None = None) -> "Progress":
-        """What a job says, in whole numbers that JSON readers know and with words of at most 1,000 characters."""
+        """What a job reports: integers that JSON readers keep exact, and a message of at most 1,000 characters."""
         told = None if message is None else head(message, LONGEST_PROGRESS)
         return cls(_whole(current), None if total is None else _whole(total), told, meta)
 
@@ -109,7 +109,7 @@ class JobError:
 
 
 def read_error(value: Any) -> JobError | None:
-    """A failure as the wire promises it, or whatever another writer put there, as text."""
+    """A failure as `docs/wire.md` describes it, or whatever another writer put there, as text."""
     if value is None:
         return None
     if isinstance(value, dict) and {"type", "message"} <= value.keys():
@@ -173,7 +173,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def from_ms(milliseconds: float) -> datetime:
-    """An aware UTC time from Unix milliseconds. What is before 1970 or after 9998 becomes that: others write into Redis
-    as well, and a look-up must be able to show it."""
+    """An aware UTC time from Unix milliseconds. What is before 1970 or after 9998 is clamped: others write to Redis as
+    well, and a look-up must be able to show it."""
     within = max(0, min(milliseconds, LATEST_MS))  # in this order NaN is 0, and no integer is too large for a float
     return datetime.fromtimestamp(within / 1000, UTC)

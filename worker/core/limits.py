@@ -10,7 +10,7 @@ from worker.core import wire
 from worker.core.errors import DefinitionError
 
 PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-LONGEST_VALUE = 64
+LONGEST_VALUE = 64  # characters of an argument that a key holds as it is; of longer ones it holds a digest
 LONGEST_PERIOD = 1000 * 86400.0
 MOST_COUNTED = 1_000_000
 _RATE = re.compile(r"(\d+)/(\d*)([smhd])")
@@ -32,7 +32,9 @@ class RateLimit:
             or not 0 < self.count <= MOST_COUNTED
             or not 0 < self.period <= LONGEST_PERIOD
         ):
-            raise DefinitionError(f"rate {self.rate!r} is not like 100/m, 5/s or 20/10s, 1000000/1000d at most")
+            raise DefinitionError(
+                f"a rate must be like 100/m, 5/s or 20/10s, and at most 1000000/1000d, not {self.rate!r}"
+            )
 
     @property
     def count(self) -> int:
@@ -46,7 +48,7 @@ class RateLimit:
         return 0.0 if match is None else float(match[2] or 1) * PERIODS[match[3]]
 
     def key(self, job: str, arguments: Mapping[str, Any]) -> str:
-        """Where it is counted. A changed limit counts anew."""
+        """The key of its count. A changed limit starts a new count."""
         return f"r:{self.count}:{self.period * 1000:.0f}:{_counted(job, self.by, arguments)}"
 
 
@@ -62,7 +64,7 @@ class ConcurrencyLimit:
             raise DefinitionError(f"a concurrency limit must be from 1 to {MOST_COUNTED}, not {self.most}")
 
     def key(self, job: str, arguments: Mapping[str, Any]) -> str:
-        """Where it is counted. A changed limit counts anew."""
+        """The key of its count. A changed limit starts a new count."""
         return f"c:{self.most}:0:{_counted(job, self.by, arguments)}"
 
 

@@ -29,7 +29,7 @@ FORBID = ConfigDict(extra="forbid")
 
 def _is_queue(queue: str) -> str:
     if queue == "health-check":
-        raise ValueError("arq keeps its health check under this name")
+        raise ValueError("must not be health-check, under which arq keeps its health check")
     wrong = wrong_with_key(queue) if queue.startswith(BY_KEY) else None
     if wrong is not None:
         raise ValueError(wrong)
@@ -38,13 +38,13 @@ def _is_queue(queue: str) -> str:
 
 def _zero_or_a_millisecond(seconds: float) -> float:
     if 0 < seconds < SHORTEST:
-        raise ValueError(f"give 0, or at least {SHORTEST} s")
+        raise ValueError(f"must be 0, or at least {SHORTEST} s, not {seconds}")
     return seconds
 
 
 def _not_dots(name: str) -> str:
     if name in DOTS:
-        raise ValueError("clients of HTTP would take it for a folder")
+        raise ValueError(f"must not be {name}, which HTTP clients resolve as a folder")
     return name
 
 
@@ -60,15 +60,15 @@ SystemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:@=~-]{1,200}$"), AfterVa
 YEAR = 365 * 86400.0
 SHORTEST = 0.001  # seconds: Redis counts whole milliseconds, and refuses a life of none
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-MOST_PROBLEMS = 20
-LONGEST_MESSAGE = 300
+MOST_PROBLEMS = 20  # shown in one error
+LONGEST_MESSAGE = 300  # characters; pydantic's may quote the whole input
 TOO_MANY_TO_LIST = 1000
 
 Lasting = Annotated[float, Field(ge=SHORTEST, le=YEAR, allow_inf_nan=False)]
 LongLasting = Annotated[float, Field(ge=SHORTEST, le=10 * YEAR, allow_inf_nan=False)]
 FromNow = Annotated[float, Field(ge=0, le=10 * YEAR, allow_inf_nan=False)]
 Kept = Annotated[float, Field(ge=0, le=10 * YEAR, allow_inf_nan=False), AfterValidator(_zero_or_a_millisecond)]
-# What Postgres and Python can hold, also with an offset.
+# Dates that Postgres and Python can hold, also with an offset.
 Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, lt=LATEST)]
 Tag = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -80,11 +80,12 @@ class EnqueueOptions(TypedDict, total=False):
     id: the job's id; a second call with the same id makes no second job.
     delay / run_at: when it is due, from now (0 or more) or as an aware time of 1970 to 2199; not both.
     expires_in: no try starts later than this after the enqueue; the job ends as `expired` then.
-    soft_timeout / timeout: the limits of a try; at the first the job is told, at the second it is stopped.
-    result_ttl: how long the result is kept; None for ever, 0 drops it (its end stays visible for a minute).
-    unique_for: for so long, calls with the same arguments are this one job.
-    debounce: it starts so long after the last of such calls, with that call's options.
-    throttle: it starts at once, then at most once in so long; calls between are one job, with the last one's options.
+    soft_timeout / timeout: the limits of a try; at the first the job is signalled, at the second it is stopped.
+    result_ttl: how long the result is kept; None without end, 0 drops it (its end stays visible for a minute).
+    unique_for: for this long, calls with the same arguments are this one job.
+    debounce: it starts this long after the last of such calls, with that call's options.
+    throttle: it starts at once, then at most once in this time; calls in between are one job, with the last one's
+        options.
     unique_key: what makes calls the same for these three, in place of the arguments.
     durable: for `enqueue_in` only: the job stays in the database until it has ended, and comes back if Redis lost it.
     on_success / on_error: a signature that gets the result, or `{"job_id", "error"}` when the job has failed for good.
@@ -149,7 +150,7 @@ def is_client_id(job_id: str) -> bool:
 
 def reserved_id() -> ArgumentProblem:
     """What is wrong with an id that only the system itself may make."""
-    return ArgumentProblem(("options", "id"), f"{MARK} is for ids that the system makes itself")
+    return ArgumentProblem(("options", "id"), f"must not hold {MARK}, which marks ids that Embarq makes itself")
 
 
 def check_options(job: str, options: Any) -> EnqueueOptions:
@@ -158,8 +159,9 @@ def check_options(job: str, options: Any) -> EnqueueOptions:
     Raises:
         InvalidOptions: an option is unknown, out of range, or contradicts another.
     """
-    if isinstance(options, dict) and len(options) > len(EnqueueOptions.__annotations__):
-        raise InvalidOptions(job, [ArgumentProblem(("options",), f"are {len(options)}, more than there are")])
+    most = len(EnqueueOptions.__annotations__)
+    if isinstance(options, dict) and len(options) > most:
+        raise InvalidOptions(job, [ArgumentProblem(("options",), f"must be at most {most}, not {len(options)}")])
     try:
         checked = _ADAPTER.validate_python(options)
     except ValidationError as error:
@@ -168,35 +170,35 @@ def check_options(job: str, options: Any) -> EnqueueOptions:
     for names in EXCLUSIVE:
         given = [name for name in names if name in checked]
         if len(given) > 1:
-            clash = ArgumentProblem(("options", given[1]), f"give either {given[0]} or {given[1]}, not both")
+            clash = ArgumentProblem(("options", given[1]), f"must not be given with {given[0]}: choose one of the two")
             raise InvalidOptions(job, [clash])
     return checked
 
 
 def problems(error: ValidationError, *root: str) -> list[ArgumentProblem]:
-    """Pydantic's errors as problems below `root`, the first twenty of them. Thousands are not listed at all: making the
-    list would take as long as what it is about is large."""
+    """Pydantic's errors as problems below `root`, the first twenty of them. Thousands are not listed at all: pydantic
+    builds the whole list, in time that grows with what a stranger sent."""
     count = error.error_count()
     if count > TOO_MANY_TO_LIST:
-        return [ArgumentProblem(root, f"has {count} problems")]
+        return [ArgumentProblem(root, f"{count} problems, too many to list")]
     listed = error.errors(include_url=False, include_context=False, include_input=False)
     found = [
         ArgumentProblem((*root, *map(_short_part, each["loc"])), shortened(each["msg"], LONGEST_MESSAGE))
         for each in islice(listed, MOST_PROBLEMS)
     ]
     if count > MOST_PROBLEMS:
-        found.append(ArgumentProblem(root, f"has {count - MOST_PROBLEMS} more problems"))
+        found.append(ArgumentProblem(root, f"{count - MOST_PROBLEMS} more problems"))
     return found
 
 
-UNKNOWN = "Extra inputs are not permitted"
+UNKNOWN = "Extra inputs are not permitted"  # pydantic's own text
 
 
 def _named(problem: ArgumentProblem, known: Iterable[str]) -> ArgumentProblem:
     """An unknown option, with the one that was meant."""
     if problem.message != UNKNOWN or len(problem.path) != 2:
         return problem
-    return ArgumentProblem(problem.path, f"there is no such option{did_you_mean(str(problem.path[1]), known)}")
+    return ArgumentProblem(problem.path, f"must be a known option{did_you_mean(str(problem.path[1]), known)}")
 
 
 def _short_part(part: str | int) -> str | int:

@@ -1,4 +1,5 @@
-"""Background duties: what is done again and again, how often, and the one loop that does it."""
+"""Periodic tasks: what is done, how often, and the one loop that does it. Also background services, which loop
+themselves."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,10 +19,10 @@ OUTAGES: tuple[type[Exception], ...] = (BrokerUnavailable, OSError)
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something to do every `interval` seconds; with 0, as soon as it is done: it waits for its work by itself.
+    """A periodic task, run every `interval` seconds; with 0, again as soon as it returns: it waits for its work itself.
 
-    `outages`: errors that say that something it needs is away for a while; they are told without a traceback, and
-    of all duties once (`worker.core.away`).
+    `outages`: errors that say that something it needs is unavailable; they are logged without a traceback, and once for
+    all periodic tasks (`worker.core.away`).
     """
 
     name: str
@@ -31,7 +32,7 @@ class Duty:
 
 
 async def keep_doing(duty: Duty) -> None:
-    """Do a duty for ever. Nothing that goes wrong in it ends it."""
+    """Run a periodic task until cancelled. No error in it ends the loop."""
     pause, who = duty.interval, object()
     try:
         while True:
@@ -43,15 +44,15 @@ async def keep_doing(duty: Duty) -> None:
 
 
 async def _done(duty: Duty, who: object) -> bool:
-    """Do it once; whether it was done."""
+    """Run it once; whether it succeeded."""
     try:
         await duty.run_once()
     except Exception as error:
         if isinstance(error, duty.outages):
-            logger.debug("duty waits", duty=duty.name, reason=str(error))
+            logger.debug("periodic task waits", task=duty.name, reason=str(error))
             server_of(error).waits(who, error)
         else:
-            logger.exception("duty failed", duty=duty.name)
+            logger.exception("periodic task failed", task=duty.name)
         return False
     for server in (REDIS, DATABASE):
         server.goes_on(who)
@@ -59,15 +60,15 @@ async def _done(duty: Duty, who: object) -> bool:
 
 
 async def keep_doing_all(*duties: Duty) -> None:
-    """Do several duties at once, for ever."""
+    """Run several periodic tasks until cancelled."""
     async with asyncio.TaskGroup() as group:
         for duty in duties:
             group.create_task(keep_doing(duty), name=duty.name)
 
 
 class Companion(Protocol):
-    """Something that a worker process does beside its jobs, such as relaying an outbox."""
+    """A background service of a worker process, such as the relay of an outbox."""
 
     async def run(self) -> None:
-        """Do it until cancelled; nothing that goes wrong in it may end it."""
+        """Serve until cancelled; no error may end it."""
         ...

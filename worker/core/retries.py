@@ -13,8 +13,8 @@ class RetryPolicy:
     """Which exceptions are tried again, and after how long. Times are seconds.
 
     on: exception types. delay: before the first retry. backoff: `fixed` waits as long each time, `exponential` doubles.
-    cap: never longer than this. jitter: the share of the delay that is random, 0 to 1, so that many jobs that failed
-    together do not come back together.
+    cap: never longer than this. jitter: the share of the delay that is random, 0 to 1, so that jobs that failed
+    together are not retried together (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
     """
 
     on: tuple[type[BaseException], ...] = ()
@@ -25,11 +25,13 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay <= LONGEST_DELAY or not self.cap > 0 or not 0 <= self.jitter <= 1:
-            raise ValueError(f"{self}: delay from 0 to ten years, cap above 0, jitter from 0 to 1")
+            raise ValueError(
+                f"delay must be from 0 to ten years, cap above 0, and jitter from 0 to 1, unlike those of {self}"
+            )
 
     def delay_after(self, tries: int, chance: float) -> float:
         """Seconds to wait after the given number of tries; `chance`, from 0 to 1, picks within the jitter."""
-        doublings = min(tries - 1, 32) if self.backoff == "exponential" else 0
+        doublings = min(tries - 1, 32) if self.backoff == "exponential" else 0  # 2.0**1024 overflows; 2**32 s is enough
         longest = min(self.cap, LONGEST_DELAY, self.delay * 2.0**doublings)
         return longest * (1 - self.jitter * chance)
 

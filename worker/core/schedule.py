@@ -16,8 +16,8 @@ from worker.core.cron import Cron, Every, Times, zone
 from worker.core.errors import ArgumentProblem, InvalidSchedule, NotSerializable
 from worker.core.options import DOTS, MOST_PROBLEMS, shortened
 
-MISSED_AFTER = timedelta(seconds=60)
-MOST_AT_ONCE = 500
+MISSED_AFTER = timedelta(seconds=60)  # a worker that restarts within it has missed nothing
+MOST_AT_ONCE = 500  # runs of one schedule: a year of missed minutes must not fill a queue in one step
 LARGEST_RECORD = 64 * 1024
 LONGEST_JOB_NAME = 200
 LONGEST_JITTER = 86400.0
@@ -79,30 +79,31 @@ class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 
 def make_record(fields: Mapping[str, Any]) -> ScheduleRecord:
-    """A schedule from what people say of it.
+    """A schedule from the fields that people give.
 
     Raises:
         InvalidSchedule: a field is wrong, or it says not exactly one of `cron` and `every`.
     """
     unknown = sorted(fields.keys() - set(ScheduleRecord.__struct_fields__))[:MOST_PROBLEMS]
     if unknown:
-        wrong = [ArgumentProblem((shortened(name, 100),), "is not a field of a schedule") for name in unknown]
+        wrong = [ArgumentProblem((shortened(name, 100),), "must be a field of a schedule") for name in unknown]
         raise InvalidSchedule(wrong)
     try:
         record = msgspec.convert(dict(fields), ScheduleRecord, strict=True)
     except msgspec.ValidationError as error:
         raise InvalidSchedule([ArgumentProblem((), str(error))]) from error
     if (record.cron is None) == (record.every is None):
-        raise InvalidSchedule([ArgumentProblem(("cron",), "give either cron or every")])
+        raise InvalidSchedule([ArgumentProblem(("cron",), "must be given, or every, and not both")])
     if not _NAME.fullmatch(record.name) or record.name in DOTS:
         shown = shortened(record.name, 100)
-        raise InvalidSchedule([ArgumentProblem(("name",), f"{shown!r} is not 1 to 100 letters, digits, _ . -")])
+        raise InvalidSchedule([ArgumentProblem(("name",), f"must be 1 to 100 letters, digits, _ . -, not {shown!r}")])
     if len(record.job) > LONGEST_JOB_NAME:
-        raise InvalidSchedule([ArgumentProblem(("job",), f"is longer than {LONGEST_JOB_NAME} characters")])
+        too_long = f"must have at most {LONGEST_JOB_NAME} characters, not {len(record.job)}"
+        raise InvalidSchedule([ArgumentProblem(("job",), too_long)])
     if not 0 <= record.jitter <= LONGEST_JITTER:
-        raise InvalidSchedule([ArgumentProblem(("jitter",), f"{record.jitter} is not between 0 and a day")])
+        raise InvalidSchedule([ArgumentProblem(("jitter",), f"must be from 0 s to a day, not {record.jitter}")])
     if record.run_at_startup and not record.declared:
-        raise InvalidSchedule([ArgumentProblem(("run_at_startup",), "is for schedules that code declares")])
+        raise InvalidSchedule([ArgumentProblem(("run_at_startup",), "must be left to schedules declared in code")])
     _ = record.times
     _check_size(record)
     return record
@@ -114,7 +115,7 @@ def _check_size(record: ScheduleRecord) -> None:
     except NotSerializable as error:
         raise InvalidSchedule([ArgumentProblem(("args",), str(error))]) from error
     if size > LARGEST_RECORD:
-        raise InvalidSchedule([ArgumentProblem((), f"it takes {size} bytes; at most {LARGEST_RECORD} are kept")])
+        raise InvalidSchedule([ArgumentProblem((), f"must take at most {LARGEST_RECORD:,} bytes, not {size:,}")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,8 @@ class Firing:
 def firings(times: Times, missed: Missed, due: datetime, now: datetime) -> list[Firing]:
     """What to do about a time that is due, and those after it that have passed as well.
 
-    Times that are at most a minute old all run. What is older was missed, and the rule says what becomes of it. At most
-    500 runs come at once; the rest follows with the next look.
+    Times that are at most a minute old all run. Older ones were missed, and `missed` says what becomes of them. At most
+    500 runs come at once; the rest follows with the next poll.
     """
     found = []
     recent = now - MISSED_AFTER
@@ -158,5 +159,6 @@ def jittered(name: str, at: datetime, jitter: float) -> datetime:
     """A time moved by up to `jitter` seconds; the same for the same schedule and time, whoever asks."""
     if not jitter:
         return at
+    # A digest in place of a random number: every worker must compute the same time, as only one of them fires it.
     digest = hashlib.sha256(f"{name} {at.timestamp()}".encode()).digest()
     return at + timedelta(seconds=jitter * int.from_bytes(digest[:8]) / 2**64)

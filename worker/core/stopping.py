@@ -5,13 +5,15 @@ import threading
 import time
 from collections.abc import Callable
 
+# Heroku sends SIGTERM to every process of a dyno, and SIGKILL 30 s later; systemd signals the whole control group. So
+# one stop may arrive several times, and the grace period (25 s by default) and GONE_WITHIN together stay below 30 s.
 ONE_REQUEST = 2.0
 HAND_BACK_WITHIN = 2.5
 GONE_WITHIN = 3.0
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one comes when a terminal closes
 
-# What a supervisor tells its children.
+# What a supervisor writes to its children's standard input.
 STOP = b"stop\n"
 NOW = b"now\n"
 
@@ -39,8 +41,8 @@ class StopPlan:
         self.hand_back_at: float | None = None
 
     def signal(self, signum: int) -> None:
-        """A signal has come. The same one within 2 s is the same request: hosts send it to every process of a group, so
-        that it comes from them and from a parent, and some send it twice."""
+        """A signal has come. The same one within 2 s is the same request: hosts signal every process of a group, so it
+        comes from them and from a parent, and some send it twice."""
         with self._lock:
             now = self._clock()
             if now - self._heard.get(signum, float("-inf")) < ONE_REQUEST:
@@ -50,7 +52,7 @@ class StopPlan:
             self.hand_back_at = end
 
     def stop(self) -> None:
-        """A parent says that it stops, for a reason that this process may hear by a signal as well."""
+        """A parent says that it stops, for a reason that may reach this process as a signal as well."""
         with self._lock:
             now = self._clock()
             if self.hand_back_at is None:

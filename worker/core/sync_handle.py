@@ -79,7 +79,7 @@ class SyncWorkflowHandle:
         self._asker.ask(lambda client: client.cancel_workflow(self.id))
 
     def retry(self) -> None:
-        """Let it go on from where it failed; see `Client.retry_workflow`."""
+        """Resume it from where it failed; see `Client.retry_workflow`."""
         self._asker.ask(lambda client: client.retry_workflow(self.id))
 
     def result(self, timeout: float | None = None) -> Any:

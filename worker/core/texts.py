@@ -1,5 +1,5 @@
-"""Texts that come from others: error messages, tracebacks, words on progress. Cut to a length, fit for JSON, or for a
-terminal."""
+"""Texts that come from others: error messages, tracebacks, progress messages. Cut to a length, made fit for JSON or for
+a terminal."""
 
 LONGEST_MESSAGE = 10_000  # characters, as all of these
 LONGEST_TRACEBACK = 20_000

@@ -10,7 +10,7 @@ def url_problem(schemes: Sequence[str], url: str) -> str | None:
     if scheme not in schemes or not mark:
         return f"must start with {' or '.join(f'{each}://' for each in schemes)}"
     try:
-        urlsplit(url).port  # noqa: B018  # raises where a password spoils what stands behind it
+        urlsplit(url).port  # noqa: B018  # raises where an unescaped password runs into the port
     except ValueError:
         return "cannot be read: in a password, write @ as %40, : as %3A, / as %2F, # as %23"
     return None

@@ -1,5 +1,5 @@
-"""The variables of the environment that settings are read from: their names, what is said of a wrong value, and those
-that look like them but are none."""
+"""The environment variables that settings are read from: their names, the errors about wrong values, and variables that
+look like them but are not."""
 
 import os
 import re
@@ -23,8 +23,8 @@ LONGEST_SHOWN = 100
 
 
 def is_production(environ: Mapping[str, str]) -> bool:
-    """Whether an environment says so: by EMBARQ_ENV, in letters of any case, or, where that is not set, by DYNO, which
-    names the dynos of Heroku. What EMBARQ_ENV says and nobody knows is not taken for development; settings refuse it.
+    """Whether an environment says so: by EMBARQ_ENV, in any case of letters, or, where that is not set, by DYNO, which
+    Heroku sets. An unknown EMBARQ_ENV is not taken for development; settings refuse it.
     """
     stated = stated_environment(environ.get("EMBARQ_ENV", ""))
     return stated != "development" if stated else "DYNO" in environ
@@ -42,7 +42,7 @@ def variable_of(kind: type[BaseSettings], field: str) -> str:
 
 
 def url_of(*schemes: str) -> AfterValidator:
-    """Lets URLs of these schemes through. What it says of others names no part of them, which may be a password."""
+    """Accepts URLs of these schemes. Its errors quote no part of a URL, which may be a password."""
     return AfterValidator(partial(_url, schemes))
 
 
@@ -59,14 +59,14 @@ def url_with_host(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
         _url(schemes, value)
         if not urlsplit(value).hostname or not SPACELESS.fullmatch(value):
-            raise ValueError("must name a host behind ://, and hold no spaces")
+            raise ValueError("must have a host after ://, and no spaces")
         return value
 
     return AfterValidator(check)
 
 
 def refusal(kind: type[BaseSettings], problem: ErrorDetails) -> str:
-    """What is wrong with a variable, in one line. Of those that may hold a secret, the value is not shown."""
+    """What is wrong with a variable, in one line. Where it may hold a secret, the value is not shown."""
     place = str(problem["loc"][0])
     variable = place if place.isupper() else variable_of(kind, place)
     message = problem["msg"].removeprefix("Value error, ")
@@ -79,14 +79,14 @@ def refusal(kind: type[BaseSettings], problem: ErrorDetails) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Misspelt:
-    """A variable that begins like ours and sets nothing, and the one that was meant, if any is like it."""
+    """A variable with our prefix that sets nothing, and the one that was probably meant, if any."""
 
     variable: str
     meant: str | None
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.meant}?" if self.meant else ""
-        return f"{self.variable} is no setting{hint}"
+        return f"{self.variable} is not a setting{hint}"
 
 
 def misspelt(kind: type[BaseSettings], environ: Mapping[str, str]) -> list[Misspelt]:

@@ -14,9 +14,10 @@ T = TypeVar("T")
 FOREVER_MS = -1  # a result's life that never ends
 END_OF_TIME_MS = 253_402_300_799_000  # the last moment that dates can say: the end of the year 9999
 LONGEST_NAME = 200
-LARGEST_META = 4096  # bytes of what a job tells beside its progress: its record goes with the job's
+LARGEST_META = 4096  # bytes of `meta` beside a progress: it is written ten times a second, and again with the result
 LARGEST = 16 * 1024 * 1024  # bytes of a call, and of a result, where nothing else is set
 
+# Kind, count and period of a limit, as `limits.lua` reads them: digits are bounded, so that no number overflows there.
 _LIMIT = r"^(c:[0-9]{1,7}:[0-9]{1,12}|r:[0-9]{1,7}:[1-9][0-9]{0,11}):"
 
 Span = Annotated[int, Meta(ge=0, le=END_OF_TIME_MS)]
@@ -29,7 +30,7 @@ class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A workflow's job says which node it is; the value of `input_node`, or of a handler its cause, becomes the argument
     `input_name`. `unique`: what the claim is to forget of a debounced or throttled call. `durable`: the database keeps
-    it on record until its end is known there. What is out of bounds is no payload: anybody may write to Redis.
+    it on record until its end is known there. What is out of bounds is refused: anybody may write to Redis.
     """
 
     queue: Annotated[str, Meta(max_length=255)] | None = msgspec.field(default=None, name="z")
@@ -93,7 +94,7 @@ class UnreadResult(Result, frozen=True, kw_only=True):
 
 
 class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job's last word on how far it is."""
+    """The latest progress that a job reported."""
 
     current: int = msgspec.field(name="c")
     total: int | None = msgspec.field(default=None, name="t")
@@ -139,7 +140,7 @@ def dumps(value: object) -> bytes:
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, NotImplementedError, RecursionError, OverflowError) as error:
-        raise NotSerializable(f"{type(value).__name__} is not JSON: {error}") from error
+        raise NotSerializable(f"must be JSON, and {type(value).__name__} is not: {error}") from error
 
 
 def dumps_within(value: object, most: int) -> bytes:
@@ -152,20 +153,19 @@ def dumps_within(value: object, most: int) -> bytes:
     data = dumps(value)
     if len(data) > most:
         raise TooLarge(
-            f"{len(data):,} bytes as JSON, of which {most:,} are kept: store it elsewhere and give its place"
+            f"must take at most {most:,} bytes as JSON, not {len(data):,}: store it elsewhere and pass a reference"
         )
     return data
 
 
 def plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job tells beside its progress, as JSON reads it again: what the job does to its own afterwards, changes
-    nothing.
+    """A job's `meta` as JSON reads it again: a copy, so that what the job does to its own afterwards changes nothing.
 
     Raises:
-        NotSerializable: it is no mapping, something in it has no JSON form, or it takes more than 4,096 bytes.
+        NotSerializable: it is not a mapping, something in it has no JSON form, or it takes more than 4,096 bytes.
     """
     if not isinstance(meta, Mapping):
-        raise NotSerializable(f"{type(meta).__name__} is no mapping of names")
+        raise NotSerializable(f"meta must be a mapping, not {type(meta).__name__}")
     plain: dict[str, Any] = msgspec.json.decode(dumps_within(dict(meta), LARGEST_META))
     return plain
 
@@ -187,9 +187,7 @@ def dump_payload(payload: Payload, most: int = LARGEST) -> bytes:
     }
     data = dumps(fields)
     if len(data) > most:
-        message = (
-            f"the call takes {len(data):,} bytes as JSON, at most {most:,} are taken: hand over ids or files instead"
-        )
+        message = f"must take at most {most:,} bytes as JSON, not {len(data):,}: pass ids or file names instead"
         raise InvalidArguments(payload.job, [ArgumentProblem(("args",), message)])
     return data
 
@@ -200,9 +198,9 @@ def loads(data: bytes, kind: type[T]) -> T:
     Raises:
         MalformedPayload: not JSON, or JSON of another shape. Pickle is recognised by its first byte and refused.
     """
-    if data[:1] == b"\x80":
-        raise MalformedPayload("this is pickle, and only JSON is read: set job_serializer to JSON at its sender")
+    if data[:1] == b"\x80":  # the opcode PROTO, with which every pickle since protocol 2 begins; no JSON does
+        raise MalformedPayload("must be JSON, not pickle: set job_serializer to JSON at its sender")
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedPayload(f"not a {kind.__name__.lower()} of a job: {error}") from error
+        raise MalformedPayload(f"must be the {kind.__name__.lower()} of a job, and cannot be read: {error}") from error

@@ -16,7 +16,7 @@ from worker.core.sync_handle import SyncWorkflowHandle
 from worker.core.workflow import OnFailure
 
 MOST_NODES = 50_000
-DEEPEST = 100
+DEEPEST = 100  # well below Python's recursion limit: `place` calls itself once a level
 
 
 @with_config(FORBID)
@@ -56,8 +56,9 @@ def check_workflow_options(options: Any) -> WorkflowOptions:
     Raises:
         InvalidWorkflow: one is unknown or out of range.
     """
-    if isinstance(options, dict) and len(options) > len(WorkflowOptions.__annotations__):
-        raise InvalidWorkflow([ArgumentProblem(("options",), f"are {len(options)}, more than there are")])
+    most = len(WorkflowOptions.__annotations__)
+    if isinstance(options, dict) and len(options) > most:
+        raise InvalidWorkflow([ArgumentProblem(("options",), f"must be at most {most}, not {len(options)}")])
     try:
         return _OPTIONS.validate_python(options)
     except ValidationError as error:
@@ -73,8 +74,8 @@ class Startable:
         """Start the workflow.
 
         Raises:
-            InvalidWorkflow: an option is wrong, a step cannot be placed, or there is no job that could tell the client;
-                `client.start` takes also that.
+            InvalidWorkflow: an option is wrong, a step cannot be placed, or there is no job, and so no registry with a
+                client; `client.start` accepts that, too.
             InvalidArguments: a step's arguments do not fit its job.
             BrokerUnavailable: Redis did not answer; the same id may be tried again.
         """
@@ -87,7 +88,7 @@ class Startable:
     def _registry(self) -> JobRegistry:
         first = next(signatures(cast("Flow", self)), None)
         if first is None:
-            raise _invalid("it has no job")
+            raise _invalid("must have at least one job")
         return first.definition.registry
 
 
@@ -196,7 +197,7 @@ class _Compiler:
 
     def add(self, node: Node) -> int:
         if len(self.nodes) >= MOST_NODES:
-            raise _invalid(f"a workflow has at most {MOST_NODES} steps")
+            raise _invalid(f"must have at most {MOST_NODES:,} steps")
         self.nodes.append(node)
         number = len(self.nodes) - 1
         for before in node.members or (() if node.after is None else (node.after,)):
@@ -206,7 +207,7 @@ class _Compiler:
     def place(self, flow: Flow, after: int | None, depth: int) -> int:
         """Add a flow's nodes behind `after`; the node whose value is the flow's."""
         if depth > DEEPEST:
-            raise _invalid(f"nested deeper than {DEEPEST} levels")
+            raise _invalid(f"must be nested at most {DEEPEST} levels deep")
         if isinstance(flow, Signature):
             return self._job(flow, after)
         if isinstance(flow, Group):
@@ -214,7 +215,7 @@ class _Compiler:
         for step in flow.steps:
             after = self.place(step, after, depth + 1)
         if not flow.steps or after is None:
-            raise _invalid("a chain has at least one step")
+            raise _invalid("a chain must have at least one step")
         return after
 
     def _job(self, call: Signature[Any], after: int | None) -> int:

@@ -280,7 +280,7 @@ async def test_worker_refuses_to_start_where_the_key_is_something_else(kit: Kit,
     async def work() -> None: ...
 
     await kit.client.redis.set(key, "somebody's")
-    with pytest.raises(InvalidOptions, match=f"'{key}' holds a string in this Redis"):
+    with pytest.raises(InvalidOptions, match=f"'{key}' must be free or hold a queue, and holds a string in this Redis"):
         await kit.drain()
     assert await kit.client.redis.get(key) == b"somebody's"
 

@@ -85,7 +85,7 @@ async def test_so_are_the_runs_of_a_schedule(small: Kit) -> None:
 
 async def test_sixteen_megabytes_are_taken_and_no_more(kit: Kit) -> None:
     job = keep(kit)
-    with pytest.raises(InvalidArguments, match="at most 16,777,216 are taken"):
+    with pytest.raises(InvalidArguments, match="at most 16,777,216 bytes"):
         await kit.client.enqueue(call(kit, job, "x" * 2**24))
     handle = await kit.client.enqueue(call(kit, job, "x" * (2**24 - 1000)))
     await kit.drain()
@@ -111,7 +111,7 @@ async def test_result_that_is_too_large_is_dropped_and_the_job_has_succeeded(kit
     job = await dropped.job()
     assert (job.state, job.result) == (State.SUCCEEDED, None)
     assert job.error is not None
-    assert (job.error.type, "2,049 bytes as JSON, of which 2,048" in job.error.message) == ("ResultTooLarge", True)
+    assert (job.error.type, "at most 2,048 bytes as JSON, not 2,049" in job.error.message) == ("ResultTooLarge", True)
     assert (await kit.client.wait_for_workflow(flow.id, 5)).result == "got None"
 
 
@@ -141,7 +141,7 @@ async def test_step_that_gives_too_much_is_not_on_record(kit: Kit) -> None:
     handle = await kit.enqueue(steps)
     await kit.drain(max_result=SMALL)
     assert await handle.result(timeout=15) == 1
-    assert "2,050 bytes as JSON, of which 2,048 are kept" in said[0]
+    assert "at most 2,048 bytes as JSON, not 2,050" in said[0]
     assert not await kit.client.redis.exists(f"{keys.ONCE}step:{handle.id}")
 
 

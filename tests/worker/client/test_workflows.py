@@ -148,7 +148,7 @@ async def test_wrong_steps_are_refused_before_anything_is_queued(kit: Kit, steps
         await chain(steps.number.s("x"), steps.add.s()).enqueue()
     with pytest.raises(InvalidArguments, match="more"):
         await chain(steps.number.s(1), steps.add.s(more="x")).enqueue()
-    with pytest.raises(InvalidWorkflow, match="no argument left"):
+    with pytest.raises(InvalidWorkflow, match="must have an argument left"):
         await chain(steps.number.s(1), nothing.s()).enqueue()
     with pytest.raises(InvalidWorkflow, match="at least one step"):
         await kit.client.start(chain(), {})

@@ -1,4 +1,4 @@
-"""A server that is away is one line in the log, however many wait for it."""
+"""An unavailable server is one line in the log, however many wait for it."""
 
 import asyncio
 import signal
@@ -42,13 +42,13 @@ async def test_outage_of_redis_is_two_lines_of_a_worker(tmp_path: Path) -> None:
                 assert await (await kit.enqueue(work)).result(20) == 1
             await asyncio.sleep(4)  # longer than it is between two heartbeats
             with private_redis(folder):
-                await eventually(lambda: is_told(lines, "redis is back"), 30)
+                await eventually(lambda: is_told(lines, "redis is available again"), 30)
                 assert await (await kit.enqueue(work)).result(20) == 1
                 worker.handle_sig(signal.SIGTERM)
                 await running
-    assert events(lines) == ["worker waits for redis", "redis is back"]
-    (back,) = [line for line in lines if line["event"] == "redis is back"]
-    assert back["away"] >= 3
+    assert events(lines) == ["redis is unavailable", "redis is available again"]
+    (back,) = [line for line in lines if line["event"] == "redis is available again"]
+    assert back["seconds"] >= 3
 
 
 async def test_back_is_told_when_the_last_of_those_who_waited_goes_on() -> None:
@@ -66,7 +66,7 @@ async def test_back_is_told_when_the_last_of_those_who_waited_goes_on() -> None:
         server.waits("one", BrokerUnavailable())
         server.leaves("one")
         server.waits("one", BrokerUnavailable("again"))
-    told = [(line["event"], line.get("reason"), line.get("away")) for line in lines]
+    told = [(line["event"], line.get("reason"), line.get("seconds")) for line in lines]
     assert told == [
         ("it is away", "first", None),
         ("it is back", None, 12.3),
@@ -103,9 +103,9 @@ async def test_duties_that_wait_are_told_once_and_those_that_fail_each_time() ->
             await done.wait()
         doing.cancel()
         await asyncio.wait([doing])
-    waits = [line["event"] for line in lines if line["event"] != "duty failed"]
-    assert waits == ["worker waits for its database", "the database is back"]
-    assert len([line for line in lines if line["event"] == "duty failed"]) >= 2
+    waits = [line["event"] for line in lines if line["event"] != "periodic task failed"]
+    assert waits == ["the database is unavailable", "the database is available again"]
+    assert len([line for line in lines if line["event"] == "periodic task failed"]) >= 2
 
 
 def test_which_server_is_away() -> None:

@@ -316,7 +316,9 @@ def test_declarations_that_cannot_be_hooks_say_what_to_write() -> None:
 
     async def only_context(ctx: Context) -> None: ...
 
-    with pytest.raises(DefinitionError, match=r"no coroutine function: write `async def plain\(ctx\)`"):
+    with pytest.raises(
+        DefinitionError, match=r"must be a coroutine function, and 'plain' is not: write `async def plain\(ctx\)`"
+    ):
         registry.on_job_start(plain)  # type: ignore[type-var]  # that is what is tested
     with pytest.raises(DefinitionError, match=r"write `async def no_arguments\(ctx\)`"):
         registry.on_job_start(no_arguments)  # type: ignore[type-var]  # that is what is tested

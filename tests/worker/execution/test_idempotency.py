@@ -94,7 +94,7 @@ async def test_step_of_a_worker_that_fell_silent_runs_again(kit: Kit) -> None:
         await kit.client.redis.delete(f"arq:in-progress:{handle.id}")
         job = await kit.ended(handle.id)
     assert (job.state, job.result) == (State.SUCCEEDED, 2)
-    assert faults == [f"the lease of job {handle.id} is lost"]
+    assert faults == [f"the lease of job {handle.id} was lost"]
 
 
 async def test_called_directly_a_step_just_runs() -> None:

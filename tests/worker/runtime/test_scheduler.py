@@ -271,7 +271,7 @@ async def test_schedule_whose_queue_is_something_else_holds_up_no_other(kit: Kit
     bad = make_record({"name": name, "job": name, "every": 3600.0, "options": {"queue": somebodys}})
     good = make_record({"name": f"{name}-good", "job": name, "every": 3600.0})
     noting(kit, [], name)
-    with pytest.raises(InvalidOptions, match="holds a string in this Redis and no queue"):
+    with pytest.raises(InvalidOptions, match="must be free or hold a queue, and holds a string in this Redis"):
         await scheduler(kit).create(bad)
     await kit.client.schedules.create(bad, NOON)  # as before somebody used its key
     await kit.client.schedules.create(good, NOON)

@@ -368,7 +368,7 @@ async def test_bad_payloads_fail_clearly_and_nothing_else_is_lost(kit: Kit) -> N
         return value
 
     bad = {
-        "not-json": (b"{", "MalformedPayload", "not a payload"),
+        "not-json": (b"{", "MalformedPayload", "must be the payload"),
         "pickled": (pickle.dumps({"f": "fine"}), "MalformedPayload", "pickle"),
         "bad-type": (b'{"t": "x", "f": "fine", "a": [], "k": {}, "et": 1}', "MalformedPayload", "$.t"),
         "bad-args": (

@@ -1,8 +1,8 @@
--- Put behind workflow.lua in the scripts that cancel. `sweep` and `put_all` must follow.
+-- Included after workflow.lua in the scripts that cancel. `sweep` and `put_all` must follow.
 
--- End a waiting job as cancelled. The payload's text is kept and closed with the result's keys: decoding and encoding
--- it again would change it (empty lists become objects, large integers lose digits). Its "t", which comes first, is
--- replaced.
+-- End a waiting job as cancelled. The payload's text is kept and completed with the result's keys: decoding and encoding
+-- it again would change it (cjson makes objects of empty lists, and doubles of large integers). Its "t", which comes
+-- first, is replaced.
 local function cancel_waiting(id, queue, payload, record, now, life)
   local tries = tries_of(id)
   local kept = string.gsub(string.gsub(payload, '^%s*{%s*"t"%s*:%s*%w+%s*,', '{', 1), '%s*}%s*$', '')
@@ -20,8 +20,8 @@ local function cancel_waiting(id, queue, payload, record, now, life)
   end
 end
 
--- Cancel a job: at once where it waits; where it runs, tell its worker. The entry in arq's abort set outlives the
--- worker that was told: whoever claims the job next ends it.
+-- Cancel a job: at once where it waits; where it runs, its worker is signalled. The entry in arq's abort set outlives
+-- the worker that was signalled: whoever claims the job next ends it.
 local function cancel_job(id, now, life)
   if redis.call('EXISTS', RESULT .. id) == 1 then return 'ended' end
   local payload = text(JOB .. id)

@@ -2,16 +2,16 @@
 -- KEYS  queues (sorted sets) in the order to serve them; none for a worker that serves all queues and knows many: then
 --       those that hold something, by name
 -- ARGV  1 worker id, 2 number of this claim, 3 lease in ms, 4 most jobs to take, 5 most held ids to step over,
---       6 1 to ask the levels of a queue from the lowest up (where no KEYS are given), 7 1 to take suspects and nothing else,
---       at most a group that may run together
+--       6 1 to serve the levels of a queue from the lowest up (where no KEYS are given), 7 1 to take suspects and nothing
+--       else, at most a group that may run together
 -- returns  now in ms, next due time in ms or -1, 1 if more is due, how many suspects wait, then 7 per job: id, queue,
 --          payload ('' if gone), tries with this one, leases lost in a row, 1 if it was aborted before its start, 1 if it was
 --          alone when it lost its last lease
 -- A claim ends early, with more due, when what it took is large. A job over a limit is parked, out of the way of those
--- behind it, and so is a suspect (see suspects.lua). Paused queues are left alone. What can be no job (an id
--- that is too long or not text, an id of ours from somebody else) is ended here; an entry without a job is removed.
--- Run twice it takes other jobs. Of an answer that got lost, `give_back` gives the jobs back; if nobody asks for that
--- before their leases end, they start anew without having used a try.
+-- behind it, and so is a suspect (see suspects.lua). Paused queues are skipped. What cannot be a job (an id that is too
+-- long or not text, an id of ours from somebody else) is ended here; an entry without a job is removed.
+-- Run twice it takes other jobs. `give_back` returns the jobs of an answer that was lost; if nobody asks for that before
+-- their leases end, they are restarted without having used a try.
 local now = now_ms()
 local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
 local limit, steps = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -27,7 +27,7 @@ local LOST_BY_A_SUSPECT = 2 -- leases in a row
 local taken = 0
 local bytes_taken = 0
 local READ_AT_ONCE = 8 -- payloads, which may be large each
-local STEPS_A_CLAIM = 2000 -- ids looked at in one queue, most of them to be parked
+local STEPS_A_CLAIM = 2000 -- ids looked at in one queue, most of them only to be parked: bounds how long Redis is held
 local scores, records = {}, {}
 local limiting = redis.call('EXISTS', LIMITS) == 1
 
@@ -35,7 +35,8 @@ local function look_again(at)
   if claimed[2] < 0 or at < claimed[2] then claimed[2] = at end
 end
 
--- Put those that waited for a limit back into their queues, as many as there is room for.
+-- Return jobs that waited for a limit to their queues, as many as there is room for. Whether they may start is decided
+-- when they are taken: others may have taken the room by then, and they are parked again.
 local function unpark()
   for _, key in ipairs(own('ZRANGEBYSCORE', LIMITS, '-inf', now, 'LIMIT', 0, 50)) do
     local known, room, free_at = limit_of(key), 0, now
@@ -57,8 +58,8 @@ local function unpark()
   end
 end
 
--- What a payload asks of its claim: limits, whether its workflow still runs, what made it unique until now. Most payloads
--- ask nothing, and are not decoded for it.
+-- What a payload requires of its claim: limits, whether its workflow still runs, what made it unique until now. Most
+-- require nothing: looking for the text first saves decoding them. A match within an argument only costs the decoding.
 local NOTHING = {}
 
 local function asked_by(payload)
@@ -70,6 +71,7 @@ local function asked_by(payload)
 end
 
 -- Whether a job's limits let it start; if so it is counted, if not it is parked with the first that does not.
+-- All limits are checked before any is counted: a job that the second one stops must not use up the first.
 local function within_limits(id, queue, limits)
   for _, key in ipairs(limits) do
     local room, free_at = room_of(key, now)
@@ -103,28 +105,29 @@ local function is_over(workflow)
   return flows[workflow]
 end
 
--- Calls that are debounced stand for each other until their job starts, throttled ones for their period after that.
+-- Debounced calls are one job until it starts; throttled ones for their period after that.
 local function forget_unique(id, unique)
   local mode, ms, key = string.match(unique, '^([dt]):(%d+):(.*)$')
   if not mode or #ms > 12 or string.match(text(UNIQUE .. key) or '', '^(%S+) ') ~= id then return end
   if mode == 'd' then redis.call('DEL', UNIQUE .. key) else redis.call('PEXPIRE', UNIQUE .. key, ms) end
 end
 
--- What the end of an earlier lease means: the number of this try, the leases that were lost in a row, the event. `counted`:
--- it had started when that lease was lost.
+-- What the end of an earlier lease means: the number of this try, the leases that were lost in a row, the event.
+-- `counted`: it had started when that lease was lost.
 local function past_of(id, tries)
   local state, who, started, lost = read_run(id)
   if state ~= 'running' then return {try = tries + 1, lost = lost, name = 'started'} end
   local before, claim = string.match(who, '^([^:]*):(%d+)$')
   local past = {who = before or who, claim = claim or 0, started = started, last = tries}
-  past.counted = redis.call('EXISTS', CLAIMED .. who) == 0 -- else it never heard of it
+  past.counted = redis.call('EXISTS', CLAIMED .. who) == 0 -- else its worker never got the claim's answer
   past.try = past.counted and tries + 1 or math.max(1, tries)
   past.lost = past.counted and lost + 1 or lost
   past.name = past.counted and 'restarted' or 'started'
   return past
 end
 
--- A worker that lost the lease, but lives, is told to stop the job: it may not know yet, as when Redis' clock was set.
+-- A worker that lost the lease, but lives, is signalled to stop the job: it may not know yet, as when Redis' clock was
+-- set.
 local function tell_loser(id, past)
   if past.who then tell_worker(past.who, 'lost ' .. past.claim .. ' ' .. id) end
 end
@@ -156,8 +159,8 @@ local function take(id, queue, past, payload, ends)
   bytes_taken = bytes_taken + #claimed[n + 3]
 end
 
--- A due id whose lease lives was re-scored from outside, as plain arq's Job.abort does: tell its worker, and put
--- the score back. Without an abort entry (arq writes it a moment later) look again soon.
+-- A due id whose lease lives was re-scored from outside, as plain arq's Job.abort does: its worker is signalled, and the
+-- score restored. Without an abort entry, which arq writes a moment later, it becomes due again soon.
 local function restore(id, queue, holder)
   local left = redis.call('PTTL', LEASE .. id)
   if left < 0 then
@@ -173,7 +176,7 @@ local function restore(id, queue, holder)
   redis.call('ZADD', queue, whole(now + left), id)
 end
 
--- End what can be no job, so that whoever queued it can read why.
+-- End what cannot be a job, so that whoever queued it can read why.
 local function refuse(id, queue, kind, message)
   local failure = '{"type":"' .. kind .. '","message":' .. cjson.encode(message) .. ',"traceback":null}'
   local at = whole(now)
@@ -183,7 +186,7 @@ local function refuse(id, queue, kind, message)
   event('failed', printable(id), printable(queue), worker, 0)
 end
 
--- Whether an id with its payload can be a job; if not, it is done with here.
+-- Whether an id with its payload can be a job; if not, it is ended or removed here.
 local function is_job(id, queue, payload)
   if #id > ID_BYTES or #id == 0 then
     refuse(id, queue, 'InvalidId', 'an id must have at most ' .. ID_BYTES .. ' bytes')
@@ -193,7 +196,7 @@ local function is_job(id, queue, payload)
     redis.call('ZREM', queue, id) -- it has ended already
     own('HDEL', SUSPECTED, id)
   elseif payload and is_foreign(id, payload) then
-    refuse(id, queue, 'ReservedId', "an id with '" .. MARK .. "' is for jobs that this system makes")
+    refuse(id, queue, 'ReservedId', "an id must not hold '" .. MARK .. "', which marks ids that Embarq makes itself")
   elseif payload and #payload > PAYLOAD_BYTES then
     refuse(id, queue, 'MalformedPayload', 'a payload must have at most ' .. PAYLOAD_BYTES .. ' bytes')
   else
@@ -216,9 +219,8 @@ local function take_one(id, queue, tries, payload)
   take(id, queue, past, payload, ends)
 end
 
--- Take what is free among these ids, until that is large; returns how many were looked at, and how many of them are held by
--- plain arq workers and stay where they are. An id that cannot be worked with is put off, so that those behind it have
--- their turn.
+-- Take what is free among these ids, until that is large; returns how many were looked at, and how many of them are held
+-- by plain arq workers and stay where they are. An id that an error stops is put off, so that those behind it are taken.
 local function take_free(ids, queue)
   local looked, held, names, values = 0, 0, {}, nil
   scores, records = {}, {}
@@ -238,7 +240,7 @@ local function take_free(ids, queue)
     local holder = values[at + 1]
     if not holder then
       local done, problem = pcall(take_one, id, queue, values[at + 2], values[at + 3])
-      if not done then
+      if not done then -- what it had written stays: Redis rolls nothing back, and taking it anew repairs it
         redis.log(redis.LOG_WARNING, 'embarq: a job was put off: ' .. failure_of(problem))
         redis.call('ZADD', queue, whole(now + PUT_OFF_MS), id)
       end
@@ -256,7 +258,7 @@ end
 
 if limiting then
   local done, problem = pcall(unpark)
-  if not done then redis.log(redis.LOG_WARNING, 'embarq: limits were left alone: ' .. failure_of(problem)) end
+  if not done then redis.log(redis.LOG_WARNING, 'embarq: limits were skipped: ' .. failure_of(problem)) end
 end
 local paused = redis.call('EXISTS', PAUSED) == 1
 
@@ -284,7 +286,7 @@ local function serve(queue)
   end
 end
 
--- The queues that hold something, by name and level; those that were emptied are forgotten on the way.
+-- The queues that hold something, by name and level; emptied ones are forgotten on the way.
 local function queues_in_use()
   local ranks, found = {high = 1, low = 3}, {}
   for _, queue in ipairs(own('SMEMBERS', ACTIVE)) do
@@ -332,7 +334,7 @@ if taken > 0 then
   end
   redis.call('SET', CLAIMED .. worker .. ':' .. number, cmsgpack.pack(ids), 'PX', CLAIMED_KEPT_MS)
 end
-if redis.call('EXISTS', UNFINISHED) == 1 then look_again(now + 50) end -- more is to come
+if redis.call('EXISTS', UNFINISHED) == 1 then look_again(now + 50) end -- steps of a workflow are still being queued
 tell()
 claimed[1] = whole(now)
 claimed[2] = whole(claimed[2])

@@ -1,17 +1,17 @@
 -- Queue jobs, each once.
 -- ARGV  7 per job: id, queue (sorted set), delay in ms, due time in ms ('' to use the delay), nonce, payload as a
 --       JSON object without its times "du" and "et", how it is unique ('' for by its id only): 'u', 'd' or 't', ms, key,
---       by colons; see docs/state-machine.md
+--       separated by colons; see docs/state-machine.md
 -- returns  per job: 1 created, 0 another job has this id, or the id of the job that stands for it
 -- All is checked before the first write: one wrong call and nothing is queued, with an error that says which.
--- Run twice with the same nonces, it changes nothing and returns the same: a client whose connection was cut asks
--- again. The nonce is in the payload, in the result once the job has ended, or in the trace of one without.
+-- Run twice with the same nonces, it changes nothing and returns the same: a client whose connection was cut repeats
+-- its call. The nonce is in the payload, in the result once the job has ended, or in the trace of one without.
 local now = now_ms()
 local answers = {}
 local DAY = 86400000
 
 local function wrong_with(id, queue, delay, due, nonce, payload, unique)
-  if not unique then return 'seven values a call must be given' end
+  if not unique then return 'a call must have seven values' end
   if #id < 1 or #id > ID_BYTES or not is_text(id) then return 'the id must be 1 to ' .. ID_BYTES .. ' bytes of UTF-8' end
   if not may_hold_jobs(queue) then return 'the queue must be a sorted set with a name of at most ' .. ID_BYTES .. ' bytes, no other key of arq or Embarq' end
   if not is_ms(due ~= '' and due or delay) then return 'its time must be between 1970 and 9999' end
@@ -36,14 +36,14 @@ local function waits_in(id)
   return own('ZSCORE', queue, id) and queue
 end
 
--- The newer call takes the waiting one's place.
+-- Replace the waiting call by a newer one.
 local function replace(id, queue, due, payload)
   redis.call('ZREM', waits_in(id), id)
   put(id, queue, due, now, payload)
 end
 
--- What becomes of a call that is unique: the id of the job that stands for it, or when a job of its own is due. What is
--- kept of a debounced or throttled call until its job starts, `claim` shortens then.
+-- What becomes of a unique call: the id of the job that stands for it, or when a job of its own is due. The record of a
+-- debounced or throttled call is kept a day beyond its time, as its job may start late; `claim` shortens it then.
 local function folded(unique, id, queue, due, payload)
   local mode, ms, key = string.match(unique, '^(%a):(%d+):(.*)$')
   local name = UNIQUE .. key
@@ -67,8 +67,8 @@ local function folded(unique, id, queue, due, payload)
   return waiting and known, due
 end
 
--- What stands for a call that has come before, or for another one under its id: 1 or 0; nil for neither. A job whose
--- place was lost is put back.
+-- Whether a call is known: 1 for this very call, 0 for another one under its id, nil for neither. A job that had lost its
+-- place in the queue is put back.
 local function known_as(id, nonce)
   if redis.call('EXISTS', JOB .. id, RESULT .. id, TRIES .. id, TRACE .. id) == 0 then return nil end
   local kept = is_taken(id)

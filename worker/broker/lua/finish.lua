@@ -1,15 +1,15 @@
 -- Settle tries of jobs, each only while its lease is held.
 -- ARGV  1 worker id, then 8 per try: id, queue, token, number of the try, action, value, milliseconds,
---       what else hangs on it ('' for nothing) as JSON: l keys of the limits that it holds, w its workflow, n its node
+--       what else belongs to it ('' for nothing) as JSON: l keys of the limits that it holds, w its workflow, n its node
 --       in it, r the node's result or failure as JSON within a string, t what to keep for a minute of a job without
 --       result as JSON within a string, d the nonce of a durable job
 --       action 'retry' or 'release': milliseconds until due; value is the record of the try for a retry, '' for a
 --       release, which gives the try back. A job that is to be cancelled is due at once, to be ended by its claim.
---       any other action is the final state: value is the result, milliseconds its life (-1 for ever, 0 none)
+--       any other action is the final state: value is the result, milliseconds its life (-1: persistent, 0: none)
 -- returns  per try: 1 stored, 0 refused because the lease was lost, or what was wrong with it as a text
--- Each try is settled on its own: what is wrong with one touches no other. What is left of a large workflow, the worker is
--- told to see to.
--- Run twice, the second run recognises what the first one stored by the token, and returns 1 again.
+-- Each try is settled on its own: what is wrong with one touches no other. The worker is signalled to start what is left
+-- of a large workflow.
+-- Run twice, the second run recognises by the token what the first one stored, and returns 1 again.
 local now = now_ms()
 local worker = ARGV[1]
 local answers, leases, nodes = {}, {}, {}
@@ -18,7 +18,7 @@ local function put_back(id, queue, token, action, record, delay)
   redis.call('DEL', LEASE .. id)
   own('HDEL', SUSPECTED, id)
   if record ~= '' then remember_try(id, record) end
-  if own('ZSCORE', ABORT, id) then delay = 0 end
+  if own('ZSCORE', ABORT, id) then delay = 0 end -- a job that is to be cancelled need not wait for its retry
   local _, _, started = read_run(id)
   redis.call('SET', RUN .. id, run_record(action, token, started or whole(now), 0))
   if action == 'release' then redis.call('SET', TRIES .. id, whole(math.max(0, tries_of(id) - 1))) end
@@ -65,7 +65,7 @@ for i = 2, #ARGV, 8 do
   local done, answer = pcall(settle, leases[#answers + 1], unpack(ARGV, i, i + 7))
   answers[#answers + 1] = done and answer or failure_of(answer)
 end
-sweep()
+sweep() -- before the nodes: a retried workflow may queue a job under the id that has just ended
 for _, node in ipairs(nodes) do
   local done = pcall(node_ended, unpack(node))
   if not done then event('workflow_damaged', node[1], '', '', 0) end

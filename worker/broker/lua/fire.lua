@@ -1,21 +1,25 @@
--- Fire schedules, each time once: who comes first with the time that is due queues the job and sets the next time.
+-- Fire schedules, each time once: the first worker that brings the due time queues the job and sets the next time. All
+-- workers do so; the comparison with the stored time makes it a compare-and-set, so no leader is needed.
 -- ARGV  8 per time: schedule, time that is due in ms ('' for the start of a worker: of those within a minute the first
 --       fires, and no time changes), next time in ms ('' for none), 1 to queue nothing while the schedule's last job lives,
 --       id of the job ('' to queue none), its queue, its due time in ms, its payload
 -- returns  per time: 1 fired, 0 another did it, or it is paused or gone, or what is wrong with it as a text
--- Each time is checked before anything is written of it; what is wrong with one touches no other, and it stays due.
+-- Each time is checked before anything of it is written; what is wrong with one touches no other, and it stays due.
 -- Run twice it fires nothing more.
 local now, answers = now_ms(), {}
 
 local function wrong_with(due, following, id, queue, at, payload)
-  if (due ~= '' and not is_ms(due)) or (following ~= '' and not is_ms(following)) then return 'a time is none' end
+  if (due ~= '' and not is_ms(due)) or (following ~= '' and not is_ms(following)) then
+    return 'its times must be between 1970 and 9999'
+  end
   if id == '' then return end
-  if #id > ID_BYTES or not is_ms(at) then return "its job's id is too long, or its time is none" end
-  if not may_hold_jobs(queue) then return printable(queue) .. ' holds something else in this Redis and is no queue' end
-  if not string.find(payload, '^{.*}$') then return "its job's payload is no JSON object" end
+  if #id > ID_BYTES then return "its job's id must have at most " .. ID_BYTES .. ' bytes' end
+  if not is_ms(at) then return "its job's time must be between 1970 and 9999" end
+  if not may_hold_jobs(queue) then return printable(queue) .. ' must be a queue, and holds something else in this Redis' end
+  if not string.find(payload, '^{.*}$') then return "its job's payload must be a JSON object" end
 end
 
--- Whether the time that is due is still this one, which is over then.
+-- Whether the time that is due is still this one; if so, the next one takes its place.
 local function takes_turn(name, due, following)
   if tonumber(own('ZSCORE', SCHEDULES_DUE, name) or -1) ~= tonumber(due) then return false end
   if following == '' then

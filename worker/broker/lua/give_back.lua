@@ -1,4 +1,4 @@
--- Give back what claims brought whose answers a worker never got: without having used a try.
+-- Give back the jobs of claims whose answers a worker never got, without having used a try.
 -- ARGV  1 worker id, then numbers of such claims
 -- returns  how many jobs were given back
 -- Run twice it finds nothing more; a claim that Redis gets to only afterwards is found by a later call.

@@ -1,6 +1,6 @@
--- Say that a worker lives, forget those that fell silent, and queues that nobody has used or served for a day.
--- ARGV  1 worker id, 2 its record as JSON, 3 milliseconds it is believed (0: it says goodbye), 4 most bytes of the stream
---       of events, then its queues
+-- Record that a worker lives, forget workers that fell silent, and queues that nobody has used or served for a day.
+-- ARGV  1 worker id, 2 its record as JSON, 3 milliseconds until it counts as dead (0: it leaves now), 4 most bytes of the
+--       stream of events, then its queues
 -- returns  the queues that are known, as sorted sets; of very many, some
 local now, worker, ttl, bytes = now_ms(), ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local DAY, LOOKS = 86400000, 50
@@ -25,7 +25,7 @@ local function forget_unused()
   for _, queue in ipairs(own('SRANDMEMBER', QUEUES, LOOKS)) do own('ZADD', QUEUES_SEEN, 'NX', whole(now), queue) end
 end
 
--- What lies in queues that only others than the present release have filled is looked for here, in slices.
+-- Queues that only plain arq clients or older releases have filled are found here, in slices.
 local function find_filled()
   local known = redis.call('SCARD', QUEUES) > QUEUES_ASKED and own('SRANDMEMBER', QUEUES, SLICE) or own('SMEMBERS', QUEUES)
   local found = {}
@@ -36,7 +36,7 @@ local function find_filled()
   return found
 end
 
--- The newest entries may be larger than others, so what the first cut leaves is looked at again.
+-- Entries differ in size, so the share that is cut is an estimate, and what is left is measured again.
 local function trim_events()
   for _ = 1, 8 do
     local used = redis.pcall('MEMORY', 'USAGE', EVENTS, 'SAMPLES', 100)

@@ -1,6 +1,6 @@
 -- Read the names of the jobs of a queue, a slice at a time.
--- ARGV  1 the queue (a sorted set), 2 where to go on, '0' at first
--- returns  where to go on, '0' at the end, then a name per job, '' where it cannot be read; a job may come twice
+-- ARGV  1 the queue (a sorted set), 2 where to continue, '0' at first
+-- returns  where to continue, '0' at the end, then a name per job, '' where it cannot be read; a job may come twice
 local BEGINNING = 1024 -- bytes of a payload, which may be large; the name is its second field, our own and arq's alike
 if not may_hold_jobs(ARGV[1]) then return {'0'} end
 local found = own('ZSCAN', ARGV[1], ARGV[2], 'COUNT', SLICE)

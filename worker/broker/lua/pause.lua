@@ -1,4 +1,4 @@
--- Pause a queue, or let it go on.
+-- Pause a queue, or resume it.
 -- ARGV  1 queue (sorted set of its normal level), 2 'pause' or 'resume'
 -- returns  1 if that changed something
 -- Run twice it changes nothing more.

@@ -1,20 +1,21 @@
--- Put in front of every script, after the constants of keys.py. Keys are made from ids here, so a script does not
--- run on Redis Cluster; see docs/decisions. Calls are dear: what can be said of many jobs at once, is.
--- Nothing is rolled back: a script checks what it was given before its first write, and commands on keys that a stranger
--- may have filled go through `own`.
+-- Included before every script, after the constants of keys.py. Keys are made from ids here, so a script does not run on
+-- Redis Cluster; see docs/decisions. Each redis.call costs time beside its command's, so what can be done for many jobs in
+-- one call, is. Redis rolls nothing back: a script checks its input before its first write, and commands on keys that
+-- somebody else may have filled go through `own`.
 
-local SLICE = 500 -- most jobs in one call; Lua passes at most some thousand arguments
+local SLICE = 500 -- most jobs in one call: `unpack` fails beyond Lua's stack of some 8,000 values
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Digits without an exponent: `tostring` writes 1.7e+12 for a time in milliseconds.
 local function whole(number)
   return string.format('%.0f', number)
 end
 
--- A number between two others, from text that may be anything; `default` where it is no number.
+-- A number between two others, from text that may be anything; `default` where it is not a number, or NaN.
 local function bounded(value, low, high, default)
   local number = tonumber(value)
   if not number or number ~= number then return default end
@@ -41,15 +42,15 @@ local function is_kept(key)
   return key == ABORT
 end
 
--- Whether a queue's key is called as ours are.
+-- Whether a queue's key has the form that arq and we give them.
 local function is_arqs(queue)
   if string.sub(queue, 1, #QUEUE) ~= QUEUE then return false end
   local behind = string.sub(queue, #QUEUE + 1, #QUEUE + 1)
   return behind == '' or behind == ':' or behind == '!'
 end
 
--- Move what is under a key of ours, and cannot be used, to where it harms nobody; `embarq doctor` tells of it. A queue that
--- is not called as ours are may be somebody's key by now.
+-- Rename a key of ours that holds something unusable; `embarq doctor` reports it. A queue under a key of the user's choice
+-- is never renamed: it may be somebody else's by now.
 local function set_aside(key)
   if not is_kept(key) and not is_arqs(key) then error('another type is under ' .. key) end
   redis.call('RENAME', key, DAMAGED .. key)
@@ -60,7 +61,7 @@ local function set_aside(key)
   redis.log(redis.LOG_WARNING, 'embarq: a key of another type was set aside: ' .. string.sub(key, 1, ID_BYTES))
 end
 
--- A command on a key of ours, its first argument. Where a stranger put another type, that is set aside first.
+-- A command on a key of ours, its first argument. Where somebody put another type there, that is set aside first.
 local function own(...)
   local answer = redis.pcall(...)
   if type(answer) ~= 'table' or not answer.err then return answer end
@@ -74,7 +75,7 @@ local function failure_of(problem)
   return tostring(type(problem) == 'table' and problem.err or problem)
 end
 
--- A command with a list of arguments behind its first ones, in slices of whole groups.
+-- A command with a list of arguments after its first ones, in slices of whole groups.
 local function call_with(list, group, ...)
   local head, size = {...}, SLICE * group
   for from = 1, #list, size do
@@ -84,8 +85,8 @@ local function call_with(list, group, ...)
   end
 end
 
--- Whether bytes are UTF-8 without NUL, as Postgres and JSON want it. Sequences are replaced, not removed: their
--- neighbours must not come together.
+-- Whether bytes are UTF-8 (the table of RFC 3629, 4) without NUL, as Postgres and JSON want it. Sequences are replaced,
+-- not removed: what stands before and after one must not form a new one.
 local function is_text(bytes)
   if not string.find(bytes, '[%z\128-\255]') then return true end
   local rest = bytes
@@ -97,13 +98,13 @@ local function is_text(bytes)
   return not string.find(rest, '[%z\128-\255]')
 end
 
--- An id or a name as it may be told: cut, and readable whatever its bytes.
+-- An id or a name as it may be shown: cut, and readable whatever its bytes.
 local function printable(bytes)
   if #bytes <= ID_BYTES and is_text(bytes) then return bytes end
   return (string.gsub(string.sub(bytes, 1, ID_BYTES), '[%c\128-\255]', '?'))
 end
 
--- Append to a stream. One that is of another type, or has no number left for another entry, is set aside.
+-- Append to a stream. One of another type, or whose last id is the highest possible, is set aside.
 local function append(stream, most, ...)
   local answer = redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', ...)
   if type(answer) == 'table' and answer.err then
@@ -112,14 +113,14 @@ local function append(stream, most, ...)
   end
 end
 
--- What happened in this script, told to the stream by `tell`. Ids and queues must be text.
+-- What happened in this script, written to the stream by `tell`. Ids and queues must be text.
 local happened = {}
 
 local function event(name, id, queue, worker, try)
   happened[#happened + 1] = {name, id, queue, worker, tonumber(try) or 0}
 end
 
--- Events go to the stream in entries of bounded size: so many entries of so many bytes are what the stream may take.
+-- Events go to the stream in entries of bounded size, so that bounding their number bounds the stream's bytes.
 local function tell_events(from, to)
   local entry = cjson.encode({unpack(happened, from, to)})
   if #entry <= EVENT_BYTES then return append(EVENTS, EVENTS_KEPT, 'e', entry) end
@@ -129,7 +130,7 @@ local function tell_events(from, to)
   tell_events(middle + 1, to)
 end
 
--- Add to a counter; one that is no number begins anew.
+-- Add to a counter; one that is not a number starts again.
 local function add_to(counter, number)
   local answer = redis.pcall('INCRBY', counter, whole(number))
   if type(answer) ~= 'table' then return answer end
@@ -137,12 +138,12 @@ local function add_to(counter, number)
   return number
 end
 
--- Jobs that ended in this script, for the history, where one is kept: its key says how many bytes may wait for the
--- writer, who removes what it has written. What is beyond falls off at the old end, and is counted.
+-- Jobs that ended in this script, for the history, where one is kept: the key RECORDING says how many bytes may wait for
+-- the writer, who removes what it has written. Beyond that, the oldest are dropped, and counted.
 local recorded, recorded_bytes, recording = {}, 0, nil
 
 local function drop_oldest(bytes, most)
-  for _ = 1, 1000 do
+  for _ = 1, 1000 do -- bounds this script; the next one continues
     if bytes <= most and redis.call('XLEN', RECORDS) <= RECORDS_KEPT then return end
     local oldest = redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
     if not oldest then return redis.call('SET', RECORDS_BYTES, 0) end
@@ -182,14 +183,14 @@ local function tell()
   tell_recorded()
 end
 
--- Whether this may be the sorted set of a queue. Plain arq queues may have any name but those of other keys.
+-- Whether this may be the sorted set of a queue. Plain arq queues may have any name that is not another key's.
 local function is_queue(name)
   if type(name) ~= 'string' or #name == 0 or #name > ID_BYTES or not is_text(name) then return false end
   return not is_kept(name) and string.sub(name, -#HEALTH_CHECK) ~= HEALTH_CHECK
 end
 
--- Whether jobs may be there, or be put there. What is of another type under a key that is called as ours are, is set
--- aside; under any other it is somebody's, and is left alone.
+-- Whether jobs may be there, or be put there. What is of another type under a key of our form is set aside; under any
+-- other it is somebody else's, and is never touched.
 local holding = {}
 
 local function may_hold_jobs(queue)
@@ -200,7 +201,7 @@ local function may_hold_jobs(queue)
   return holding[queue]
 end
 
--- Where a job lies whose queue this was: in the default one, where the key has come to be something else.
+-- Where a job of this queue is kept: in the default one, where the key holds something else by now.
 local function place_of(queue)
   return may_hold_jobs(queue) and queue or QUEUE
 end
@@ -212,22 +213,23 @@ local function base_of(queue)
   return queue
 end
 
--- Leave one token for an idle worker of the queue, and one for those that serve more queues than they can wait for; one
--- is enough, since whoever takes it claims all it can and leaves another when more is due.
+-- Push one token for an idle worker of the queue, which blocks on the list (BLPOP), and one for those that serve more
+-- queues than they can wait for. One is enough, since whoever takes it claims all it can and leaves another when more is
+-- due; and a list that nobody reads holds no more than one.
 local function wake(queue)
   local list = WAKE .. base_of(queue)
   if own('LLEN', list) == 0 then redis.call('RPUSH', list, '1') end
   if own('LLEN', WAKE_ANY) == 0 then redis.call('RPUSH', WAKE_ANY, '1') end
 end
 
--- Tell one worker something; what it does not hear within a minute is forgotten.
+-- Send a message to one worker; what it does not read within a minute expires.
 local function tell_worker(worker, message)
   own('RPUSH', CONTROL .. worker, message)
   redis.call('LTRIM', CONTROL .. worker, -MESSAGES_KEPT, -1)
   redis.call('PEXPIRE', CONTROL .. worker, 60000)
 end
 
--- Tell who holds a lease that its job is to be stopped: this run of it, and no later one.
+-- Signal the holder of a lease to stop its job: this run of it, and no later one.
 local function tell_holder(holder, id)
   local worker, claim = string.match(holder, '^' .. TOKEN .. '([^:]*):(%d+)$')
   if worker then tell_worker(worker, 'stop ' .. claim .. ' ' .. id) end
@@ -239,8 +241,8 @@ local function remember_try(id, record)
   redis.call('LTRIM', HISTORY .. id, -TRIES_KEPT, -1)
 end
 
--- What is written of a job between its first claim and its end: its state, who runs it (worker:claim) or the token that
--- was settled last, the start of its last try, and how many leases were lost in a row.
+-- The record of a job between its first claim and its end: its state, who runs it (worker:claim) or the token that was
+-- settled last, the start of its last try, and how many leases were lost in a row.
 local function read_run(id)
   local state, who, started, lost = string.match(text(RUN .. id) or '', '^(%a+) (%S+) (%d+) (%d+)$')
   if not state or #who > 2 * ID_BYTES or #started > 15 or #lost > 6 then return nil, nil, nil, 0 end
@@ -255,8 +257,8 @@ local function tries_of(id)
   return math.floor(bounded(text(TRIES .. id), 0, MOST_TRIES, 0))
 end
 
--- End a job: its result stays, for `life` ms or for ever (-1), and with it its earlier tries. With a life of 0 its id is
--- free at once; a trace (JSON without arguments and result) tells for a minute how it ended. `sweep` must follow.
+-- End a job: its result stays, for `life` ms or persistently (-1), and with it its earlier tries. With a life of 0 its id
+-- is free at once; a trace (JSON without arguments and result) says for a minute how it ended. `sweep` must follow.
 local ended, ended_in = {}, {}
 
 local function close(id, queue, state, result, life, try, trace)
@@ -325,7 +327,8 @@ local function find_queue(id, record)
   return QUEUE
 end
 
--- Put a job back that has a payload and no place: neither in its queue nor under a lease. True where that was so.
+-- Requeue a job that has a payload but no place, neither in its queue nor under a lease, as after a partial restore or an
+-- eviction. True where that was so.
 local function mend_place(id, record, now)
   local queue = record and record.o.z
   if not is_queue(queue) or not may_hold_jobs(queue) then return false end

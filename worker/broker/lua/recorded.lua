@@ -3,9 +3,9 @@
 -- Returns how many entries were there to remove. Run twice, the second time finds none and counts nothing.
 
 local group, left_out = ARGV[1], tonumber(ARGV[2])
-if not left_out then return redis.error_reply('ERR not a number') end
+if not left_out then return redis.error_reply('ERR the second argument must be a number') end
 for i = 4, #ARGV, 2 do
-  if not tonumber(ARGV[i]) then return redis.error_reply('ERR not a number') end
+  if not tonumber(ARGV[i]) then return redis.error_reply("ERR an entry's bytes must be a number") end
 end
 
 local removed, bytes = 0, 0

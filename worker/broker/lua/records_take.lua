@@ -1,12 +1,15 @@
--- Entries of the history for one of its writers: what it has in hand, then what it adopts from writers that are gone, then
--- new ones; until their bytes are enough, so that what a writer holds is bounded whatever jobs returned.
+-- Entries of the history for one of its writers: its pending ones, then those it adopts from writers that died
+-- (XAUTOCLAIM), then new ones; until their bytes are enough, so that what a writer holds is bounded whatever jobs
+-- returned. Read one at a time, as XREADGROUP counts entries, not bytes.
 -- ARGV: group, writer, most entries, most bytes, largest entry in bytes, ms after which an entry is adopted.
--- Returns the number of entries that were dropped while they were in hand, then a list of id, bytes, JSON ('' where it is
--- larger than the largest). Run twice, it gives the same entries again.
+-- Returns the number of entries that were dropped while they were pending, then a list of id, bytes, JSON ('' where it is
+-- larger than the largest). Run twice, it returns the same entries again.
 
 local group, writer = ARGV[1], ARGV[2]
 local most, most_bytes, largest, adopt_after = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-if not (most and most_bytes and largest and tonumber(adopt_after)) then return redis.error_reply('ERR not numbers') end
+if not (most and most_bytes and largest and tonumber(adopt_after)) then
+  return redis.error_reply('ERR the arguments from the third on must be numbers')
+end
 
 local taken, count, bytes, gone, seen = {}, 0, 0, 0, {}
 

@@ -1,4 +1,4 @@
--- Push leases on, and write progress.
+-- Extend leases, and write progress.
 -- ARGV  1 lease in ms, then 5 per job: id, queue, token, progress as JSON ('' for no news),
 --       keys of the limits that it holds as JSON ('' for none)
 -- returns  two lists of ids: leases that are lost, and jobs that plain arq's Job.abort wants stopped
@@ -20,7 +20,7 @@ local function renew(id, queue, token, progress, held)
     redis.call('SET', PROGRESS .. id, progress)
     event('progress', id, queue, '', 0)
   end
-  own('ZADD', queue, whole(now + lease_ms), id)
+  own('ZADD', queue, whole(now + lease_ms), id) -- the score of a running job is when its lease ends: then it is due again
   for _, key in ipairs(held ~= '' and cjson.decode(held) or {}) do
     own('ZADD', HOLDERS .. key, 'XX', whole(now + lease_ms), id)
   end

@@ -1,4 +1,4 @@
--- Put in front of workflow.lua in the scripts that see to one slice of a workflow's nodes.
+-- Included before workflow.lua in the scripts that handle one slice of a workflow's nodes.
 
 -- Numbers of nodes, a slice of them.
 local function numbers_from(first)

@@ -3,9 +3,9 @@
 --       end, 7 number of the first node of this slice, 8 how many nodes there are, then 3 per node in their order: its
 --       JSON, how many it waits for (-1 for a handler), payload ('' for a join)
 -- returns  1 done, 2 started, and something is left to `workflow_go_on`, 0 another workflow or job has this id,
---          -1 the slices before are gone: begin anew
--- Until the last slice the workflow has the field `starting`, and all of it goes a minute after the newest slice, should
--- nobody go on. Run twice with the same nonce it changes nothing and returns the same.
+--          -1 the slices before have expired: start again with the first
+-- Until the last slice the workflow has the field `starting`, and all of it expires a minute after the newest slice, in
+-- case its client dies. Run twice with the same nonce it changes nothing and returns the same.
 local HALF_STARTED_MS = 60000
 local now, id = now_ms(), ARGV[1]
 local first, total = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -15,7 +15,7 @@ if known and not starting then return 1 end
 if not known then
   if first > 0 then return -1 end
   if is_taken(id) then return 0 end
-  for _, kind in ipairs(WORKFLOW_KEYS) do redis.call('DEL', kind .. id) end -- of a stranger's: no workflow has been here
+  for _, kind in ipairs(WORKFLOW_KEYS) do redis.call('DEL', kind .. id) end -- leftovers: there is no workflow of this id
   state = 'running'
   redis.call('HSET', WORKFLOW .. id, 'state', state, 'nonce', ARGV[2], 'policy', ARGV[3], 'last', ARGV[4],
     'left', ARGV[5], 'keep', ARGV[6], 'created', whole(now), 'starting', 1)

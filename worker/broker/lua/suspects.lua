@@ -1,5 +1,7 @@
--- Put between the limits and the claim. A job whose lease was lost twice in a row is a suspect: it may be what ends its
--- workers. It is parked (its score in its queue is PARKED_SCORE) until a worker takes it that runs suspects only.
+-- Included between the limits and the claim. A job whose lease was lost twice in a row is a suspect: it may be what kills
+-- its workers. It is parked (its score in its queue is PARKED_SCORE) until a worker that runs suspects only takes it.
+-- Such a worker runs a group of them; when it dies, the group is halved, as in a binary search (group testing), until a
+-- job dies alone: so one culprit among n is found in log2(n) deaths, and the innocent are not blamed.
 --   SUSPECTS              set of the queues that hold some
 --   SUSPECTS_IN .. queue  sorted set of the ids that wait, by how many of them may run together
 --   SUSPECTED             hash by id, from its first parking until it is settled: how many may run together, 1 if it was alone
@@ -15,7 +17,7 @@ local function suspect(id, size, alone, beside)
   own('HSET', SUSPECTED, id, whole(size) .. ' ' .. (alone and 1 or 0) .. ' ' .. whole(beside))
 end
 
--- Put a suspect aside. `counted`: it had started when its lease was lost, so that half of those beside it are next.
+-- Set a suspect aside. `counted`: it had started when its lease was lost, so its next group has half the size.
 local function park_suspect(id, queue, counted)
   local size, alone, beside = suspicion_of(id)
   if counted and beside > 0 then size, alone = math.max(1, math.floor(beside / 2)), beside == 1 end
@@ -40,8 +42,8 @@ local function suspected_queues(served)
   return found, count
 end
 
--- The next suspects that may run together, at most so many: a list of {queue, ids}. They are taken off the lists of those
--- that wait. Ids that the release before cancelled meanwhile are forgotten.
+-- The next suspects that may run together, at most `most`: a list of {queue, ids}. They are removed from the waiting
+-- ones. Ids that an older release has cancelled meanwhile are forgotten.
 local function next_suspects(queues, most)
   local size, groups = 0, {}
   for _, queue in ipairs(queues) do

@@ -72,6 +72,6 @@ local function look_at_step()
 end
 
 local payload = text(JOB .. id)
--- What a stranger damaged tells less; the rest is told.
+-- Damaged data must not fail the query: what can be read is returned.
 if payload then pcall(look_at_job, payload) elseif redis.call('EXISTS', RESULT .. id) == 0 then pcall(look_at_step) end
 return cjson.encode(facts)

@@ -1,4 +1,4 @@
--- Read the records of all workers that live.
+-- Read the records of all live workers.
 -- returns  a record as JSON per worker
 local records = {}
 for _, worker in ipairs(own('ZRANGEBYSCORE', WORKERS, now_ms(), '+inf')) do

@@ -1,21 +1,21 @@
--- Put behind queueing.lua in the scripts that end jobs or start workflows. A workflow is a graph of nodes, numbered
+-- Included after queueing.lua in the scripts that end jobs or start workflows. A workflow is a graph of nodes, numbered
 -- from 0: jobs, and joins, which stand for the list of their members' values. docs/state-machine.md has the transitions.
 --   WORKFLOW .. id  hash: state, policy ('stop' or 'continue'), nonce, last (node whose value is the result), left (nodes
---                   that must still end well), keep (ms to keep all after the end), created, finished, failed (node)
+--                   that must still succeed), keep (ms to keep all after the end), created, finished, failed (node)
 --   NODES .. id     hash: node -> JSON of what never changes: i job id, q queue, d delay, u due time; a members of a
 --                   join; b the node before; s successors; e handlers of its failure; h if it is a handler; k if it follows success only
 --   CALLS .. id     hash: node -> payload, without its times
---   WAITS .. id     hash: node -> predecessors that have not ended well yet
+--   WAITS .. id     hash: node -> predecessors that have not succeeded yet
 --   ENDS .. id      hash: node -> final state
 --   VALUES .. id    hash: node -> result as JSON; of a failed node, {"error": its failure}
 --   CAUSES .. id    hash: handler -> JSON of the failure that started it
---   UNFINISHED      list: what one script did not do because it would have held Redis for too long, each as JSON: w
+--   UNFINISHED      list: work that a script deferred because it would have held Redis for too long, each as JSON: w
 --                   workflow, and f: nodes from f on that are ready are to be started; or n, s, p: what follows node n,
 --                   which ended as s, is to be started or counted down, from place p on. `workflow_go_on` does it.
 
 local WORKFLOW_KEYS = {WORKFLOW, NODES, CALLS, WAITS, ENDS, VALUES, CAUSES, AGAIN}
-local FEW = 20      -- so many successors are seen to at once, whatever else the script does
-local room = 150    -- nodes that this script may start or count down beyond those
+local FEW = 20      -- up to this many successors are handled at once, whatever else the script does
+local room = 150    -- nodes that this script may start or count down beyond those: some milliseconds of Redis' time
 local unfinished = false
 
 local function leave(rest)
@@ -34,7 +34,7 @@ end
 
 local node_ended
 
--- Start a node whose predecessors have all ended well. A join is done at once.
+-- Start a node whose predecessors have all succeeded. A join is done at once.
 local function start_node(id, number, node, now)
   if node.a then return node_ended(id, number, 'succeeded', false, now, node) end
   local due = node.u or now + (node.d or 0)
@@ -60,7 +60,7 @@ local function start_handlers(id, node, failure, now)
   end
 end
 
--- One of those that must end well has; with the last of them the workflow ends.
+-- One of the nodes that must succeed has; with the last of them the workflow ends.
 local function count_down(id, flow, now)
   if redis.call('HINCRBY', WORKFLOW .. id, 'left', -1) == 0 and flow == 'running' then
     local last = redis.call('HGET', ENDS .. id, redis.call('HGET', WORKFLOW .. id, 'last'))
@@ -68,7 +68,7 @@ local function count_down(id, flow, now)
   end
 end
 
--- A node's value is there, be it a failure: start the successors that waited for it alone, from place `first` on.
+-- A node's value is there, which may be a failure: start the successors that waited for it alone, from place `first` on.
 local function pass_on(id, number, node, flow, state, now, first)
   local successors = node.s or {}
   for place = first, #successors do
@@ -87,8 +87,8 @@ local function pass_on(id, number, node, flow, state, now, first)
   end
 end
 
--- A node has come to its end: note it, and start what waited for it alone. `value` is JSON, false for a join. The keys
--- of its job must be swept already: it may start anew.
+-- A node has ended: record it, and start what waited for it alone. `value` is JSON, false for a join. The keys of its job
+-- must be swept already, as it may be restarted.
 function node_ended(id, number, state, value, now, node)
   local flow, policy = unpack(redis.call('HMGET', WORKFLOW .. id, 'state', 'policy'))
   if not flow then return end
@@ -97,12 +97,12 @@ function node_ended(id, number, state, value, now, node)
     redis.call('DEL', RESULT .. node.i, HISTORY .. node.i)
     return start_node(id, number, node, now)
   end
-  if redis.call('HSETNX', ENDS .. id, number, state) == 0 then return end
+  if redis.call('HSETNX', ENDS .. id, number, state) == 0 then return end -- a repeated settlement counts nothing down
   local kept = state == 'succeeded' and value or value and '{"error":' .. value .. '}'
   if kept then redis.call('HSET', VALUES .. id, number, kept) end
   if state ~= 'succeeded' then start_handlers(id, node, value, now) end
   if node.h then return end
-  if state ~= 'succeeded' and flow ~= 'running' then -- it ended with its workflow: nothing follows, unless it goes on
+  if state ~= 'succeeded' and flow ~= 'running' then -- it ended with its workflow: nothing follows, unless that is retried
     redis.call('SADD', AGAIN .. id, number)
     return
   end
@@ -114,15 +114,15 @@ function node_ended(id, number, state, value, now, node)
   count_down(id, flow, now)
 end
 
--- Whether a node's end stands when its workflow goes on: a success, or a failure that was passed on as a value. The others
--- start anew.
+-- Whether a node's end stands when its workflow is retried: a success, or a failure that was passed on as a value. The
+-- others are restarted.
 local function is_done(id, number, ended, policy, node)
   if ended == 'succeeded' then return true end
   return ended and policy == 'continue' and not node.h and redis.call('SISMEMBER', AGAIN .. id, number) == 0
 end
 
--- Start nodes that wait for nothing, from number `first` on: at the start of a workflow, and when it goes on. An end that
--- does not stand came between the slices of a retry.
+-- Start nodes that wait for nothing, from number `first` on: at the start of a workflow, and when it is retried. An end
+-- that does not stand came between the slices of a retry.
 local function start_ready(id, first, now)
   local state, policy = unpack(redis.call('HMGET', WORKFLOW .. id, 'state', 'policy'))
   if state ~= 'running' then return end

@@ -1,8 +1,8 @@
--- Do a piece of what other scripts left of large workflows; see UNFINISHED in workflow.lua.
--- ARGV  1 who does it: for as long as somebody is at it, nobody else is
+-- Do a piece of what other scripts deferred of large workflows; see UNFINISHED in workflow.lua.
+-- ARGV  1 who does it: while one process is at it, others leave it alone
 -- returns  how many pieces are left for the caller
 -- Run twice it does the next piece.
-local HAND_MS = 200
+local HAND_MS = 200 -- after which another process takes over from one that died
 local now, hand = now_ms(), text(UNFINISHED_HAND)
 if hand and hand ~= ARGV[1] then return 0 end
 local piece = own('LPOP', UNFINISHED)
@@ -22,7 +22,7 @@ local function go_on(rest)
 end
 
 local done, problem = pcall(go_on, decoded(piece))
-if not done then redis.log(redis.LOG_WARNING, 'embarq: a piece of a workflow was left out: ' .. failure_of(problem)) end
+if not done then redis.log(redis.LOG_WARNING, 'embarq: a piece of a workflow was dropped: ' .. failure_of(problem)) end
 put_all()
 tell()
 local left = own('LLEN', UNFINISHED)

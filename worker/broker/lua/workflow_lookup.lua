@@ -1,6 +1,6 @@
 -- Read a workflow, a slice of its nodes in each call.
--- ARGV  1 id, 2 number of the node to go on from, 0 at first
--- returns  the node to go on from (-1 at the end), its hash as a flat list (empty if there is none), then 2 per node: its
+-- ARGV  1 id, 2 number of the node to continue from, 0 at first
+-- returns  the node to continue from (-1 at the end), its hash as a flat list (empty if there is none), then 2 per node: its
 --          JSON, its final state or one of 'running', 'queued', 'waiting', 'skipped'
 local id, first = ARGV[1], tonumber(ARGV[2])
 local found = {first + SLICE, redis.call('HGETALL', WORKFLOW .. id)}

@@ -1,9 +1,9 @@
--- Let a workflow that failed or was cancelled go on: nodes that did not end well start anew. A slice of them in each call
+-- Resume a workflow that failed or was cancelled: nodes that did not succeed are restarted. A slice of them in each call
 -- is made ready; with the last one the workflow runs again.
--- ARGV  1 id, 2 number of the node to go on from, 0 at first
--- returns  'running', 'succeeded' (nothing to do), 'unknown', or the state that it still has; and the node to go on from
---          (-1 at the end)
--- Run twice, the second run finds it running and changes nothing. Should nobody go on, it stays as it ended.
+-- ARGV  1 id, 2 number of the node to continue from, 0 at first
+-- returns  'running', 'succeeded' (nothing to do), 'unknown', or the state that it still has; and the node to continue
+--          from (-1 at the end)
+-- Run twice, the second run finds it running and changes nothing. If no further call comes, it stays as it ended.
 local now, id, first = now_ms(), ARGV[1], tonumber(ARGV[2])
 
 -- All nodes have ended. Where the last one failed, it is tried again: with failures as values nothing else counts.
@@ -27,7 +27,7 @@ for place, number in ipairs(numbers) do
   local node = cjson.decode(nodes[place])
   if not is_done(id, number, ends[place], policy, node) then
     if node.i and redis.call('EXISTS', JOB .. node.i) == 1 then
-      again[#again + 1] = number -- it is under way still: it starts anew if it ends badly
+      again[#again + 1] = number -- its job is still there: the node is restarted if that does not succeed
     else
       anew[#anew + 1] = number
       if node.i and ends[place] then
