@@ -250,7 +250,7 @@ async def test_a_body_with_two_lengths_is_400_and_nothing_behind_it_is_served(
         status, headers, answer = await answer_of(reader)
         assert (status, headers["content-type"]) == (400, "application/problem+json")
         assert headers["connection"] == "close"
-        assert b"given twice" in answer
+        assert b"must be given once" in answer
         assert await reader.read() == b""
 
 

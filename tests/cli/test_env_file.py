@@ -75,7 +75,7 @@ def test_file_that_cannot_be_read_is_told(embarq: Embarq, tmp_path: Path) -> Non
         ("EMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE=15\n", 1, "close each quote"),
         ("A=1\n\nEMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE='15'\n", 3, "close each quote"),
         ("# ours\nsecret of mine\n", 2, "write NAME=value"),
-        ("A=1\nB=sec\0ret\n", 2, "has a NUL byte"),
+        ("A=1\nB=sec\0ret\n", 2, "must not have a NUL byte"),
         ("'A=B'=secret\n", 1, "a variable's name cannot hold ="),
     ],
 )

@@ -34,11 +34,11 @@ def test_module_that_cannot_be_imported(embarq: Embarq, write: Write, source: st
     [
         ("@job\nasync def send(ctx, to: str): ...\n", "write `ctx: Context` (from embarq import Context)"),
         ("@job\nasync def send(ctx: dict, to: str): ...\n", "write `ctx: Context` (from embarq import Context)"),
-        ("@job\nasync def send(*to: str): ...\n", "parameter *to cannot be sent by name"),
-        ("class Mailer: ...\n@job\nasync def send(by: Mailer): ...\n", "parameter `by: Mailer` has no JSON form"),
+        ("@job\nasync def send(*to: str): ...\n", "parameter *to must be sent by name"),
+        ("class Mailer: ...\n@job\nasync def send(by: Mailer): ...\n", "parameter `by: Mailer` must have a JSON form"),
         (
             "class Mailer: ...\n@job\nasync def send(by: Mailer = injected): ...\n",
-            "nobody provides `by: Mailer`",
+            "a resource must provide `by: Mailer`",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_schedule_that_nobody_knows(embarq: Embarq, write: Write, redis_url: str
         (
             "EMBARQ_SOFT_TIMEOUT",
             "1000",
-            "EMBARQ_SOFT_TIMEOUT=1000 would never come: it must be",
+            "EMBARQ_SOFT_TIMEOUT=1000 must be at most",
         ),
         ("REDIS_URL", "http://:hunter2@example.test", "REDIS_URL=http://…: must start with redis:// or"),
     ],

@@ -175,7 +175,7 @@ class Inspector:
         with unavailable_when_away():
             kinds = [kind.decode() for kind in await pipe.execute()]
         return {
-            key: f"{key!r} must be free or hold a queue, and holds a {kind} in this Redis: choose another key, or remove it"
+            key: f"{key!r} must be free or hold a queue, and holds a {kind} in this Redis: choose another, or remove it"
             for key, kind in zip(named, kinds, strict=True)
             if kind not in {"zset", "none"}
         }

@@ -18,24 +18,24 @@ from worker.definition.fail_fast import fail_fast
 from worker.definition.places import place_of
 from worker.definition.resources import injected
 
-FEW_PARTS = 1000
+FEW_PARTS = 1000  # values up to which all problems are listed: pydantic's list of more takes too long
 CONTEXT = "`ctx: Context` (from embarq import Context)"
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _STARS: Mapping[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 _INSTEAD: Mapping[object, str] = {
-    inspect.Parameter.VAR_POSITIONAL: "cannot be sent by name: write a list, such as `values: list[int]`",
-    inspect.Parameter.VAR_KEYWORD: "cannot be checked: write each argument, or a dict such as `values: dict[str, int]`",
-    inspect.Parameter.POSITIONAL_ONLY: "cannot be sent by name: leave out the `/`",
+    inspect.Parameter.VAR_POSITIONAL: "must be sent by name: write a list, such as `values: list[int]`",
+    inspect.Parameter.VAR_KEYWORD: "must be named: write each argument, or a dict such as `values: dict[str, int]`",
+    inspect.Parameter.POSITIONAL_ONLY: "must be sent by name: leave out the `/`",
 }
 
 
 def label_of(job: str, function: Callable[..., Any]) -> str:
-    """A job and where it is, as messages say it."""
+    """A job and where it is defined, for messages."""
     return f"job {job!r} ({place_of(function)})"
 
 
 def _found(name: str, hint: Any) -> str:
-    return f"it is `{name}`" if hint is None else f"it is `{name}: {getattr(hint, '__name__', hint)}`"
+    return f"not `{name}`" if hint is None else f"not `{name}: {getattr(hint, '__name__', hint)}`"
 
 
 def _has_json(hint: Any) -> bool:
@@ -107,15 +107,17 @@ class ArgumentSchema:
         for name, parameter in taken.items():
             hint = hints.get(name)
             if name == first == "ctx":
-                raise self._wrong(f"write {CONTEXT}, which is an object where arq has a dict; {_found(name, hint)}")
+                raise self._wrong(
+                    f"its context must be {CONTEXT}, an object where arq has a dict, {_found(name, hint)}"
+                )
             if hint is Context or Context in get_args(hint):
-                raise self._wrong(f"its context must be the first parameter, as {CONTEXT}; {_found(name, hint)}")
+                raise self._wrong(f"its context must be the first parameter, {CONTEXT}, {_found(name, hint)}")
             if parameter.kind not in _BY_NAME:
                 raise self._wrong(f"parameter {_STARS.get(parameter.kind, '')}{name} {_INSTEAD[parameter.kind]}")
             if name not in hints and name == first and name in {"self", "cls"}:
-                raise self._wrong("@job stands above functions, not methods: move it out of its class")
+                raise self._wrong("a job must be a function, not a method: move it out of its class")
             if name not in hints:
-                raise self._wrong(f"parameter {name!r} needs a type annotation, such as `{name}: int`")
+                raise self._wrong(f"parameter {name!r} must have a type annotation, such as `{name}: int`")
 
     def _build(
         self, parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
@@ -133,12 +135,12 @@ class ArgumentSchema:
     def _without_json(
         self, parameters: Iterable[str], hints: Mapping[str, Any], error: PydanticUserError
     ) -> DefinitionError:
-        """Say which parameter it is that cannot be sent."""
+        """The error that names the parameter that cannot be sent."""
         name = next((each for each in parameters if not _has_json(hints[each])), None)
         if name is None:
-            return self._wrong(f"an annotation has no JSON form: {error.message.splitlines()[0]}")
+            return self._wrong(f"annotations must have a JSON form: {error.message.splitlines()[0]}")
         kind = getattr(hints[name], "__name__", str(hints[name]))
-        what = f"parameter `{name}: {kind}` has no JSON form, and nobody provides it"
+        what = f"parameter `{name}: {kind}` must have a JSON form, or a resource that provides it"
         how = f"an `async def` under @resource that yields one and is annotated -> AsyncIterator[{kind}]"
         return self._wrong(f"{what}: take what can be sent as JSON, or write {how}")
 
@@ -156,9 +158,9 @@ class ArgumentSchema:
         if not args:
             return dict(kwargs)
         named = dict(zip(self._order, args, strict=False))
-        wrong = [ArgumentProblem(("args", name), "given twice") for name in named if name in kwargs]
+        wrong = [ArgumentProblem(("args", name), "must not be given twice") for name in named if name in kwargs]
         if len(args) > len(self._order):
-            count = f"takes {len(self._order)} arguments, {len(args)} were given"
+            count = f"must be at most {len(self._order)}, not {len(args)}"
             wrong.append(ArgumentProblem(("args",), count))
         if wrong:
             raise InvalidArguments(self._job, wrong)
@@ -171,7 +173,7 @@ class ArgumentSchema:
             InvalidArguments: a value is missing, unknown or of a wrong type.
         """
         if len(values) > len(self._order) + MOST_PROBLEMS:
-            count = ArgumentProblem(("args",), f"are {len(values)}, and the job takes {len(self._order)}")
+            count = ArgumentProblem(("args",), f"must be at most {len(self._order)}, not {len(values)}")
             raise InvalidArguments(self._job, [count])
         try:
             checked: dict[str, Any] = self._check.validate_python(values)
@@ -179,10 +181,10 @@ class ArgumentSchema:
         except ValidationError as error:
             raise InvalidArguments(self._job, self._problems(values, error)) from error
         except RecursionError as error:
-            raise InvalidArguments(self._job, [ArgumentProblem(("args",), "are nested too deeply")]) from error
+            raise InvalidArguments(self._job, [ArgumentProblem(("args",), "must be nested less deeply")]) from error
 
     def _problems(self, values: Mapping[str, Any], found: ValidationError) -> list[ArgumentProblem]:
-        """Everything that is wrong with values of a few parts; of those with many, the first problem of each list."""
+        """Everything that is wrong with small values; for large ones, the first problem of each list."""
         if not has_more_parts(values, FEW_PARTS):
             try:
                 self._adapter.validate_python(values)
@@ -224,11 +226,11 @@ class ArgumentSchema:
 
     @cached_property
     def digest(self) -> str:
-        """Stands for names, order, types and what is required: another version of the job that takes the same has the
-        same one."""
+        """Identifies names, order, types and what is required: another version of the job with the same arguments has
+        the same one."""
         try:
             shape: object = self._adapter.json_schema()
-        except PydanticInvalidForJsonSchema:  # a type of the caller's own, whose JSON nobody has described
+        except PydanticInvalidForJsonSchema:  # a custom type without a JSON schema
             shape = {name: (repr(self._hints[name]), p.default is p.empty) for name, p in self._parameters.items()}
         return hashlib.sha256(wire.dumps([self._order, shape])).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Who serves the calls of a registry where several have been named: the latest that still is."""
+"""Which client serves the calls of a registry, where several are bound: the latest one."""
 
 import contextlib
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ P = TypeVar("P")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding(Generic[P]):
-    """One naming, which is ended by whoever made it, in whatever order."""
+    """One binding, which is ended by whoever made it, in any order."""
 
     producer: P
 
 
 class Bindings(Generic[P]):
-    """Those that stand, the latest last. Used from any thread: each step is one of the list's own."""
+    """The bindings in force, the latest last. Safe from any thread: each step is a single, atomic call of the list."""
 
     def __init__(self) -> None:
         self._standing: list[Binding[P]] = []
 
     @property
     def latest(self) -> P | None:
-        """Who serves calls now."""
+        """The client that serves calls now."""
         last = next(reversed(self._standing), None)
         return None if last is None else last.producer
 
     def add(self, producer: P) -> Binding[P]:
-        """Let `producer` serve them, until its binding is removed or another comes."""
+        """Let `producer` serve calls, until its binding is removed or another is added."""
         binding = Binding(producer)
         self._standing.append(binding)
         return binding

@@ -1,4 +1,4 @@
-"""What `@job(...)` was given, checked where it is declared: each error says what to write instead."""
+"""The options of `@job(...)`, checked where it is declared: each error says what to write instead."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from worker.core.suggestions import did_you_mean
 from worker.definition.definitions import JobOptions
 from worker.definition.places import place_of
 
-OF_THE_JOB = frozenset({"name", "aliases", "retry", "process", "limits"})  # what no call has
+OF_THE_JOB = frozenset({"name", "aliases", "retry", "process", "limits"})  # not options of a call
 LIMITS = (RateLimit, ConcurrencyLimit)
 
 
@@ -33,7 +33,7 @@ def check_declared(declared: Mapping[str, Any]) -> JobOptions:
         checked["limits"] = _several(declared["limits"], LIMITS, "limits", 'limits=[RateLimit("100/m")]')
     if not isinstance(declared.get("retry", RetryPolicy()), RetryPolicy):
         raise DefinitionError(
-            f"@job(retry={declared['retry']!r}): write retry=RetryPolicy(...); max_tries=5 says how often"
+            f"@job(retry={declared['retry']!r}) must be like retry=RetryPolicy(...); max_tries=5 says how often"
         )
     if not isinstance(declared.get("process", False), bool):
         raise DefinitionError(f"@job(process={declared['process']!r}) must be True or False")
@@ -44,17 +44,17 @@ def check_declared(declared: Mapping[str, Any]) -> JobOptions:
 
 
 def check_function(function: Any) -> None:
-    """Refuse what no job can be made of.
+    """Refuse what cannot be a job.
 
     Raises:
-        DefinitionError: it is no function, or one that yields.
+        DefinitionError: it is not a function, or one that yields.
     """
     if isinstance(function, str):
-        raise DefinitionError(f"@job takes its options by name: @job(name={function!r})")
+        raise DefinitionError(f"@job must be given its options by name: @job(name={function!r})")
     if not (inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)):
-        raise DefinitionError(f"@job stands above a function, `async def` or `def`, not above {function!r}"[:300])
+        raise DefinitionError(f"@job must stand above a function, `async def` or `def`, not above {function!r}"[:300])
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise DefinitionError(f"job {function.__name__!r} ({place_of(function)}) yields: a job must return its result")
+        raise DefinitionError(f"job {function.__name__!r} ({place_of(function)}) must return its result, not yield")
 
 
 def _refuse_unknown(declared: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ def _refuse_unknown(declared: Mapping[str, Any]) -> None:
             continue
         if name in EnqueueOptions.__annotations__:
             raise DefinitionError(
-                f"@job has no option {name!r}: a call has it, as in send.options({name}=...).enqueue(...)"
+                f"@job has no option {name!r}: give it to a call, as in send.options({name}=...).enqueue(...)"
             )
         hint = did_you_mean(name, JobOptions.__annotations__) or f": it takes {', '.join(JobOptions.__annotations__)}"
         raise DefinitionError(f"@job has no option {name!r}{hint}")
@@ -86,4 +86,4 @@ def _check_name(name: Any) -> None:
 def _check_times(declared: Mapping[str, Any]) -> None:
     soft, hard = declared.get("soft_timeout"), declared.get("timeout")
     if soft is not None and hard is not None and soft > hard:
-        raise DefinitionError(f"@job(soft_timeout={soft:g}, timeout={hard:g}): the soft limit must come first")
+        raise DefinitionError(f"@job(soft_timeout={soft:g}, timeout={hard:g}): the soft limit must be the shorter one")

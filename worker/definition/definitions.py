@@ -32,7 +32,7 @@ class JobOptions(TypedDict, total=False):
     name: on the wire; the function's name by default. aliases: former names, still understood.
     max_tries: starts at most. retry: which exceptions are tried again, and when.
     soft_timeout: after it the job sees `SoftTimeLimitExceeded`. timeout: after it the try is stopped.
-    result_ttl: how long results are kept; None for ever, 0 not.
+    result_ttl: how long results are kept; None without end, 0 not at all.
     unique_for, debounce, throttle: see `EnqueueOptions`.
     limits: how often it may start and how many may run, over all workers, also by the value of an argument.
     process: run a plain function in a process of its own, which a hard limit or a cancellation kills.
@@ -70,7 +70,7 @@ class JobDefinition(Generic[P, R]):
         if not re.fullmatch(r"[^\W\d][\w.:-]{0,199}", self.name):
             raise DefinitionError(f"job {self.name[:50]!r}: its name must be 1 to 200 letters, digits, _ . : -")
         if self.in_process and (self.is_async or "<locals>" in self.path):
-            raise DefinitionError(f"{self.label}: process=True needs a plain function of a module")
+            raise DefinitionError(f"{self.label}: with process=True it must be a plain `def` at the top of a module")
 
     @property
     def queue(self) -> str:
@@ -100,11 +100,12 @@ class JobDefinition(Generic[P, R]):
         schema = ArgumentSchema(self.name, self.function, self.registry.resource_types)
         for name, kind in schema.injected.items():
             if not self.is_async and (self.in_process or self.registry.opens_per_try(kind)):
-                raise DefinitionError(f"{self.label}: {name!r} can be given to an `async def` only")
+                raise DefinitionError(f"{self.label}: it must be an `async def` to be given {name!r}")
         for limit in self.limits:
             if limit.by is not None and limit.by not in schema.names:
                 arguments = ", ".join(schema.names) or "none"
-                raise DefinitionError(f"{self.label}: a limit is by {limit.by!r}, but its arguments are {arguments}")
+                wrong = f"a limit must be by one of its arguments ({arguments}), not {limit.by!r}"
+                raise DefinitionError(f"{self.label}: {wrong}")
         return schema
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -117,14 +118,14 @@ class JobDefinition(Generic[P, R]):
         return await returned if inspect.isawaitable(returned) else returned
 
     def invoke(self, context: Context, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Awaitable[R] | R:
-        """Call the function, with its context first if it takes one."""
+        """Call the function, with the context first if it takes one."""
         if self.schema.takes_context:
             return self.function(context, *args, **kwargs)
         return self.function(*args, **kwargs)
 
     def bound(self, context: Context, arguments: Mapping[str, Any]) -> Callable[[], Awaitable[R] | R]:
-        """The function with its arguments, for a thread: as `invoke`, without a line of Python of our own between the
-        function's return and the caller, where an interruption could take the result away."""
+        """The function with its arguments, for a thread: as `invoke`, but without Python code of ours between the
+        function's return and the caller, where an asynchronous exception could discard the result."""
         first = (context,) if self.schema.takes_context else ()
         return partial(self.function, *first, **arguments)
 
@@ -155,8 +156,8 @@ class JobDefinition(Generic[P, R]):
         return self.registry.sync_producer.enqueue(self.call(*args, **kwargs))
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
-        """The job as a step of a workflow. Behind another step it gets that step's result as the first argument that
-        is not given by name; `args` come after it."""
+        """The job as a step of a workflow. After another step it gets that step's result as the first argument that is
+        not given by name; `args` come after it."""
         return Signature(self, args, kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[R]:

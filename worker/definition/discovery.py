@@ -27,12 +27,12 @@ def discover(modules: Iterable[str], registry: Registry) -> None:
 
 def _import(name: str) -> ModuleType:
     if not all(name.split(".")) or "/" in name or "\\" in name:
-        raise DefinitionError(f"{name!r} names no module: write it as in `import`, such as myapp.tasks, not as a path")
+        raise DefinitionError(f"{name!r} must be a module as in `import`, such as myapp.tasks, not a path")
     try:
         return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a module does, it is told in one line
+    except BaseException as error:  # whatever a module raises, SystemExit too, is reported in one line
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             where = f"in {Path.cwd()} or among what is installed"
             missing = f"there is no module {name!r} {where}: EMBARQ_JOBS, or jobs in [tool.embarq], must name modules"
@@ -52,9 +52,9 @@ def _problem(name: str, error: BaseException) -> str:
 
 
 def _file_of(name: str) -> str:
-    """Of a module of which no line has run; '' where it has none."""
+    """The file of a module that has not begun to run; '' where it has none."""
     try:
         found = importlib.util.find_spec(name)
-    except Exception:  # of a package around it
+    except Exception:  # raised by a parent package, which this imports
         return ""
     return shown_path(found.origin) if found is not None and found.has_location and found.origin else ""

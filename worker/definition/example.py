@@ -1,4 +1,4 @@
-"""A first request, for those who have made none."""
+"""A first request to try, made from the jobs that there are."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ def example(definitions: Iterable[JobDefinition[..., Any]]) -> bytes:
 
 
 def _arguments(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A value for each argument that must be given; None where that takes more than this knows."""
+    """A value for each required argument; None where one is not of a simple type."""
     found = {}
     for name in schema.get("required", ()):
         one = schema.get("properties", {}).get(name, {})

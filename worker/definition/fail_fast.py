@@ -1,4 +1,4 @@
-"""A validator that looks no further into a list than its first wrong member.
+"""A validator that stops in each list at its first wrong member.
 
 Pydantic keeps an error per wrong value. For half a million of them, which fit into a megabyte of JSON, that takes a
 second and half a gigabyte, all of it in one call that nothing can interrupt.
@@ -9,14 +9,14 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator
 
-# Of these core schemas each member is checked by itself.
+# The core schemas that validate each of many members by itself.
 CONTAINERS = frozenset({"list", "set", "frozenset", "tuple", "dict"})
-# What these keys hold is data, not a schema.
+# Keys of a schema that hold data, not schemas.
 OPAQUE = frozenset({"metadata", "serialization", "default", "expected", "config"})
 
 
 def fail_fast(adapter: TypeAdapter[Any]) -> SchemaValidator:
-    """The adapter's checks, one problem a container at most. Models of pydantic's own keep their way of checking."""
+    """The adapter's checks, with at most one problem per container. Pydantic models keep their own validators."""
     return SchemaValidator(_fail_fast(adapter.core_schema))
 
 

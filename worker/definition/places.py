@@ -1,4 +1,4 @@
-"""Where in the source something is, as messages say it: `jobs/emails.py:12`."""
+"""Where in the source something is, for messages: `jobs/emails.py:12`."""
 
 import importlib
 import inspect
@@ -23,14 +23,14 @@ def place_of(function: Callable[..., Any]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """Where a function was made, and by which loading of its module."""
+    """Where a function is defined, and by which import of its module."""
 
     place: tuple[str, int]
     loading: object
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Self | None:
-        """None where it has no file, as what was typed into a prompt."""
+        """None where it has no file, as at an interactive prompt."""
         inner = inspect.unwrap(function)
         code = getattr(inner, "__code__", None)
         if code is None or code.co_filename.startswith("<"):
@@ -39,14 +39,14 @@ class Origin:
         return cls((code.co_filename, code.co_firstlineno), names.get("__spec__") or names)
 
     def hides(self, other: Self) -> bool:
-        """Whether both stand in one file, at two places. A module that is loaded again, edited or not, hides nothing:
+        """Whether both are in one file, at two places. A module that is imported again, edited or not, hides nothing:
         it has another `__spec__` then, or other globals."""
         return self.loading is other.loading and self.place[0] == other.place[0] and self.place != other.place
 
 
 def place_of_error(error: BaseException) -> str:
-    """Where an error was made: the last line on its way that is nearest to the project; '' where it has none, as
-    where a module was not even begun. Of what cannot be parsed, that line itself."""
+    """Where an error was raised: the innermost frame among those nearest to the project; '' where there is none, as for
+    a module that was not found. For a syntax error, that line itself."""
     if isinstance(error, SyntaxError) and error.filename:
         return _place(error.filename, error.lineno or 1)
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]

@@ -1,4 +1,4 @@
-"""Who queues calls in this process, for jobs that know no more than their registry."""
+"""Which client queues calls in this process, for jobs that know only their registry."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from worker.definition.bindings import Binding, Bindings
 
 
 class Producers:
-    """The clients that the jobs of a registry use: of those that were named for it and still are, the latest."""
+    """The clients that the jobs of a registry use: the latest one that is bound."""
 
     table: ClassVar[Outbox | None] = None  # the database's, which stands above: `worker.public` says where it is
 
@@ -34,8 +34,8 @@ class Producers:
         found = self._bindings.latest or self._stand_in()
         if found is None:
             raise EmbarqError(
-                "no client in this process: call registry.bind(client) at start-up, or set EMBARQ_INLINE=1 to run jobs "
-                "where they are enqueued"
+                "no client is bound in this process: call registry.bind(client) at start-up, or set EMBARQ_INLINE=1 to "
+                "run jobs where they are enqueued"
             )
         return found
 
@@ -50,7 +50,9 @@ class Producers:
         if found is not None:
             return found
         if not is_inline():
-            raise EmbarqError("no sync client is open in this process: `with SyncClient(url):`, or set EMBARQ_INLINE=1")
+            raise EmbarqError(
+                "no sync client is open in this process: open one, `with SyncClient(url):`, or set EMBARQ_INLINE=1"
+            )
         return inline_process().sync_client()
 
     def _stand_in(self) -> Producer | None:
@@ -75,13 +77,13 @@ class Producers:
 
     @property
     def max_arguments(self) -> int:
-        """Bytes that a call may take in this process: as its client says, where there is one."""
+        """Bytes that a call may take in this process: its client's limit, where there is one."""
         producer = self._bindings.latest or self._stand_in()
         return wire.LARGEST if producer is None else producer.max_arguments
 
     def bind(self, producer: Producer | None) -> None:
-        """Name the client that `.enqueue(...)` uses in this process, in place of the one that was named so before.
-        With None there is none, but for those of blocks (`bound_to`) that are open."""
+        """Set the client that `.enqueue(...)` uses in this process, in place of the one that was set before. With None
+        there is none, except for those of open blocks (`bound_to`)."""
         if self._bound is not None:
             self._bindings.remove(self._bound)
         self._bound = None if producer is None else self._bindings.add(producer)

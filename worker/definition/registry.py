@@ -1,4 +1,4 @@
-"""The registry: `@job`, `@schedule` and `@resource` put into it what they decorate, to be found by name or type."""
+"""The registry: `@job`, `@schedule` and `@resource` register what they decorate, to be found by name or type."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +31,7 @@ class ScheduleOptions(TypedDict, total=False):
     args, options: of each run, as a call has them. jitter: seconds by which a run may be moved back.
     missed: what becomes of times that passed while nobody could fire: `once` (default) one run for all, `skip`, `all`.
     overlap: `allow` (default), or `skip` a time while the run before has not ended.
-    run_at_startup: a run when a worker starts, too; workers that start within a minute are one start.
+    run_at_startup: a run when a worker starts, too; workers that start within a minute count as one start.
     """
 
     name: str
@@ -63,7 +63,7 @@ class JobDecorator:
         """Register `function` and return its definition.
 
         Raises:
-            DefinitionError: it is nothing that a job can be made of, or another has its name.
+            DefinitionError: it cannot be a job, or another has its name.
         """
         check_function(function)
         definition = JobDefinition[Any, Any](function, self._registry, self._declared)
@@ -134,7 +134,8 @@ class Registry(Producers):
         return provider
 
     def on_job_start(self, hook: Start) -> Start:
-        """Decorate `async def hook(ctx)`, to be called before each try of a job. Its time is none of the job's."""
+        """Decorate `async def hook(ctx)`, to be called before each try of a job. Its time does not count towards the
+        job's limits."""
         self.hooks.start.append(checked(hook, "on_job_start", "ctx"))
         return hook
 
@@ -144,12 +145,13 @@ class Registry(Producers):
         return hook
 
     def after_job_end(self, hook: End) -> End:
-        """Decorate `async def hook(ctx, end)`, to be called when the end of a try is stored: who waits may know it."""
+        """Decorate `async def hook(ctx, end)`, to be called when the end of a try is stored, so that others may see it
+        already."""
         self.hooks.after.append(checked(hook, "after_job_end", "ctx", "end"))
         return hook
 
     def replace_provider(self, kind: type, provider: Provider) -> Provider:
-        """Put another provider in the place of a type's; returns the one before.
+        """Replace the provider of a type; returns the one before.
 
         Raises:
             UnknownResource: nothing provides this type.
@@ -194,8 +196,8 @@ class Registry(Producers):
         return {name: definition.schema.digest for name, definition in self._names.items()}
 
     def route(self, routes: Sequence[tuple[str, str]]) -> None:
-        """Send jobs that declare no queue by the patterns of their paths: `[("jobs.emails.*", "emails")]`, the first
-        that fits."""
+        """Route jobs that declare no queue by the patterns of their paths: `[("jobs.emails.*", "emails")]`; the first
+        match wins."""
         self._routes = tuple(routes)
 
     def queue_for(self, path: str) -> str:
@@ -216,11 +218,11 @@ class Registry(Producers):
         return list(self._schedules.values())
 
     def warnings(self) -> dict[str, str]:
-        """What people may not expect of schedules, by their names."""
+        """What may surprise people about schedules, by their names."""
         return {record.name: record.warning for record in self.schedules if record.warning is not None}
 
     def check(self) -> None:
-        """Look at all signatures, and at what schedules and limits say of them.
+        """Check all signatures, and the arguments of schedules and limits against them.
 
         Raises:
             DefinitionError: one is wrong, or a job asks for a resource that nobody provides.
@@ -252,7 +254,7 @@ class Registry(Producers):
 
     @asynccontextmanager
     async def given(self, wanted: Mapping[str, type], context: Context) -> AsyncIterator[dict[str, Any]]:
-        """What a job asks for, by the names of its parameters; what is opened for this try is closed on leaving.
+        """The resources of a job, by the names of its parameters; those opened for this try are closed on leaving.
 
         Raises:
             UnknownResource: the worker has not opened it.
@@ -271,7 +273,7 @@ class Registry(Producers):
 def _unprovided(definition: JobDefinition[..., Any], name: str, kind: type) -> str:
     type_of_it = getattr(kind, "__name__", kind)
     how = f"an `async def` under @resource that yields one and is annotated -> AsyncIterator[{type_of_it}]"
-    return f"{definition.label}: nobody provides `{name}: {type_of_it}`: write {how}, in a module with jobs"
+    return f"{definition.label}: a resource must provide `{name}: {type_of_it}`: write {how}, in a module with jobs"
 
 
 registry = Registry()

@@ -1,6 +1,7 @@
-"""What jobs are given, found by type: opened once a worker (HTTP clients, pools), or once a try (a database session).
+"""What is injected into jobs, found by type: opened once per worker (HTTP clients, pools), or once per try (a database
+session).
 
-A provider is an async generator function. One that takes the context is asked anew for each try.
+A provider is an async generator function. One that takes the context is called for each try.
 """
 
 import inspect
@@ -29,12 +30,12 @@ def provided_type(provider: Provider) -> type:
 
 
 def is_per_try(provider: Provider) -> bool:
-    """Whether the provider is asked anew for each try: it takes the context."""
+    """Whether the provider is called for each try: it takes the context."""
     return bool(inspect.signature(provider).parameters)
 
 
 def is_of_database(kind: type) -> bool:
-    """Whether a resource of this type takes a database: our own, or anything of SQLAlchemy's, such as a session."""
+    """Whether a resource of this type needs a database: our own, or anything of SQLAlchemy's, such as a session."""
     return any(each.__module__.startswith(("worker.database", "sqlalchemy.")) for each in kind.__mro__)
 
 

@@ -51,10 +51,10 @@ def create_app(
     """The application for these settings, or for those of the project in the current folder.
 
     `routes`: a service's own, with whole paths; they come before ours. `statuses`: how errors of its own are answered.
-    `keyless`: those of its routes that are served without a key, as they tell callers apart in another way.
+    `keyless`: those of its routes that are served without a key, as they authenticate callers in another way.
 
     Raises:
-        SettingsMissing: something is not set without which it must not serve.
+        SettingsMissing: something that it must not serve without is not set.
         EmbarqError: REDIS_URL is not set: `embarq dev` starts a private Redis and sets it.
     """
     settings = settings or find_project().load_settings()
@@ -98,7 +98,7 @@ def _life(
     return life
 
 
-# Load balancers ask these, and have no key.
+# Load balancers request these, and have no key.
 KEYLESS: tuple[BaseRoute, ...] = (Route("/health/live", health.live), Route("/health/ready", health.ready))
 ROUTES: tuple[BaseRoute, ...] = (
     Mount(
@@ -138,9 +138,9 @@ ROUTES: tuple[BaseRoute, ...] = (
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[Shared]:
-    """Open what the process shares. Nothing here needs Redis to be there yet."""
+    """Open what the process shares. Nothing here needs Redis to be available yet."""
     if settings.redis_url is None and not is_inline():
-        raise EmbarqError("REDIS_URL is not set; `embarq dev` starts a private Redis")
+        raise EmbarqError("REDIS_URL must be set; `embarq dev` starts a private Redis and sets it")
     async with AsyncExitStack() as stack:
         opened = Client.open(
             settings.redis_url or NOWHERE, verify_tls=settings.redis_tls_verify, max_arguments=settings.max_arguments

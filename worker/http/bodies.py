@@ -14,9 +14,9 @@ from worker.http.json import JsonResponse
 
 LONGEST_PAUSE = 10.0  # seconds without a byte
 LONGEST_WHOLE = 30.0  # seconds for all of a body
-LINGER = 1.0  # seconds that what a refused client still sends is read, so that it gets to see its answer
+LINGER = 1.0  # seconds for which a refused client's bytes are still read, so that it sees its answer
 
-TWO_LENGTHS = "the body's length is given twice: by Content-Length and by Transfer-Encoding"
+TWO_LENGTHS = "the body's length must be given once, and is given twice: by Content-Length and by Transfer-Encoding"
 
 
 class InFlight:
@@ -33,11 +33,11 @@ class InFlight:
             TooManyBodies: they are more than there is room for; they are not counted.
         """
         if self.held + count > self._most:
-            raise TooManyBodies("too many large requests are being served; try again")
+            raise TooManyBodies(f"at most {self._most:,} bytes of requests may be under way, and are: try again")
         self.held += count
 
     def give_back(self, count: int) -> None:
-        """Count them no more."""
+        """Stop counting them."""
         self.held -= count
 
 
@@ -45,7 +45,8 @@ class Bodies:
     """Refuses bodies over `limit` bytes, by their declared length or while they arrive; paths in `larger` take more.
 
     A body that does not come within its time is answered 408, one that there is no room for 503, and one with two
-    lengths 400: a proxy in front may have read the other one, and what follows would be somebody else's request.
+    lengths 400: a proxy in front may have read the other one, and what follows would be taken for a request of its own
+    (request smuggling; RFC 9112, 6.1 and 11.2).
     """
 
     def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int], in_flight: int) -> None:
@@ -110,7 +111,9 @@ class _Body:
             async with asyncio.timeout(max(0.0, min(LONGEST_PAUSE, self._until - now))):
                 return await self._receive()
         except TimeoutError:
-            raise BodyTooSlow(f"the body did not come within {LONGEST_WHOLE:.0f} s, or paused too long") from None
+            raise BodyTooSlow(
+                f"the body must come within {LONGEST_WHOLE:.0f} s, and without pauses of {LONGEST_PAUSE:.0f} s"
+            ) from None
 
     def close(self) -> None:
         """The request is served."""
@@ -119,8 +122,8 @@ class _Body:
 
 
 async def _refuse_two_lengths(receive: Receive, send: Send) -> None:
-    """Answer, read on for a moment, and close. Closed with bytes unread, the connection would be reset, and the answer
-    might be lost on its way."""
+    """Answer, read on for a moment, and close. If it were closed with bytes unread, TCP would reset the connection, and
+    the client might lose the answer (RFC 9112, 9.6)."""
     answer: JsonResponse = problem(HTTPStatus.BAD_REQUEST, TWO_LENGTHS)
     answer.headers["Connection"] = "close"
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})

@@ -1,4 +1,4 @@
-"""How long a request may take: whatever hangs below, its client gets an answer."""
+"""How long a request may take: whatever hangs below it, its client gets an answer."""
 
 import asyncio
 from http import HTTPStatus
@@ -16,10 +16,10 @@ LONGEST_WAIT = 60.0
 
 
 class Budget:
-    """Answers 503 for a request that has not begun to answer `seconds` after its body was there, and cancels it.
+    """Answers 503 for a request whose answer has not begun `seconds` after its body was complete, and cancels it.
 
-    A request that waits, with `?wait=S`, has S seconds more. The answer goes out at once: what the cancelled request
-    still has to clean up may hang as well.
+    A request that waits, with `?wait=S`, has S seconds more. The answer is sent at once, not after the request has
+    cleaned up, which may hang as well.
     """
 
     def __init__(self, app: ASGIApp, seconds: float = SECONDS) -> None:
@@ -65,7 +65,7 @@ class _Timed:
         self.late: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Let the clock run, from its beginning."""
+        """Start the clock, from zero."""
         if not self._answers and self.late is None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._over)
 
@@ -76,7 +76,7 @@ class _Timed:
             self._timer = None
 
     async def send(self, message: Message) -> None:
-        """Pass the request's answer on, if it is not too late."""
+        """Send the request's answer on, unless it is too late."""
         if self.late is None:
             self._answers = True
             self.pause()

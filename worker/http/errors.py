@@ -58,8 +58,8 @@ class BodyTooLarge(EmbarqError):
     """The body, or the part of it that is named, is larger than the limit."""
 
     def __init__(self, limit: int, part: tuple[str | int, ...] = ()) -> None:
-        super().__init__(f"the {'part' if part else 'body'} is larger than {limit} bytes")
-        self.problems = (ArgumentProblem(part, f"is larger than {limit} bytes"),) if part else ()
+        super().__init__(f"the {'part' if part else 'body'} must have at most {limit:,} bytes")
+        self.problems = (ArgumentProblem(part, f"must have at most {limit:,} bytes"),) if part else ()
 
 
 class BodyTooSlow(EmbarqError):
@@ -110,7 +110,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     DatabaseNotSet: HTTPStatus.SERVICE_UNAVAILABLE,
     TooManyBodies: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-# What is said of an outage. The driver's own words, which name hosts and statements, are for the log.
+# The texts of an outage. The driver's own words, which name hosts and statements, are for the log.
 OUTAGES: dict[type[Exception], str] = {
     BrokerUnavailable: "Redis is not available; try again",
     DatabaseUnavailable: "Postgres is not available; try again",
@@ -118,9 +118,10 @@ OUTAGES: dict[type[Exception], str] = {
 
 
 def problem(status: HTTPStatus, detail: str, errors: Sequence[ArgumentProblem] = ()) -> ProblemResponse:
-    """A problem details answer; each of `errors` points at a field of the body."""
+    """A problem details answer; each of `errors` points at a field of the body, as in RFC 9457's own example. With 503
+    comes `Retry-After` (RFC 9110, 10.2.3)."""
     body: dict[str, Any] = {
-        "type": "about:blank",
+        "type": "about:blank",  # the status says it all (RFC 9457, 4.2.1); `title` is its phrase then
         "title": status.phrase,
         "status": status.value,
         "detail": detail,
@@ -143,12 +144,12 @@ def problem_records(errors: Sequence[ArgumentProblem]) -> list[dict[str, str]]:
 
 
 def status_of(error: Exception, table: Mapping[type[Exception], HTTPStatus] = STATUS) -> HTTPStatus:
-    """The status of an error that is in the table, or below one that is."""
+    """The status of an error whose class, or a base of it, is in the table."""
     return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
 def detail_of(error: Exception) -> str:
-    """What clients are told of an error."""
+    """The text of an error for clients."""
     outage = next((OUTAGES[kind] for kind in type(error).__mro__ if kind in OUTAGES), None)
     return outage or shortened(str(error), LONGEST_DETAIL)
 
@@ -165,7 +166,7 @@ def _known(table: Mapping[type[Exception], HTTPStatus], request: Request, error:
 
 
 def _disconnected(_request: Request, _error: Exception) -> Response:
-    """The client went away while it sent its body: nobody reads this."""
+    """The client disconnected while it sent its body: nobody reads this answer."""
     return problem(HTTPStatus.BAD_REQUEST, "the body ended early")
 
 
@@ -178,7 +179,9 @@ def _http(_request: Request, error: Exception) -> Response:
 
 def _unexpected(_request: Request, error: Exception) -> Response:
     logger.error("request failed", exc_info=error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the request failed; the log has the reason under its id")
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the request failed; the log has the reason under its X-Request-ID"
+    )
 
 
 def handlers(own: Mapping[type[Exception], HTTPStatus]) -> dict[Any, ExceptionHandler]:

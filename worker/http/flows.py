@@ -1,7 +1,7 @@
 """Workflows as JSON: a job, `{"chain": [...]}`, `{"group": [...]}`, `{"chord": {"group": [...], "callback": ...}}`.
 
-They may have 50,000 steps in 16 MB. So they are read step by step, giving way to others in between, and steps are
-counted before anything is made of them.
+They may have 50,000 steps in 16 MB. So they are read step by step, yielding to other requests in between, and steps are
+counted before any object is made of them.
 """
 
 import re
@@ -56,29 +56,29 @@ class FlowReader:
         """The flow of a request, and the options of the workflow.
 
         Raises:
-            InvalidJson: the body is no JSON object.
-            InvalidBody: with a pointer to what has not the form of a flow.
-            UnknownJob, InvalidOptions: a step says so.
+            InvalidJson: the body is not a JSON object.
+            InvalidBody: something does not have the form of a flow; with a pointer to it.
+            UnknownJob, InvalidOptions: the job or the options of a step are wrong.
         """
         if body.lstrip()[:1] != b"{":
             raise InvalidJson("the body must be a JSON object")
         form = self._form(msgspec.Raw(body), ())
         options = {} if form.options is NOTHING else self._decode(form.options, ("options",))
         if not isinstance(options, dict):
-            raise _wrong(("options",), "is an object")
+            raise _wrong(("options",), "must be an object")
         form.options = NOTHING
         return await self._flow(form, (), 0), options
 
     async def _flow(self, form: _Form, path: Path, depth: int) -> Flow:
         if depth > DEEPEST:
-            raise _wrong(path, f"is nested deeper than {DEEPEST} levels")
+            raise _wrong(path, f"must be nested at most {DEEPEST} levels deep")
         await self._turns.give_way()
         given = [name for name in form.__struct_fields__ if getattr(form, name) is not NOTHING]
         name = next((name for name in FORMS if name in given), None)
         if name is None:
             return self._job(form, given, path)
         if given != [name]:
-            raise _wrong((*path, next(other for other in given if other != name)), f"does not go with {name}")
+            raise _wrong((*path, next(other for other in given if other != name)), f"must not be given with {name}")
         own: Path = (*path, name)
         if name == "chord":
             return await self._chord(form.chord, own, depth)
@@ -93,7 +93,7 @@ class FlowReader:
         try:
             parts = msgspec.json.decode(value, type=_Chord)
         except msgspec.ValidationError:
-            raise _wrong(path, "has a group and a callback") from None
+            raise _wrong(path, "must be an object with a group and a callback") from None
         header = Group(await self._parts(parts.group, (*path, "group"), depth))
         callback: Path = (*path, "callback")
         self._count(1, callback)
@@ -101,7 +101,7 @@ class FlowReader:
 
     async def _parts(self, value: msgspec.Raw, path: Path, depth: int) -> tuple[Flow, ...]:
         if not is_list(value):
-            raise _wrong(path, "is a list of steps")
+            raise _wrong(path, "must be a list of steps")
         steps = members(value, self._room)
         self._count(self._room + 1 if steps is None else len(steps), path)
         found = []
@@ -113,7 +113,7 @@ class FlowReader:
     def _count(self, steps: int, path: Path) -> None:
         self._room -= steps
         if self._room < 0:
-            raise _wrong(path, f"a workflow has at most {MOST_NODES} steps")
+            raise _wrong(path, f"must not bring the workflow over {MOST_NODES:,} steps")
 
     def _form(self, value: msgspec.Raw, path: Path) -> _Form:
         try:
@@ -121,10 +121,10 @@ class FlowReader:
         except msgspec.ValidationError as error:
             unknown = _UNKNOWN.search(str(error))
             if unknown is None:
-                raise _wrong(path, "is a step: an object") from None
-            raise _wrong((*path, unknown[1]), "is not a field of a step") from None
+                raise _wrong(path, "must be a step: an object") from None
+            raise _wrong((*path, unknown[1]), "must be a field of a step") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidJson(f"the body is not JSON: {error}") from error
+            raise InvalidJson(f"the body must be JSON: {error}") from error
 
     def _decode(self, value: msgspec.Raw, path: Path) -> Any:
         if len(memoryview(value)) > self._largest:
@@ -132,7 +132,7 @@ class FlowReader:
         try:
             return msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidJson(f"the body is not JSON: {error}") from error
+            raise InvalidJson(f"the body must be JSON: {error}") from error
 
 
 def read_signature(registry: Registry, value: Any, path: Path) -> Signature[Any]:
@@ -143,15 +143,15 @@ def read_signature(registry: Registry, value: Any, path: Path) -> Signature[Any]
         UnknownJob, InvalidOptions: the job or its options are wrong.
     """
     if not isinstance(value, dict) or not isinstance(value.get("job"), str):
-        raise _wrong(path, "is a step: it has a job, or is a chain, a group or a chord")
+        raise _wrong(path, "must be a step: an object with a job, or a chain, a group or a chord")
     unknown = next((key for key in value if key not in {"job", "args", "options", "immutable"}), None)
     if unknown is not None:
-        raise _wrong((*path, unknown), "is not a field of a step")
+        raise _wrong((*path, unknown), "must be a field of a step")
     args, options, immutable = value.get("args", {}), value.get("options", {}), value.get("immutable", False)
     if not isinstance(args, dict):
-        raise _wrong((*path, "args"), "is an object: arguments by name")
+        raise _wrong((*path, "args"), "must be an object: arguments by name")
     if not isinstance(immutable, bool):
-        raise _wrong((*path, "immutable"), "is true or false")
+        raise _wrong((*path, "immutable"), "must be true or false")
     definition = registry.get(value["job"])
     return Signature(definition, (), args, read_options(registry, definition.name, options, path), immutable)
 
@@ -178,7 +178,7 @@ def read_callbacks(registry: Registry, options: dict[str, Any], path: Path = ())
         own: Path = (*path, "options", name)
         inner = options[name].get("options") if isinstance(options[name], dict) else None
         if isinstance(inner, dict) and any(each in inner for each in CALLBACKS):
-            raise _wrong((*own, "options"), "a callback has no callbacks of its own")
+            raise _wrong((*own, "options"), "must not have callbacks: a callback has none of its own")
         found[name] = read_signature(registry, options[name], own)
     return found
 

@@ -41,9 +41,9 @@ async def read_object(request: Request) -> Mapping[str, Any]:
     try:
         body = msgspec.json.decode(await request.body())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidJson(f"the body is not JSON: {error}") from error
+        raise InvalidJson(f"the body must be JSON: {error}") from error
     except RecursionError as error:
-        raise InvalidJson("the body is nested too deeply") from error
+        raise InvalidJson("the body must be nested less deeply") from error
     if not isinstance(body, dict):
         raise InvalidJson(f"the body must be a JSON object, not {type(body).__name__}")
     return body

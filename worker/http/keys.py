@@ -1,4 +1,4 @@
-"""Who is served: whoever has the key."""
+"""The API key: requests without it are refused."""
 
 import hmac
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ SCHEME = "bearer"
 
 
 class BearerKey:
-    """Passes on what carries `Authorization: Bearer <key>` (RFC 6750) or goes to a keyless route; all else is answered
-    401, before its body is read."""
+    """Passes on requests with `Authorization: Bearer <key>` (RFC 6750), and those to keyless routes; all others are
+    answered 401 with a challenge (RFC 9110, 11.6.1), before their body is read."""
 
     def __init__(self, app: ASGIApp, key: str, keyless: Sequence[BaseRoute]) -> None:
         self._app = app
@@ -33,7 +33,8 @@ class BearerKey:
 
     def _may_pass(self, scope: Scope) -> bool:
         scheme, _, given = Headers(scope=scope).get("Authorization", "").partition(" ")
-        # Of bytes, as a letter of UTF-8 may end in one that is a space in Latin-1.
+        # The strip is of bytes: a letter in UTF-8 may end in one that is a space in Latin-1. The comparison takes the
+        # same time wherever they differ, so that it does not reveal the key byte by byte.
         if scheme.lower() == SCHEME and hmac.compare_digest(given.encode("latin-1").strip(), self._key):
             return True
         return any(route.matches(scope)[0] is Match.FULL for route in self._keyless)

@@ -10,7 +10,7 @@ from worker.core.errors import ArgumentProblem, InvalidOptions
 from worker.core.keys import BY_KEY, DEFAULT
 from worker.definition.registry import Registry
 
-HEARD_FOR = 5.0  # seconds that what workers say of themselves is believed
+HEARD_FOR = 5.0  # seconds for which the list of live workers is cached
 
 
 def declared_queues(registry: Registry, routes: Iterable[tuple[str, str]], served: tuple[str, ...]) -> frozenset[str]:
@@ -22,7 +22,7 @@ def declared_queues(registry: Registry, routes: Iterable[tuple[str, str]], serve
 
 class KnownQueues:
     """Those that are declared, and those that a live worker serves by name; with `is_open`, any but those that are
-    named by their keys in Redis, where other programs may keep something."""
+    named by their keys in Redis, where other programs may keep their data."""
 
     def __init__(self, client: Client, declared: frozenset[str], *, is_open: bool) -> None:
         self._client = client
@@ -33,7 +33,7 @@ class KnownQueues:
         self._asking: asyncio.Task[frozenset[str]] | None = None
 
     async def unknown(self, names: Iterable[str]) -> frozenset[str]:
-        """Those of the names that nobody knows. Workers are asked only where a name is not declared.
+        """Those of the names that are unknown. Workers are looked up only where a name is not declared.
 
         Raises:
             BrokerUnavailable: Redis did not say which workers there are.
@@ -44,7 +44,7 @@ class KnownQueues:
         return strange - await self._heard() if strange else strange
 
     async def check(self, job: str, names: Iterable[str]) -> None:
-        """Let a call go to queues that are known.
+        """Check that a call goes to known queues.
 
         Raises:
             InvalidOptions: one is not.
@@ -61,7 +61,7 @@ class KnownQueues:
         return any(record.queue == name for record in await self._client.queues())
 
     async def _heard(self) -> frozenset[str]:
-        """All who ask at once share one look, and its failure."""
+        """Concurrent callers share one query, and its failure."""
         if time.monotonic() - self._heard_at < HEARD_FOR:
             return self._served
         if self._asking is None:
@@ -78,14 +78,14 @@ class KnownQueues:
     def _asked(self, asking: "asyncio.Task[frozenset[str]]") -> None:
         self._asking = None
         if not asking.cancelled():
-            asking.exception()  # those who waited were told of it; all may be gone
+            asking.exception()  # marks it as retrieved: those who waited got it, and all may be gone
 
 
 def refused(job: str, queue: str) -> InvalidOptions:
-    """The error of a call into a queue that nobody knows."""
+    """The error of a call to an unknown queue."""
     or_open = "" if queue.startswith(BY_KEY) else ", or set EMBARQ_OPEN_QUEUES=1"
     message = (
-        f"there is no queue {queue!r}: no job declares it and no worker serves it; "
+        f"must be a known queue, and {queue!r} is not: no job declares it and no worker serves it; "
         f"start a worker with -Q {queue}{or_open}"
     )
     return InvalidOptions(job, [ArgumentProblem(("options", "queue"), message)])

@@ -18,9 +18,10 @@ logger = structlog.stdlib.get_logger("embarq.api")
 lines = LineLogger("embarq.api")
 
 REQUEST_ID = "X-Request-ID"
+# An id from a client goes into logs and a header: nothing that could break a line of either.
 _ALLOWED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-# The requests that are being served, by their tasks: what the loop is busy with is told from here.
+# The requests being served, by their tasks: the watch on the event loop names the one that blocks it.
 _served: "dict[asyncio.Task[Any], Scope]" = {}
 
 

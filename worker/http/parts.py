@@ -1,4 +1,4 @@
-"""JSON taken apart before it is read: how many members a list has, and how large each is, is known before anything is
+"""JSON taken apart before it is read: how many members a list has, and how large each is, is known before objects are
 made of them.
 
 Sixteen megabytes of `1,1,1` are eight million objects once they are read, and reading them cannot be interrupted; to
@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 NOTHING = msgspec.Raw(b"")
-# Structs of so many fields take lists of up to so many members. The first that fits is used: each is made whole.
+# msgspec has no lazy list, but a struct encoded as an array, whose fields are raw, is one with a maximum length. A
+# struct is allocated with all its fields, so the smallest that fits is used.
 SIZES = (16, 1000, 10_000, 50_000)
 
 
@@ -24,7 +25,7 @@ def _decoder(size: int) -> "msgspec.json.Decoder[Any]":
 
 
 def prepare() -> None:
-    """Make what reads lists, which takes a tenth of a second, before there are requests that would wait for it."""
+    """Build the decoders, which takes a tenth of a second, before there are requests that would wait for it."""
     for size in SIZES:
         _decoder(size)
 

@@ -39,7 +39,7 @@ class NewJobBody(Body):
     options: dict[str, Any] = {}
 
 
-# What Postgres takes: no NUL.
+# Text in Postgres cannot hold NUL.
 Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 

@@ -31,7 +31,7 @@ def _bare(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
-# No spaces at its ends: none arrive with a header, and of spaces alone nothing would be left to compare.
+# Stripped, as HTTP strips a header's value (RFC 9110, 5.5); a key of spaces alone would match every request.
 Key = Annotated[SecretStr, BeforeValidator(_bare), Field(min_length=16)]
 
 
@@ -41,7 +41,7 @@ def _pairs(value: object) -> object:
         return value
     pairs = [tuple(part.strip() for part in pair.split("=", 1)) for pair in value.split(",") if pair.strip()]
     if not all(len(pair) == 2 for pair in pairs):
-        raise ValueError("must be pairs by commas, such as jobs.emails.*=emails")
+        raise ValueError("must be pairs separated by commas, such as jobs.emails.*=emails")
     return tuple(pairs)
 
 
@@ -87,7 +87,7 @@ class SettingsError(EmbarqError):
 
 
 class SettingsMissing(SettingsError):
-    """What a process cannot do without where it runs is not set; the message has a line for each, and says why."""
+    """Required settings are not set; the message has a line for each, and says why it is required."""
 
 
 def _environment() -> Environment:
@@ -95,7 +95,7 @@ def _environment() -> Environment:
 
 
 class Settings(BaseSettings):
-    """What the engine needs to know, with its default. Heroku's names stay as they are, others start with `EMBARQ_`.
+    """The engine's settings with their defaults. Heroku's names stay as they are, others start with `EMBARQ_`.
 
     Times are seconds, sizes are bytes. What may hold a secret is left out of the settings' `repr`.
     """
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     api_key: Key | None = None
     data_dir: Path = Path(".embarq")
     jobs: Names = ("jobs",)
-    inline: bool = False  # who looks at it before there are settings: `worker.core.inline_mode`
+    inline: bool = False  # read before there are settings by `worker.core.inline_mode`
     redis_tls_verify: bool = Field(default_factory=lambda: "DYNO" not in os.environ)
 
     concurrency: int = Field(100, ge=1, le=10_000)
@@ -163,32 +163,32 @@ class Settings(BaseSettings):
 
     @property
     def is_exposed(self) -> bool:
-        """Whether the API would serve other machines without a key, and nobody has said that this is meant to be."""
+        """Whether the API would serve other machines without a key, and nobody has said that this is intended."""
         meant = self.development and "env" in self.model_fields_set
         return self.api_key is None and not meant and not is_loopback(self.host)
 
     def problems(self) -> list[str]:
-        """What no process of the service can do without, a line each: what is not set, why that matters, and what to
-        set. A service adds its own."""
+        """What every process of the service requires, a line each: what is not set, why that matters, and what to set.
+        A service adds its own."""
         return self.redis_problems()
 
     def redis_problems(self) -> list[str]:
-        """What not even a command that only asks Redis can do without."""
+        """What even a command that only reads Redis requires."""
         if self.development:
             return []
         if self.inline:
             return [NOT_IN_PRODUCTION]
         if self.redis_url is not None:
             return []
-        return ["REDIS_URL is not set: a private Redis is for development only; set the one that all processes share"]
+        return ["REDIS_URL is not set: a private Redis is for development only; set the URL that all processes share"]
 
     def api_problems(self) -> list[str]:
-        """What the API cannot do without, beside the `problems` of all."""
+        """What the API requires, beside the `problems` of all."""
         if self.api_key is None and not self.development:
-            return [f"EMBARQ_API_KEY is not set: in production nobody is served without a key; {SET_A_KEY}"]
+            return [f"EMBARQ_API_KEY is not set: in production the API must have a key; {SET_A_KEY}"]
         if self.is_exposed:
             reached = f"EMBARQ_API_KEY is not set, and other machines reach {self.host}"
-            return [f"{reached}: {SET_A_KEY}, or EMBARQ_ENV=development if all of them may do everything"]
+            return [f"{reached}: {SET_A_KEY}, or set EMBARQ_ENV=development if all of them may do everything"]
         return []
 
     @property
@@ -219,10 +219,10 @@ class Settings(BaseSettings):
         found = []
         if "soft_timeout" in self.model_fields_set and self.soft_timeout > self.timeout:
             limits = f"EMBARQ_SOFT_TIMEOUT={self.soft_timeout:g}", f"EMBARQ_TIMEOUT={self.timeout:g}"
-            found.append(f"{limits[0]} would never come: it must be at most {limits[1]}")
+            found.append(f"{limits[0]} must be at most {limits[1]}, or it would never come")
         if self.max_body > self.bodies_in_flight:
             sizes = f"EMBARQ_MAX_BODY={self.max_body}", f"EMBARQ_BODIES_IN_FLIGHT={self.bodies_in_flight}"
-            found.append(f"{sizes[0]} would never be taken: it must be at most {sizes[1]}")
+            found.append(f"{sizes[0]} must be at most {sizes[1]}, or no such body would be accepted")
         try:
             Service.read(self.queues)
         except InvalidOptions as error:
@@ -230,11 +230,11 @@ class Settings(BaseSettings):
         return found
 
 
-SET_A_KEY = "set 16 characters or more"
+SET_A_KEY = "set one of 16 characters or more"
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Go no further with these.
+    """Raise problems of settings, if there are any.
 
     Raises:
         SettingsMissing: there is one.

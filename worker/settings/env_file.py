@@ -14,11 +14,11 @@ NAME = ".env"
 
 
 def read_env_file(folder: Path) -> tuple[str, ...]:
-    """Set what `.env` says and the environment does not, here and for children; the names that it set. In production,
-    as the real environment says it, there is no such file for us.
+    """Set the variables of `.env` that the environment does not have, here and for children; the names that were set.
+    The file is ignored where the real environment says that this is production.
 
     Raises:
-        SettingsError: it cannot be read, or a line of it is none; the message names that.
+        SettingsError: it cannot be read, or a line of it is wrong; the message names that.
     """
     path = folder / NAME
     if is_production(os.environ) or not path.is_file():
@@ -35,15 +35,15 @@ def read_env_file(folder: Path) -> tuple[str, ...]:
 
 
 def _refuse_damaged(path: Path, source: str) -> None:
-    """What is not shown here may be a secret."""
+    """The errors show no part of a line, which may be a secret."""
     for each in parse_stream(StringIO(source)):
         line = each.original.line + _lines_before(each.original.string)
         if each.error:
-            raise SettingsError(f"{path}:{line}: cannot be read: write NAME=value, and close each quote")
+            raise SettingsError(f"{path}:{line}: must be NAME=value, with each quote closed")
         if "\0" in each.original.string:
-            raise SettingsError(f"{path}:{line}: has a NUL byte, which no variable can hold")
+            raise SettingsError(f"{path}:{line}: must not have a NUL byte, which no variable can hold")
         if each.key is not None and "=" in each.key:
-            raise SettingsError(f"{path}:{line}: a variable's name cannot hold =")
+            raise SettingsError(f"{path}:{line}: a variable's name must not hold =")
 
 
 def _lines_before(statement: str) -> int:

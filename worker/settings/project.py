@@ -29,7 +29,7 @@ class ProjectError(EmbarqError):
 
 
 class Project(BaseModel):
-    """What `[tool.embarq]` says, and where."""
+    """The table `[tool.embarq]`, and its folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,7 +69,7 @@ def find_project(folder: Path | None = None) -> Project:
     """The project of a folder, the current one by default, whose modules can be imported from now on.
 
     Raises:
-        ProjectError: its `pyproject.toml` cannot be read, or a module of its own hides ours.
+        ProjectError: its `pyproject.toml` cannot be read, or a module of its own shadows ours.
     """
     folder = (folder or Path.cwd()).resolve()
     _refuse_hidden_engine(folder)
@@ -101,7 +101,7 @@ def _refuse_hidden_engine(folder: Path) -> None:
     """A module `worker` in the project's folder would be imported in place of the engine, in some processes."""
     for own in (folder / "worker.py", folder / "worker" / "__init__.py"):
         if own.exists() and own.parent.resolve() != ENGINE:
-            raise ProjectError(f"{own} hides Embarq's own package `worker`: give it another name")
+            raise ProjectError(f"{own} must have another name: it hides Embarq's own package `worker`")
 
 
 def _named(path: str) -> object:

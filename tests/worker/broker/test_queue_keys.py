@@ -120,8 +120,8 @@ def test_queues_may_be_named_by_their_keys(queue: str) -> None:
         ("key=arq:abort", "keeps something else"),
         ("key=sky:health-check", "keeps something else"),
         ("key=arq:queue:health-check", "keeps something else"),
-        ("key=arq:queue", "write 'default'"),
-        ("key=arq:queue:emails", "write 'emails'"),
+        ("key=arq:queue", "must be 'default'"),
+        ("key=arq:queue:emails", "must be 'emails'"),
     ],
 )
 def test_keys_that_are_no_queues_are_refused(queue: str, told: str) -> None:

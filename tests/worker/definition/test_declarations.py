@@ -47,11 +47,14 @@ async def test_job_without_parentheses(registry: Registry) -> None:
         ({"limits": ["100/m"]}, 'must be like limits=[RateLimit("100/m")]'),
         ({"limits": 5}, 'must be like limits=[RateLimit("100/m")]'),
         ({"aliases": 5}, 'must be like aliases=("old_name",)'),
-        ({"retry": 3}, "@job(retry=3): write retry=RetryPolicy(...)"),
+        ({"retry": 3}, "@job(retry=3) must be like retry=RetryPolicy(...)"),
         ({"process": "yes"}, "@job(process='yes') must be True or False"),
         ({"name": ""}, "must have 1 to 200 characters"),
         ({"name": 5}, "must have 1 to 200 characters: 5"),
-        ({"soft_timeout": 20, "timeout": 10}, "@job(soft_timeout=20, timeout=10): the soft limit must come first"),
+        (
+            {"soft_timeout": 20, "timeout": 10},
+            "@job(soft_timeout=20, timeout=10): the soft limit must be the shorter one",
+        ),
     ],
 )
 def test_wrong_option_says_what_to_write(registry: Registry, options: dict[str, Any], said: str) -> None:
@@ -80,10 +83,10 @@ async def yields() -> AsyncIterator[int]:
 @pytest.mark.parametrize(
     ("thing", "said"),
     [
-        ("emails", "@job takes its options by name: @job(name='emails')"),
-        (Mailer, "@job stands above a function, `async def` or `def`, not above <class"),
-        (Mailer(), "@job stands above a function"),
-        (yields, "yields: a job must return its result"),
+        ("emails", "@job must be given its options by name: @job(name='emails')"),
+        (Mailer, "@job must stand above a function, `async def` or `def`, not above <class"),
+        (Mailer(), "@job must stand above a function"),
+        (yields, "must return its result, not yield"),
     ],
 )
 def test_what_no_job_can_be_made_of(registry: Registry, thing: Any, said: str) -> None:
@@ -137,19 +140,19 @@ async def strange(mailer: Mailer) -> None: ...
     [
         (
             bare_context,
-            "write `ctx: Context` (from embarq import Context), which is an object where arq has a dict",
+            "its context must be `ctx: Context` (from embarq import Context), an object where arq has a dict, not",
         ),
-        (dict_context, "write `ctx: Context` (from embarq import Context)"),
+        (dict_context, "its context must be `ctx: Context` (from embarq import Context)"),
         (late_context, "its context must be the first parameter, as `ctx: Context`"),
         (no_context, "its context must be the first parameter, as `ctx: Context`"),
-        (starred, "parameter *values cannot be sent by name: write a list, such as `values: list[int]`"),
-        (keywords, "parameter **values cannot be checked: write each argument, or a dict"),
-        (by_place, "parameter value cannot be sent by name: leave out the `/`"),
-        (bare, "parameter 'value' needs a type annotation, such as `value: int`"),
+        (starred, "parameter *values must be sent by name: write a list, such as `values: list[int]`"),
+        (keywords, "parameter **values must be named: write each argument, or a dict"),
+        (by_place, "parameter value must be sent by name: leave out the `/`"),
+        (bare, "parameter 'value' must have a type annotation, such as `value: int`"),
         (unreadable, "an annotation cannot be read: name 'Nothing' is not defined"),
         (
             strange,
-            "parameter `mailer: Mailer` has no JSON form, and nobody provides it: take what",
+            "parameter `mailer: Mailer` must have a JSON form, or a resource that provides it: take what",
         ),
     ],
 )
@@ -168,7 +171,7 @@ def test_resource_that_nobody_provides(registry: Registry) -> None:
 
     text = message(registry.check)
     assert "job 'send' (tests/worker/definition/test_declarations.py:" in text
-    assert "nobody provides `mailer: Mailer`: write an `async def` under @resource" in text
+    assert "a resource must provide `mailer: Mailer`: write an `async def` under @resource" in text
     assert "-> AsyncIterator[Mailer]" in text
     assert list(send.schema.names) == ["to"], "a client that does not provide it may still call the job"
 
@@ -181,4 +184,4 @@ def test_resource_that_nobody_provides(registry: Registry) -> None:
 
 def test_limit_by_what_is_no_argument(registry: Registry) -> None:
     declare(registry, limits=RateLimit("5/m", by="tenant"))
-    assert "a limit is by 'tenant', but its arguments are to" in message(registry.check)
+    assert "a limit must be by one of its arguments (to), not 'tenant'" in message(registry.check)

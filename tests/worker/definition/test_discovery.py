@@ -71,7 +71,7 @@ def test_module_of_which_no_line_runs_is_told_with_its_file(package: Path, regis
 
 @pytest.mark.parametrize("name", ["../jobs", ".jobs", "jobs.", "", "my/jobs.py"])
 def test_name_that_is_no_module_is_told(registry: Registry, name: str) -> None:
-    with pytest.raises(DefinitionError, match="names no module: write it as in `import`"):
+    with pytest.raises(DefinitionError, match="must be a module as in `import`"):
         discover([name], registry)
 
 

@@ -86,5 +86,5 @@ def test_folder_of_migrations_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_module_that_hides_the_engine_is_told(tmp_path: Path, own: str) -> None:
     (tmp_path / own).parent.mkdir(exist_ok=True)
     (tmp_path / own).write_text("")
-    with pytest.raises(ProjectError, match=r"hides Embarq's own package `worker`"):
+    with pytest.raises(ProjectError, match=r"it hides Embarq's own package `worker`"):
         find_project(tmp_path)

@@ -379,7 +379,7 @@ async def test_queues_of_others_are_left_alone(redis_url: str, client: Client, r
 async def test_client_of_before_is_bound_again(redis_url: str, client: Client, registry: Registry) -> None:
     async with Kit.open(redis_url, registry):
         pass
-    with pytest.raises(EmbarqError, match="no client in this process"):
+    with pytest.raises(EmbarqError, match="no client is bound in this process"):
         _ = registry.producer
     registry.bind(client)
     async with Kit.open(redis_url, registry) as kit:

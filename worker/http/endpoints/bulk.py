@@ -23,7 +23,7 @@ from worker.http.state import Shared, shared
 from worker.http.turns import Turns
 
 MOST_JOBS = 10_000
-SHORTEST_DETAIL = 100
+SHORTEST_DETAIL = 100  # characters of an error where the answers of many jobs must share one response
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,8 +53,8 @@ def split(body: bytes) -> list[msgspec.Raw]:
     """The jobs of a bulk, not read yet.
 
     Raises:
-        InvalidJson: the body is no JSON object.
-        InvalidBody: it has not the one list, or that is too long.
+        InvalidJson: the body is not a JSON object.
+        InvalidBody: it does not have just the one list, or that is too long.
     """
     if body.lstrip()[:1] != b"{":
         raise InvalidJson("the body must be a JSON object")
@@ -63,9 +63,10 @@ def split(body: bytes) -> list[msgspec.Raw]:
     except msgspec.ValidationError:
         jobs = None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJson(f"the body is not JSON: {error}") from error
+        raise InvalidJson(f"the body must be JSON: {error}") from error
     if jobs is None:
-        raise InvalidBody([ArgumentProblem(("jobs",), f"is a list of at most {MOST_JOBS} jobs, and all there is")])
+        wrong = f"must be a list of at most {MOST_JOBS:,} jobs, and the only field"
+        raise InvalidBody([ArgumentProblem(("jobs",), wrong)])
     return jobs
 
 
@@ -77,7 +78,7 @@ def _read(here: Shared, job: msgspec.Raw, allowance: int) -> Call[Any] | msgspec
         body = NewJobBody.read(_decoded(job))
         clash = next((name for name in CALLBACKS if name in body.options), None)
         if clash is not None:
-            raise InvalidBody([ArgumentProblem(("options", clash), "is for single jobs and workflows")])
+            raise InvalidBody([ArgumentProblem(("options", clash), "must be left to single jobs and workflows")])
         return here.registry.get(body.job).call_with(body.args, check_client_options(body.job, body.options))
     except (InvalidJson, InvalidBody, InvalidArguments, UnknownJob, BodyTooLarge) as error:
         return refusal(error, allowance)
@@ -87,7 +88,7 @@ def _decoded(job: msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(job)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJson(f"this is not JSON: {error}") from error
+        raise InvalidJson(f"a job must be JSON: {error}") from error
 
 
 async def _refuse_unknown_queues(here: Shared, read: list[Call[Any] | msgspec.Raw], allowance: int) -> None:

@@ -18,7 +18,7 @@ from worker.http.state import shared
 
 logger = structlog.stdlib.get_logger("embarq.api")
 
-LONGEST_LOOK = 5.0  # seconds that each server has to answer
+LONGEST_LOOK = 5.0  # seconds for each server: less than the 10 s or more that load balancers wait for an answer
 OK, NOT_SET = "ok", "not set"
 
 
@@ -38,7 +38,7 @@ async def live(_request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """`GET /health/ready`: Redis answers, and the database where one is set; 503 otherwise, naming each.
 
-    `warnings` tell why Redis may lose jobs.
+    `warnings` say why Redis may lose jobs.
     """
     here = shared(request)
     redis, database = await asyncio.gather(
@@ -51,8 +51,8 @@ async def ready(request: Request) -> Response:
 
 
 async def _in_time(server: str, look: Coroutine[Any, Any, _Finding]) -> _Finding:
-    """What a look finds, or that the server is not available. A look that hangs is given up without waiting for its
-    end: closing what hangs may hang too."""
+    """What a check finds, or that the server is not available. A check that hangs is cancelled and not waited for:
+    closing its connection may hang, too."""
     looking = asyncio.create_task(look)
     done, _ = await asyncio.wait({looking}, timeout=LONGEST_LOOK)
     if not done:
@@ -80,7 +80,7 @@ async def _database(database: Database) -> _Finding:
 
 
 async def workers(request: Request) -> Response:
-    """`GET /health/workers`: the workers that live; 503 when there is none."""
+    """`GET /health/workers`: the live workers; 503 when there is none."""
     records = await shared(request).client.workers()
     found = [{"id": r.id, "queues": r.queues, "concurrency": r.concurrency, "running": r.running} for r in records]
     status = "ok" if found else "unavailable"

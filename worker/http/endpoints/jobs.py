@@ -24,7 +24,10 @@ LONGEST_KEY = 255  # characters of an Idempotency-Key
 
 
 async def create_job(request: Request) -> Response:
-    """`POST /jobs`: 202 when it was queued, 200 when a job with this id, or this Idempotency-Key, was there."""
+    """`POST /jobs`: 202 when it was queued, 200 when a job with this id, or this Idempotency-Key, exists.
+
+    The header follows the IETF's draft "The Idempotency-Key HTTP Header Field".
+    """
     body = NewJobBody.read(await read_object(request))
     here = shared(request)
     definition = here.registry.get(body.job)
@@ -32,7 +35,7 @@ async def create_job(request: Request) -> Response:
     key = request.headers.get("Idempotency-Key")
     digest = None if key is None else _digest(key)
     if digest is not None and "id" in options:
-        clash = "an Idempotency-Key makes the id; give one of them"
+        clash = "must not be given with an Idempotency-Key, which makes the id"
         raise InvalidBody([ArgumentProblem(("options", "id"), clash)])
     await here.queues.check(body.job, queues_in(options))
     if digest is not None:
@@ -54,12 +57,13 @@ async def create_job(request: Request) -> Response:
 
 def _digest(key: str) -> str:
     if not 0 < len(key) <= LONGEST_KEY:
-        raise InvalidBody([ArgumentProblem(("Idempotency-Key",), f"has 1 to {LONGEST_KEY} characters")])
+        wrong = f"must have 1 to {LONGEST_KEY} characters, not {len(key)}"
+        raise InvalidBody([ArgumentProblem(("Idempotency-Key",), wrong)])
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 async def _former(here: Shared, digest: str, call: Call[Any]) -> Job | None:
-    """The same call under the id that the release before made of its key."""
+    """The same call under the id that an older release made of its key."""
     try:
         job = await here.client.find(f"key-{digest}")
     except JobNotFound:
@@ -74,7 +78,7 @@ def _is_of(job: Job, call: Call[Any]) -> bool:
 async def _existing(here: Shared, job_id: str, same_as: Call[Any] | None) -> Response:
     job = await here.client.find(job_id)
     if same_as is not None and not _is_of(job, same_as):
-        raise IdempotencyConflict("this Idempotency-Key was used for another job or other arguments")
+        raise IdempotencyConflict("the Idempotency-Key must be new: it was used for another job or other arguments")
     return JsonResponse(job_record(job), 200, headers=_location(job_id))
 
 
@@ -87,7 +91,7 @@ def _location(job_id: str) -> dict[str, str]:
 
 
 async def show_job(request: Request) -> Response:
-    """`GET /jobs/{id}`, held with `?wait=` until the job has ended or the seconds are over."""
+    """`GET /jobs/{id}`; with `?wait=`, answered when the job has ended or the seconds have passed."""
     return JsonResponse(job_record(await _find(request)))
 
 
@@ -114,7 +118,7 @@ async def explain(request: Request) -> Response:
 
 
 async def cancel_job(request: Request) -> Response:
-    """`POST /jobs/{id}/cancel`: 200 when it is cancelled, 202 when it runs and was told, 409 when it has ended."""
+    """`POST /jobs/{id}/cancel`: 200 when it is cancelled, 202 when it runs and was signalled, 409 when it has ended."""
     job_id = request.path_params["id"]
     state = await shared(request).client.cancel(job_id)
     record = {"id": job_id, "state": state, "links": links(job_id)}
@@ -122,7 +126,7 @@ async def cancel_job(request: Request) -> Response:
 
 
 async def list_jobs(request: Request) -> Response:
-    """`GET /jobs`: ended jobs from the history, newest end first, by what they have in common."""
+    """`GET /jobs`: ended jobs from the history, filtered, newest end first."""
     asked = HistoryQuery.read(dict(request.query_params))
     page = await History(shared(request).database.engine).list(asked.query())
     records, all_fit = await fitting(map(job_record, page.jobs))

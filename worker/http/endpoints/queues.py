@@ -22,7 +22,7 @@ async def list_queues(request: Request) -> Response:
 
 
 async def pause(request: Request) -> Response:
-    """`POST /queues/{name}/pause`: no worker takes jobs from it; what runs goes on."""
+    """`POST /queues/{name}/pause`: no worker takes jobs from it; running ones are not touched."""
     name = await _name(request)
     await shared(request).client.pause_queue(name)
     return JsonResponse({"queue": name, "paused": True})
@@ -42,7 +42,7 @@ async def purge(request: Request) -> Response:
 
 
 async def _name(request: Request) -> str:
-    """The queue of the path; 404 for one that nobody knows, so that asking makes no key in Redis."""
+    """The queue of the path; 404 for an unknown one, so that requests create no keys in Redis."""
     name: Any = request.path_params["name"]
     queue = check_options("queue", {"queue": name})["queue"]
     if not await shared(request).queues.is_known(queue):

@@ -15,7 +15,7 @@ from worker.http.schemas import BASE, links
 from worker.http.state import shared
 from worker.runtime.scheduler import Scheduler
 
-MOST_SCHEDULES = 10_000
+MOST_SCHEDULES = 10_000  # each worker reads those that are due, and each list reads them all
 
 
 def _scheduler(request: Request) -> Scheduler:
@@ -38,7 +38,7 @@ async def create(request: Request) -> Response:
     record = make_record({**body, "declared": False})
     await here.queues.check(record.job, queues_in(check_client_options(record.job, record.options)))
     if await here.client.schedules.count() >= MOST_SCHEDULES:
-        raise InvalidSchedule([ArgumentProblem((), f"there are {MOST_SCHEDULES} schedules; drop some first")])
+        raise InvalidSchedule([ArgumentProblem((), f"must be one of at most {MOST_SCHEDULES:,}: drop some first")])
     found = await _scheduler(request).create(record)
     return JsonResponse(_record(found), 201, headers={"Location": f"{BASE}/schedules/{found.record.name}"})
 

@@ -31,7 +31,7 @@ async def start(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
-    """`GET /workflows/{id}`, held with `?wait=` until it has ended or the seconds are over.
+    """`GET /workflows/{id}`; with `?wait=`, answered when it has ended or the seconds have passed.
 
     `next_step` is for `?after=`, where its steps do not fit.
     """
@@ -46,7 +46,7 @@ async def show(request: Request) -> Response:
 def _after(request: Request) -> int:
     text = request.query_params.get("after", "-1")
     if not re.fullmatch(r"-1|\d{1,9}", text):
-        raise InvalidBody([ArgumentProblem(("after",), "is the number of a step")])
+        raise InvalidBody([ArgumentProblem(("after",), "must be the number of a step")])
     return int(text)
 
 
@@ -62,7 +62,7 @@ async def cancel(request: Request) -> Response:
 
 
 async def retry(request: Request) -> Response:
-    """`POST /workflows/{id}/retry`: goes on from where it failed or was cancelled; 409 when it has succeeded."""
+    """`POST /workflows/{id}/retry`: resumes where it failed or was cancelled; 409 when it has succeeded."""
     workflow_id = request.path_params["id"]
     await shared(request).client.retry_workflow(workflow_id)
     return JsonResponse({"id": workflow_id, "state": "running", "links": _links(workflow_id)}, 202)
