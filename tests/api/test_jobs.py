@@ -123,7 +123,7 @@ async def test_two_mebibytes_are_413(http: httpx.AsyncClient, queue: str, declar
     content = b" " * 2 * 1024 * 1024 if declared else chunks()
     answer = await http.post("/api/v1/jobs", content=content)
     assert answer.status_code == 413
-    assert "1048576 bytes" in answer.json()["detail"]
+    assert "at most 1,048,576 bytes" in answer.json()["detail"]
     assert (await http.post("/api/v1/jobs", json=body(queue))).status_code == 202
 
 

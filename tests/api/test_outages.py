@@ -121,7 +121,7 @@ async def test_what_is_away_is_said_without_the_drivers_words(settings_for: Call
 
 async def test_without_a_database_the_setting_is_named(settings_for: Callable[..., Settings], redis_url: str) -> None:
     async with serving(settings_for(REDIS_URL=redis_url)) as http:
-        assert "DATABASE_URL is not set" in (await http.get("/api/v1/jobs")).json()["detail"]
+        assert "DATABASE_URL must be set" in (await http.get("/api/v1/jobs")).json()["detail"]
 
 
 # The budget

@@ -72,11 +72,11 @@ def test_file_that_cannot_be_read_is_told(embarq: Embarq, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "line", "said"),
     [
-        ("EMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE=15\n", 1, "close each quote"),
-        ("A=1\n\nEMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE='15'\n", 3, "close each quote"),
-        ("# ours\nsecret of mine\n", 2, "write NAME=value"),
+        ("EMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE=15\n", 1, "with each quote closed"),
+        ("A=1\n\nEMBARQ_API_KEY='unclosed-secret\nEMBARQ_LEASE='15'\n", 3, "with each quote closed"),
+        ("# ours\nsecret of mine\n", 2, "must be NAME=value"),
         ("A=1\nB=sec\0ret\n", 2, "must not have a NUL byte"),
-        ("'A=B'=secret\n", 1, "a variable's name cannot hold ="),
+        ("'A=B'=secret\n", 1, "a variable's name must not hold ="),
     ],
 )
 def test_damaged_line_is_refused_with_its_place(

@@ -32,8 +32,14 @@ def test_module_that_cannot_be_imported(embarq: Embarq, write: Write, source: st
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("@job\nasync def send(ctx, to: str): ...\n", "write `ctx: Context` (from embarq import Context)"),
-        ("@job\nasync def send(ctx: dict, to: str): ...\n", "write `ctx: Context` (from embarq import Context)"),
+        (
+            "@job\nasync def send(ctx, to: str): ...\n",
+            "its context must be `ctx: Context` (from embarq import Context)",
+        ),
+        (
+            "@job\nasync def send(ctx: dict, to: str): ...\n",
+            "its context must be `ctx: Context` (from embarq import Context)",
+        ),
         ("@job\nasync def send(*to: str): ...\n", "parameter *to must be sent by name"),
         ("class Mailer: ...\n@job\nasync def send(by: Mailer): ...\n", "parameter `by: Mailer` must have a JSON form"),
         (
@@ -85,7 +91,7 @@ def test_folder_without_jobs(embarq: Embarq, write: Write) -> None:
     write("jobs.py", "")
     ran = embarq("worker")
     assert ran.code == 2
-    assert ran.line.startswith("embarq: there is no @job in jobs (which EMBARQ_JOBS, or jobs in [tool.embarq], names")
+    assert ran.line.startswith("embarq: there is no @job in jobs (from EMBARQ_JOBS, or jobs in [tool.embarq]")
     write("pyproject.toml", '[tool.embarq]\njobs = ["tasks", "more"]\n')
     for name in ("tasks", "more"):
         write(f"{name}.py", "async def forgotten() -> None: ...\n")
@@ -109,9 +115,9 @@ def test_folder_without_jobs(embarq: Embarq, write: Write) -> None:
         (("enqueue", "send"), "/args/to: Field required"),
         (("worker", "-Q", "a:0"), "-Q: a weight must be a number above 0 and below 1,000,000, not '0'"),
         (("worker", "-Q", "a,b c"), "-Q: must name queues, and 'b c' does not: "),
-        (("worker", "-Q", ""), "-Q '' names no queue"),
-        (("worker", "--processes", "2", "-Q", " ,"), "-Q ' ,' names no queue"),
-        (("worker", "--check", "-Q", ""), "-Q '' names no queue"),
+        (("worker", "-Q", ""), "-Q '' must name queues"),
+        (("worker", "--processes", "2", "-Q", " ,"), "-Q ' ,' must name queues"),
+        (("worker", "--check", "-Q", ""), "-Q '' must name queues"),
         (("worker", "--check", "-Q", "key="), "-Q: must name queues, and 'key=' does not: "),
     ],
 )

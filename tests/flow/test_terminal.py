@@ -282,7 +282,7 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
 
         (project / "tasks.py").write_text(JOBS + "\nimport nothing_of_this_name\n")
         screen.shows("nothing_of_this_name")
-        screen.shows("the code from before goes on, waiting for the next change")
+        screen.shows("the previous code keeps running, waiting for the next change")
         assert result_of_a_nap(screen) == "second"
 
         (project / "tasks.py").write_text((JOBS + TELL_PORT).replace("first", "third"))
@@ -305,7 +305,7 @@ def test_changed_code_restarts_the_processes(opened: Open, project: Path) -> Non
 
 def test_database_that_is_away_is_one_line(opened: Open) -> None:
     with opened(DATABASE_URL="postgres://127.0.0.1:1/x") as screen:
-        assert screen.shows("embarq: Postgres is not available").endswith(": look at DATABASE_URL")
+        assert screen.shows("embarq: Postgres is not available").endswith(": check DATABASE_URL")
         assert screen.code() == 1
         screen.is_gone()
         assert "Traceback" not in screen.text

@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""One finding of the doctor."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. A warning is no reason not to start."""
+    """One thing that was checked. A warning is no reason not to start."""
 
     what: str
     ok: bool

@@ -11,8 +11,8 @@ from worker.connecting import connected
 
 
 def check(queues: str | None, *, as_json: bool) -> int:
-    """Print what was found; the exit code: 0 where every queue is served, or where all are asked for and a worker
-    lives, else 1. The queues are those of the settings where none are given."""
+    """Print what was found; the exit code: 0 where every queue is served, or with `*` where any worker lives, else 1.
+    The queues are those of the settings where none are given."""
     settings = start()
     asked = Service.read(settings.queues if queues is None else queue_names(queues))
 
@@ -34,7 +34,7 @@ def check(queues: str | None, *, as_json: bool) -> int:
 
 
 def unserved_queues(asked: Service, workers: Sequence[WorkerRecord]) -> list[str]:
-    """Those of the queues that no live worker serves; `*` where all are asked for and no worker lives."""
+    """Those of the queues that no live worker serves; `*` where all are meant and no worker lives."""
     if asked.serves_all:
         return [] if any(worker.queues for worker in workers) else [ALL_QUEUES]
     return [queue for queue in asked.queues if not serving(workers, queue)]

@@ -46,10 +46,10 @@ def options(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", callback=_debug, help="Log at DEBUG, and show tracebacks of what went wrong.")
+        bool, typer.Option("--debug", callback=_debug, help="Log at DEBUG, and show tracebacks of errors.")
     ] = False,
 ) -> None:
-    """What stands before a command's name."""
+    """The options before a command's name."""
 
 
 @app.command("dev")
@@ -85,7 +85,7 @@ def worker_command(
     processes: Annotated[int | None, typer.Option("--processes", min=1, help="Worker processes.")] = None,
     schedules: Annotated[bool, typer.Option(help="Also fire what is scheduled.")] = True,
     check: Annotated[
-        bool, typer.Option("--check", help="Run none: exit code 0 if live workers serve the queues, else 1.")
+        bool, typer.Option("--check", help="Do not run: exit code 0 if live workers serve the queues, else 1.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
     supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -105,13 +105,13 @@ def isolated_worker_command(
     concurrency: Annotated[int, typer.Option("-c")],
     supervisor: Annotated[int | None, typer.Option()] = None,
 ) -> None:
-    """A worker that runs jobs apart that lost their workers, and ends when none waits; `embarq worker` starts it."""
+    """A worker that runs jobs isolated that lost their workers, and ends when none waits; `embarq worker` starts it."""
     load("cli.work").run_isolated(queues, concurrency, supervisor)
 
 
 @app.command("scheduler")
 def scheduler_command() -> None:
-    """Only fire what is scheduled: for those who want it apart from their workers, which all do it too."""
+    """Only fire schedules: for those who want a process of its own for it; all workers do it, too."""
     load("cli.work").run_scheduler()
 
 

@@ -11,16 +11,16 @@ from worker.settings.env_file import read_env_file
 
 
 def run_all(*, reload: bool) -> int:
-    """Run everything in one terminal; returns the exit code. `reload`: whether changes of the code are followed.
+    """Run everything in one terminal; returns the exit code. `reload`: whether changes of the code restart it.
 
     Raises:
-        EmbarqError: it is production here, or something that is set does not work.
+        EmbarqError: this is production, or a server that is set does not work.
     """
     of_file = read_env_file(Path.cwd())
     settings = start()
     refuse_inline("the worker of `embarq dev`")
     if not settings.development:
-        raise EmbarqError("`embarq dev` is for development, and this is production: `embarq api` and `embarq worker`")
+        raise EmbarqError("`embarq dev` must not run in production: run `embarq api` and `embarq worker`")
     if settings.redis_url is not None:
         refuse_old_redis(settings, settings.redis_url)
     return terminal.run_all(settings, reload=reload, of_file=of_file)

@@ -1,4 +1,4 @@
-"""Checks of a deployment: what a release should refuse to start with, and what it should warn of."""
+"""Checks of a deployment: what should stop a release, and what it should warn about."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from worker.definition.registry import registry
 from worker.settings import Settings
 from worker.settings.project import find_project
 
-# In the order in which they are told. Each may raise BrokerUnavailable, which is told once.
+# In the order of the report. Each may raise BrokerUnavailable, which is reported once.
 OF_REDIS: tuple[Callable[[Patient], Awaitable[list[Check]]], ...] = (
     redis.redis_keeps_jobs,
     redis.history_keeps_up,
@@ -30,14 +30,14 @@ def examine_all(*, is_release: bool) -> list[Check]:
 
 
 async def examine(settings: Settings, *, is_release: bool = False) -> list[Check]:
-    """Look at everything a start needs. Of a release that is about to start, no worker is asked to live yet.
+    """Check everything that a start needs. Before a release, no worker need live yet.
 
     Raises:
-        ProjectError: a folder of migrations that the project names is not there.
+        ProjectError: a folder of migrations that the project names does not exist.
     """
     missing = [*settings.problems(), *settings.api_problems()]
     checks = [Check.wrong("settings", line) for line in missing]
-    tell = Check.doubtful if is_release else Check.wrong  # a variable of the release before is no reason to stay there
+    tell = Check.doubtful if is_release else Check.wrong  # a variable that only the last release knew must not stop one
     checks += [tell("settings", str(each)) for each in misspelt(type(settings), os.environ)]
     if settings.redis_problems():
         return checks
@@ -58,10 +58,12 @@ async def _of_redis(patient: Patient) -> list[Check]:
     for check in OF_REDIS:
         try:
             checks += await check(patient)
-        except ServerTooOld:  # its version was told
+        except ServerTooOld:  # the first check has reported its version
             break
         except BrokerUnavailable as error:
             return [*checks, Check.wrong(redis.REDIS, str(error))]
-        except ResponseError as error:  # rules of access may refuse a command; what others see is told all the same
-            checks.append(Check.doubtful(redis.REDIS, f"{check.__name__.replace('_', ' ')}: cannot be seen: {error}"))
+        except ResponseError as error:  # an ACL may forbid a command; the other checks are still made
+            checks.append(
+                Check.doubtful(redis.REDIS, f"{check.__name__.replace('_', ' ')}: cannot be checked: {error}")
+            )
     return checks

@@ -20,7 +20,7 @@ from worker.settings.project import ProjectError
 
 FAILURE = 1
 USAGE_ERROR = 2
-# The same again would fail the same way, until somebody changes what was written.
+# Errors of the user: repeating the command fails the same way. Click's exit code for usage errors is 2 as well.
 WRITTEN_WRONGLY = (
     DefinitionError,
     InvalidArguments,
@@ -34,12 +34,12 @@ WRITTEN_WRONGLY = (
 
 
 def tell(error: Exception) -> int:
-    """Say on standard error what went wrong, with the traceback where the log level is DEBUG; the exit code.
+    """Write an error to standard error, with the traceback where the log level is DEBUG; the exit code.
 
     Raises:
-        Exception: `error` itself, where it is none that a command is expected to end with.
+        Exception: `error` itself, where it is unexpected.
     """
-    if isinstance(error, BrokenPipeError):  # whoever read what a command prints has enough of it
+    if isinstance(error, BrokenPipeError):  # as `| head` causes; Python would raise again when it flushes at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     if os.environ.get("EMBARQ_LOG_LEVEL", "").upper() == "DEBUG":
@@ -50,7 +50,7 @@ def tell(error: Exception) -> int:
 
 
 def _lines(error: Exception) -> list[str]:
-    if isinstance(error, ExceptionGroup):  # of a worker: its parts may fail of the same
+    if isinstance(error, ExceptionGroup):  # of a worker, whose parts may fail for the same reason
         return list(dict.fromkeys(line for each in error.exceptions for line in _lines(each)))
     if isinstance(error, SettingsError):
         return str(error).splitlines()
@@ -64,4 +64,4 @@ def _lines(error: Exception) -> list[str]:
 def _hint(path: str) -> str:
     data = Path(os.environ.get("EMBARQ_DATA_DIR") or ".embarq").resolve()
     inside = Path(path).resolve().is_relative_to(data)
-    return "; set EMBARQ_DATA_DIR to a folder that can be written to" if inside else ""
+    return "; set EMBARQ_DATA_DIR to a writable folder" if inside else ""

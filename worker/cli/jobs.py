@@ -14,7 +14,7 @@ from worker.definition.registry import registry
 
 
 def enqueue(name: str, arguments: dict[str, Any], options: dict[str, Any], wait: float) -> Job:
-    """Queue a job, and see it after `wait` seconds or at its end."""
+    """Queue a job; returns it as it is after `wait` seconds or at its end."""
     settings = start()
 
     async def ask() -> Job:
@@ -34,7 +34,7 @@ def _definition(name: str) -> JobDefinition[..., Any]:
 
 
 def has_succeeded(job: Job) -> bool:
-    """Whether it ended well."""
+    """Whether it succeeded."""
     return job.state is State.SUCCEEDED
 
 
@@ -61,7 +61,7 @@ def why(job_id: str) -> list[dict[str, Any]]:
 
 
 def cancel(job_id: str) -> Job:
-    """Cancel a job, and see it when it has ended or does not end in time."""
+    """Cancel a job; returns it as it is when it has ended, or when it should have."""
     settings = start()
 
     async def ask() -> Job:

@@ -1,4 +1,4 @@
-"""Commands that look after queues, schedules and workflows: `embarq queue | schedule | workflow ...`.
+"""Commands that operate queues, schedules and workflows: `embarq queue | schedule | workflow ...`.
 
 As in `commands`, what they do is loaded when they are called.
 """
@@ -36,12 +36,12 @@ def pause_queue(queue: Name) -> None:
 def resume_queue(queue: Name) -> None:
     """Let workers take jobs from it again."""
     changed = load("cli.operations").resume_queue(queue)
-    typer.echo(f"{queue} goes on" if changed else f"{queue} was not paused")
+    typer.echo(f"{queue} is resumed" if changed else f"{queue} was not paused")
 
 
 @queues.command("purge")
 def purge_queue(queue: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Cancel all jobs that wait in it; those that run go on."""
+    """Cancel all jobs that wait in it; running ones are not touched."""
     if not yes:
         typer.confirm(f"Cancel all jobs that wait in {queue}?", abort=True)
     typer.echo(f"{load('cli.operations').purge_queue(queue)} jobs were cancelled")
@@ -55,7 +55,7 @@ def list_schedules(as_json: AsJson = False) -> None:
 
 @schedules.command("pause")
 def pause_schedule(name: Name, as_json: AsJson = False) -> None:
-    """Fire it no more."""
+    """Stop firing it."""
     load("cli.show").fields(load("cli.operations").pause_schedule(name), as_json=as_json)
 
 
@@ -87,11 +87,11 @@ def show_workflow(
 def cancel_workflow(workflow_id: WorkflowId) -> None:
     """Cancel all of it."""
     load("cli.operations").cancel_workflow(workflow_id)
-    typer.echo(f"{workflow_id} is cancelled")
+    typer.echo(f"{workflow_id} was cancelled")
 
 
 @workflows.command("retry")
 def retry_workflow(workflow_id: WorkflowId) -> None:
-    """Let it go on from where it failed or was cancelled."""
+    """Resume it from where it failed or was cancelled."""
     load("cli.operations").retry_workflow(workflow_id)
-    typer.echo(f"{workflow_id} goes on")
+    typer.echo(f"{workflow_id} is resumed")

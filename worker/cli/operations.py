@@ -32,7 +32,7 @@ def list_queues() -> list[Record]:
 
 
 def pause_queue(queue: str) -> bool:
-    """Let no worker take jobs from it; False when it was paused already."""
+    """Keep workers from taking jobs from it; False when it was paused already."""
 
     async def pause(client: Client, settings: Settings) -> bool:
         await _check_queue(client, settings, queue)
@@ -45,7 +45,7 @@ def resume_queue(queue: str) -> bool:
     """Let workers take jobs from it again; False when it was not paused."""
 
     async def resume(client: Client, settings: Settings) -> bool:
-        changed = await client.resume_queue(queue)  # one that was paused may be forgotten otherwise
+        changed = await client.resume_queue(queue)  # a paused queue may be known by nothing else any more
         if not changed:
             await _check_queue(client, settings, queue)
         return changed
@@ -67,7 +67,7 @@ async def _check_queue(client: Client, settings: Settings, queue: str) -> None:
     """Refuse a name that is most likely misspelt: of a queue that holds nothing, and that nobody serves or declares.
 
     Raises:
-        QueueNotFound: it is none that anybody knows.
+        QueueNotFound: the queue is unknown.
     """
     known = {record.queue for record in await client.queues()}
     known |= {served for worker in await client.workers() for served in worker.queues}
@@ -92,7 +92,7 @@ def list_schedules() -> list[Record]:
 
 
 def pause_schedule(name: str) -> Record:
-    """Fire it no more."""
+    """Stop firing it."""
     return _schedule_row(_with_schedule(name, lambda scheduler, _client: scheduler.pause(name)))
 
 
@@ -149,7 +149,7 @@ def cancel_workflow(workflow_id: str) -> None:
 
 
 def retry_workflow(workflow_id: str) -> None:
-    """Let it go on from where it failed or was cancelled."""
+    """Resume it from where it failed or was cancelled."""
     _ask(lambda client: client.retry_workflow(workflow_id))
 
 
@@ -157,12 +157,12 @@ Opening = Callable[[Settings], AbstractAsyncContextManager[Client]]
 
 
 def _ask(question: Callable[[Client], Awaitable[T]]) -> T:
-    """Ask Redis alone."""
+    """Run a query with a client alone."""
     return _ask_with(connected, lambda client, _settings: question(client))
 
 
 def _ask_knowing(question: Callable[[Client], Awaitable[T]]) -> T:
-    """Ask with all jobs at hand."""
+    """Run a query with all jobs discovered."""
     return _ask_with(client_for, lambda client, _settings: question(client))
 
 

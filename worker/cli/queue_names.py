@@ -6,14 +6,14 @@ from worker.core.errors import InvalidOptions
 
 
 def queue_names(text: str) -> tuple[str, ...]:
-    """What `-Q` names.
+    """The queues that `-Q` names.
 
     Raises:
-        UsageError: it names nothing, or something that is no queue.
+        UsageError: it names none, or something that is not a queue.
     """
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
-        raise UsageError(f"-Q {text!r} names no queue: give names by commas, or * for all")
+        raise UsageError(f"-Q {text!r} must name queues: give names separated by commas, or * for all")
     try:
         Service.read(names)
     except InvalidOptions as error:

@@ -45,7 +45,7 @@ def start() -> Settings:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine in the fastest loop there is."""
+    """Run a command's coroutine in uvloop, or in asyncio's own loop where there is none."""
     return run_loop(work)
 
 

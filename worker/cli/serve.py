@@ -30,16 +30,17 @@ logger = structlog.stdlib.get_logger("embarq.api")
 
 COMMAND = "embarq api"
 BETWEEN_SIGNALS = 0.3
-MOST_SIGNALS = 5  # to processes, which uvicorn may tell of the end later than us
+MOST_SIGNALS = 5  # to processes, to which uvicorn may pass the first stop later than we do the second
 
 
 def serve_api(host: str | None, port: int | None, sockets: str | None, supervisor: int | None) -> None:
-    """Serve until SIGTERM or Ctrl-C. `sockets`: the numbers of bound ones that a parent has left open, by commas.
+    """Serve until SIGTERM or Ctrl-C. `sockets`: file descriptors of bound sockets that a parent has left open,
+    separated by commas.
 
     Raises:
-        SettingsMissing: something is not set without which it must not serve.
+        SettingsMissing: something that it must not serve without is not set.
         ServerTooOld: Redis cannot run our scripts.
-        DefinitionError: a job is declared wrongly; said once, before there are processes that would all say it.
+        DefinitionError: a job is declared wrongly; raised once, before there are processes that would all raise it.
         PortError: another process has the port.
     """
     if host is not None:
@@ -67,13 +68,13 @@ def serve_api(host: str | None, port: int | None, sockets: str | None, superviso
         try:
             _serve(config, bound, api_address(host, port), follower)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:  # somebody else was about to take it, too, and listens first
+            if error.errno == errno.EADDRINUSE:  # with SO_REUSEADDR two may bind; the first to listen wins
                 raise PortError(reason(error, host, port, COMMAND)) from error
             raise
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers and when it stops, in our words."""
+    """Logs when it answers and when it stops, as structured lines."""
 
     address = ""
     parent: Parent | None = None
@@ -94,7 +95,7 @@ class _Processes(Multiprocess):
     """Uvicorn's processes, which can be ended at once."""
 
     def hurry(self) -> None:
-        """Pass on what a terminal sends to all: the second one, or the first after SIGTERM, drops open requests."""
+        """Send SIGINT to each, as a terminal does: the second, or the first after SIGTERM, drops open requests."""
         for each in list(self.processes):
             if each.pid is not None:
                 with contextlib.suppress(ProcessLookupError):  # it has ended
@@ -103,17 +104,17 @@ class _Processes(Multiprocess):
 
 @dataclass(slots=True)
 class _Follower:
-    """Does as the parent says, by the signals that uvicorn knows: the first one ends it in good order; a second, which
-    must be SIGINT and must not come together with the first, at once. At the parent's end there is nobody to wait for.
+    """Turns the parent's orders into the signals that uvicorn knows: the first one stops it gracefully; a second, which
+    must be SIGINT and must not come together with the first, at once. When the parent has ended, nobody is waited for.
 
-    `processes`: uvicorn's, where there are several, once they are there.
+    `processes`: uvicorn's, where there are several, once they have started.
     """
 
     parent: Parent
     processes: _Processes | None = None
 
     def run(self) -> None:
-        """Until the last order."""
+        """Follow orders, up to the last one."""
         while True:
             orders = self.parent.orders()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -143,7 +144,7 @@ def _serve_by_several(config: uvicorn.Config, bound: list[socket.socket], url: s
     logger.info("api starts", address=url, processes=config.workers, pid=os.getpid())
     for each in bound:
         each.set_inheritable(True)
-        each.listen(config.backlog)  # who connects from now on waits for the processes
+        each.listen(config.backlog)  # from now on connections queue in the kernel until the processes accept them
     processes = _Processes(config, sockets=bound)
     if follower is not None:
         follower.processes = processes

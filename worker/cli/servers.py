@@ -1,4 +1,4 @@
-"""The servers of commands that run: those of the settings, or private ones in development."""
+"""The servers that long-running commands need: those of the settings, or private ones in development."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ def servers_for_jobs(settings: Settings, queues: Sequence[str]) -> Iterator[Sett
 
 @contextmanager
 def servers_for_api(settings: Settings) -> Iterator[Settings]:
-    """As `servers_for_jobs`, for a process that only queues them: in production it does without what is not set."""
+    """As `servers_for_jobs`, for a process that only queues jobs: in production it runs without what is not set."""
     if settings.development and not is_inline():
         with servers_for_jobs(settings, ()) as served:
             yield served
@@ -55,8 +55,8 @@ def servers_for_api(settings: Settings) -> Iterator[Settings]:
 
 
 def refuse_old_redis(settings: Settings, url: str) -> None:
-    """Look at Redis before anything starts that needs it. One that is away may be another when it comes: scripts look
-    again.
+    """Check the version of Redis before anything starts that needs it. Where it is unavailable now, the first script
+    that runs finds out.
 
     Raises:
         ServerTooOld: it cannot run our scripts.
@@ -74,21 +74,19 @@ async def _refuse_old(settings: Settings, url: str) -> None:
 
 
 def _asks_for_database(settings: Settings, queues: Sequence[str]) -> bool:
-    """Whether a job may be run that asks for a database: in development any that there is, whose queue an option may
-    change; in production, where a worker may be meant for others only, those of the queues."""
+    """Whether jobs may run here that need a database. In development all jobs count, as an option may change their
+    queue; in production only those of the queues, as a worker may be meant for others."""
     discover(settings.jobs, registry)
     registry.route(settings.routes)
     names = jobs_with_database(registry, None if settings.development else Service.read(queues))
     if names and not settings.development:
         more = f" and {len(names) - 1} more" if names[1:] else ""
-        raise EmbarqError(
-            f"DATABASE_URL is not set, and the job {names[0]!r}{more} of these queues asks for a database"
-        )
+        raise EmbarqError(f"DATABASE_URL must be set, as the job {names[0]!r}{more} of these queues needs a database")
     return bool(names)
 
 
 def jobs_with_database(jobs: Registry, service: Service | None) -> list[str]:
-    """Names of the jobs that ask for a database, or a session of one; `service`: only of the queues that it serves."""
+    """Names of jobs that need a database, or a session of one; with `service`, only of the queues that it serves."""
     return sorted(
         job.name
         for job in jobs

@@ -76,7 +76,7 @@ def _cell(value: Any) -> Text:
 
 
 def _told(text: str, style: str = "") -> Text:
-    """What came from elsewhere is no markup and no emoji of rich's, and steers no terminal."""
+    """Text as it is: no markup or emoji codes of rich's, and no escape sequences that would control the terminal."""
     return Text(escaped(text), style)
 
 

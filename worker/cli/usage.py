@@ -1,4 +1,4 @@
-"""What people write after a command's name, read before anything is asked for."""
+"""The arguments of commands, parsed before anything connects."""
 
 import json
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from worker.core.errors import EmbarqError
 
 
 class UsageError(EmbarqError):
-    """A command was given something that it cannot work with."""
+    """A command was given a wrong argument."""
 
 
 def pairs(arguments: Iterable[str]) -> dict[str, Any]:
-    """`name=value` as arguments of a job: a value is JSON, or text where it is none.
+    """`name=value` as arguments of a job: a value is JSON, or else text.
 
     Raises:
         UsageError: one has no `=`.
@@ -30,10 +30,10 @@ def pairs(arguments: Iterable[str]) -> dict[str, Any]:
 
 
 def json_object(option: str, text: str) -> dict[str, Any]:
-    """What an option was given as a JSON object.
+    """The value of an option as a JSON object.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     try:
         value = json.loads(text)

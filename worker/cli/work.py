@@ -1,4 +1,4 @@
-"""`embarq worker` and `embarq scheduler`: a worker with its companions, or a supervisor of several."""
+"""`embarq worker` and `embarq scheduler`: a worker with its background services, or a supervisor of several."""
 
 import asyncio
 import signal
@@ -30,7 +30,7 @@ from worker.system.parent import Parent, parent_of
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line says; None leaves it to the settings. `again`: a supervisor starts one that has ended."""
+    """The options of the command line; None leaves it to the settings. `again`: a supervisor restarts a worker."""
 
     queues: str | None
     concurrency: int | None
@@ -50,7 +50,8 @@ class Asked:
 
 
 def run_worker(asked: Asked, supervisor: int | None) -> None:
-    """Run jobs until told to stop, in this process or in several; `supervisor` is the process that watches this one."""
+    """Run jobs until a signal stops it, in this process or in several; `supervisor` is the process that watches this
+    one."""
     settings, parent = start(), parent_of(supervisor)
     refuse_inline("a worker")
     refuse(settings.problems())
@@ -74,14 +75,14 @@ def _run_here(settings: Settings, asked: Asked, names: tuple[str, ...], parent: 
 
 
 def run_isolated(queues: str, concurrency: int, supervisor: int | None) -> None:
-    """Run jobs apart that lost their workers, until none waits."""
+    """Run jobs isolated that lost their workers, until none waits."""
     settings = start()
     config = _config(settings, tuple(queues.split(",")), concurrency)
     run(_work(settings, replace(config, burst=True, schedules=False, suspects=Suspects.ONLY), parent_of(supervisor)))
 
 
 def run_scheduler() -> None:
-    """Fire what is scheduled until SIGTERM or Ctrl-C."""
+    """Fire schedules until SIGTERM or Ctrl-C."""
     settings = start()
     refuse_inline("a scheduler")
     refuse(settings.problems())
@@ -119,9 +120,7 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
             beside = load("cli.with_database").companions_of(settings, client, database_url)
             companions += await stack.enter_async_context(beside)
         if not registry.names:
-            where = (
-                f"in {', '.join(settings.jobs)} (which EMBARQ_JOBS, or jobs in [tool.embarq], names; `jobs` by default)"
-            )
+            where = f"in {', '.join(settings.jobs)} (from EMBARQ_JOBS, or jobs in [tool.embarq]; `jobs` by default)"
             raise DefinitionError(f"there is no @job {where}: declare one, or name other modules")
         plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:

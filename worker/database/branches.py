@@ -1,8 +1,8 @@
-"""The way up for databases from before the engine's revisions had a branch of their own.
+"""The upgrade of databases from before the engine's revisions had a branch of their own.
 
 They hold one line of revisions: 0001, 0002, 0003 (the learning platform's tables), 0004. Now 0003 begins the platform's
-branch, and 0004 follows 0002. Such a database names only its newest revision, which now speaks for one branch. Where
-the engine alone was migrated since, that is a later one of the engine's.
+branch, and 0004 follows 0002. Such a database names only its newest revision, which now stands for one branch only.
+Where the engine alone was migrated since, that is a later one of the engine's.
 """
 
 from collections.abc import Set
@@ -13,13 +13,13 @@ VERSIONS = "embarq_version"  # the table that names the newest revision of each 
 
 LABEL = "platform"  # of the platform's branch
 
-# Tables of the one line by the revision that made them; of 0003, one that was there from the first.
+# A table that shows that the engine's, or the platform's, part of the old line has run.
 ENGINE, PLATFORM = "embarq_outbox", "lessons"
 
 
 def split_branches(connection: Connection, platform: Set[str]) -> None:
-    """Name the newest revision of both branches; does nothing the second time. `platform`: revisions of its branch,
-    none where the platform is not at hand."""
+    """Record the newest revision of both branches; does nothing the second time. `platform`: revisions of its branch,
+    none where the platform is not installed."""
     if not _exists(connection, VERSIONS):
         return
     seen = set(connection.execute(text("SELECT version_num FROM embarq_version")).scalars())

@@ -1,7 +1,7 @@
-"""Connections to Postgres that do not wait for ever: bounded in time, looked at before use, given up when silent.
+"""Connections to Postgres that never wait without a limit: bounded in time, checked before use, given up when silent.
 
-A server can go silent without closing anything: its machine is gone, its processes are frozen, a firewall forgot the
-connection. The kernel notices the first and the last (keepalive, user timeout); the rest does `Connector`.
+A server can fall silent without closing anything: its machine is gone, its processes are frozen, a firewall has dropped
+the connection. The kernel notices the first and the last (keepalive, user timeout); `Connector` does the rest.
 """
 
 import asyncio
@@ -22,14 +22,17 @@ from worker.core.errors import EmbarqError
 
 logger = structlog.stdlib.get_logger("embarq.database")
 
-IDLE_LOOKED_AT = 1.0  # seconds without use after which a connection is asked for a sign of life
-DOUBT_AFTER = 10.0  # seconds of use after which somebody asks whether the server still answers
+IDLE_LOOKED_AT = 1.0  # seconds without use after which a connection is tested before it is used again
+DOUBT_AFTER = 10.0  # seconds of use after which the server is probed
 PROBE_TIMEOUT = 10.0
-GOODBYE = 1.0  # seconds for a connection to be closed in good order
+GOODBYE = 1.0  # seconds for a connection to be closed gracefully
+# Probes after 10 s of silence, every 5 s, three times: a dead peer is noticed after 25 s. The user timeout (RFC 5482,
+# here in ms) does the same while sent bytes are not acknowledged, when the kernel sends no probes. TCP_KEEPALIVE is
+# macOS' name for TCP_KEEPIDLE.
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPALIVE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 
-# SQLSTATEs of a server that cannot serve now: connection, read-only after a failover, sign-in, no such database, out of
-# resources, shut down, input and output.
+# SQLSTATEs of a server that cannot serve now (Postgres' documentation, appendix A): connection, read-only after a
+# failover, authorization, no such database, out of resources, operator intervention (shutdown), system error.
 AWAY = ("08", "25006", "28", "3D", "53", "57P", "58")
 USED_AT = "embarq_used_at"
 MUST_ROLL_BACK = "8s2b"  # SQLAlchemy's: the connection was lost earlier in this transaction
@@ -39,8 +42,8 @@ MUST_ROLL_BACK = "8s2b"  # SQLAlchemy's: the connection was lost earlier in this
 class Patience:
     """How long those who use a pool wait, in seconds.
 
-    pool: for a connection to come free. connect: for a new one. look: for a sign of life of one that was idle.
-    answer: for each answer; None leaves that to whoever asks, and gives up on a server only that answers nobody.
+    pool: for a free connection. connect: for a new one. look: for the test of one that was idle.
+    answer: for each answer; None leaves that to the caller, and gives up only on a server that answers nobody.
     """
 
     pool: float
@@ -55,7 +58,7 @@ REQUESTS = Patience(pool=2.0, connect=1.5, look=1.0, answer=2.5)
 
 
 class Connector:
-    """Makes the connections of one pool, and looks after them: when they leave it, and while they are out."""
+    """Makes the connections of one pool, and checks them: at check-out, and while they are in use."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -63,10 +66,10 @@ class Connector:
         self._in_use: dict[Any, tuple[Any, asyncio.TimerHandle]] = {}
         self._doubted: set[Any] = set()
         self._probe: asyncio.Task[None] | None = None
-        self._deaf = False  # the last goodbye was not answered
+        self._deaf = False  # the server did not answer the last graceful close
 
     def attach(self, engine: AsyncEngine) -> None:
-        """Look after the connections of this pool from now on."""
+        """Check the connections of this pool from now on."""
         pool = engine.sync_engine.pool
         event.listen(pool, "checkout", self._look)
         event.listen(pool, "checkin", self._came_back)
@@ -77,14 +80,14 @@ class Connector:
             event.listen(pool, "detach", self._came_back)
 
     async def connect(self, *args: Any, **options: Any) -> Any:
-        """asyncpg's connect, with a socket that notices a dead peer; all that is in the way is one kind of error."""
+        """asyncpg's connect, with a socket that notices a dead peer, and one class of error for all that may fail."""
         self._target = (args, options)
         try:
             connection = await asyncpg.connect(*args, **options)
-        except (TypeError, asyncpg.exceptions.ClientConfigurationError) as error:  # what stands behind ? in the URL
+        except (TypeError, asyncpg.exceptions.ClientConfigurationError) as error:  # the parameters after ? in the URL
             hint = "; write ssl=require in place of sslmode=require" if "sslmode" in options else ""
             raise EmbarqError(f"DATABASE_URL cannot be used: {error}{hint}") from error
-        except OSError as error:  # a time-out is one too
+        except OSError as error:  # TimeoutError is one, too
             reason = f"no connection: {str(error) or type(error).__name__}"
             raise asyncpg.exceptions.ClientCannotConnectError(reason) from error
         keep_alive(connection._transport.get_extra_info("socket"))
@@ -92,7 +95,7 @@ class Connector:
         return connection
 
     def _look(self, connection: Any, record: Any, _proxy: Any) -> None:
-        """Ask one that was idle for a sign of life; without one, the pool makes another."""
+        """Test a connection that was idle; if it fails, the pool makes another one."""
         if connection.driver_connection.is_closed():
             raise exc.DisconnectionError("it was closed")
         idle_since = record.info.get(USED_AT)
@@ -104,14 +107,14 @@ class Connector:
             await driver.execute("SELECT 1", timeout=self._patience.look)
         except TimeoutError as error:
             driver.terminate()
-            raise exc.InvalidatePoolError("no sign of life") from error
+            raise exc.InvalidatePoolError("an idle connection does not answer") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             driver.terminate()
             raise exc.DisconnectionError(str(error)) from error
 
     def _say_goodbye(self, connection: Any, _record: Any) -> None:
-        """Close it before the pool does, which would wait for the answer for as long as it takes."""
-        if in_greenlet():  # else it is collected, and the pool only drops it
+        """Close it before the pool does, which would wait for the answer without a limit."""
+        if in_greenlet():  # else it is being garbage-collected, and the pool only drops it
             connection.run_async(self._close)
 
     async def _close(self, driver: Any) -> None:
@@ -132,18 +135,19 @@ class Connector:
             self._in_use.pop(record)[1].cancel()
 
     def _doubt(self, record: Any) -> None:
-        """It has been out for long: a slow statement, a job that thinks, or a server that went silent."""
+        """It has been in use for long: a slow statement, a job that computes, or a server that fell silent."""
         self._doubted.add(record)
         if self._probe is None or self._probe.done():
             self._probe = asyncio.get_running_loop().create_task(self._ask())
 
     async def _ask(self) -> None:
-        """Find out by a new connection. Where that gets no answer at all, those who wait hear that nobody is there."""
+        """Probe the server with a new connection. If that gets no answer at all, connections in use are closed, so that
+        those who wait get an error."""
         answered = await self._answers()
         doubted, self._doubted = self._doubted, set()
         silent = [record for record in doubted if record in self._in_use]
         if not answered and silent:
-            logger.warning("postgres is silent: connections in use are given up", connections=len(silent))
+            logger.warning("postgres does not answer: connections in use are given up", connections=len(silent))
         for record in silent:
             driver, _ = self._in_use[record]
             if not answered:
@@ -152,13 +156,13 @@ class Connector:
             self._in_use[record] = (driver, timer)
 
     async def _answers(self) -> bool:
-        """Whether the server says anything; a refusal is an answer, after which what hangs on it hears of its end."""
+        """Whether the server says anything; a refusal is an answer, too: then the kernel resets dead connections."""
         args, options = self._target
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 probe = await asyncpg.connect(*args, **{**options, "timeout": PROBE_TIMEOUT})
                 await probe.close(timeout=1.0)
-        except (TimeoutError, BlockingIOError):  # the latter: the queue of a socket of this machine is full
+        except (TimeoutError, BlockingIOError):  # the latter: the backlog of a Unix socket is full
             return False
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return True
@@ -166,10 +170,10 @@ class Connector:
 
 
 def keep_alive(found: Any) -> None:
-    """Let the kernel end the connection of a TCP socket whose other side has been gone for some 25 s."""
+    """Have the kernel end the connection of a TCP socket whose peer has been gone for some 25 s."""
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    # An event loop's own socket object may not set options; they belong to what is open below it.
+    # asyncio's and uvloop's wrapper of a socket may not set options; a duplicate of its descriptor shares them.
     with socket.socket(fileno=socket.dup(found.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE.items():
@@ -178,7 +182,7 @@ def keep_alive(found: Any) -> None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error says that the database is away, and nothing about what was asked of it."""
+    """Whether an error says that the database is unavailable, and nothing about the statement."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_outage(each) for each in error.exceptions)
     if isinstance(error, exc.DBAPIError):

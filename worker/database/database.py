@@ -1,4 +1,4 @@
-"""The database: one pool a process, from any of the URLs that hosts give out; a session a unit of work."""
+"""The database: one pool per process, from any form of URL that hosts give out; one session per unit of work."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +19,7 @@ POOL_SIZE = 10
 
 
 class DatabaseUnavailable(ResourceUnavailable):
-    """Postgres cannot be reached or does not answer. What its driver said is in the log, and not in the message."""
+    """Postgres cannot be reached or does not answer. The driver's error is in the log, not in the message."""
 
 
 class DatabaseNotSet(EmbarqError):
@@ -27,7 +27,7 @@ class DatabaseNotSet(EmbarqError):
 
 
 def make_engine(url: str, *, size: int = 5, patience: Patience = JOBS) -> AsyncEngine:
-    """A pool of at most `size` connections, for which callers queue. `postgres://`, as Heroku writes it, will do."""
+    """A pool of at most `size` connections, for which callers queue. `postgres://`, as on Heroku, is accepted."""
     _, _, rest = url.partition("://")
     connector = Connector(patience)
     engine = create_async_engine(
@@ -53,13 +53,13 @@ def unavailable_when_away() -> Iterator[None]:
     except Exception as error:
         if not is_outage(error):
             raise
-        logger.warning("postgres is away", reason=next(iter(str(error).splitlines()), type(error).__name__))
-        raise DatabaseUnavailable("Postgres is not available at present") from error
+        logger.warning("postgres is unavailable", reason=next(iter(str(error).splitlines()), type(error).__name__))
+        raise DatabaseUnavailable("Postgres is not available") from error
 
 
 class Database:
-    """A process's way to Postgres. A session takes a connection when it first asks something, and gives it back at its
-    end: a hundred running jobs share ten, in turn."""
+    """A process's access to Postgres. A session takes a connection for its first statement, and returns it at its end:
+    a hundred running jobs share ten, in turn."""
 
     def __init__(self, engine: AsyncEngine | None) -> None:
         self._engine = engine
@@ -67,7 +67,7 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str | None, *, size: int = POOL_SIZE, patience: Patience = JOBS) -> AsyncIterator[Self]:
-        """The database at a URL; without one, each use says that there is none."""
+        """The database at a URL; without one, each use raises `DatabaseNotSet`."""
         if url is None:
             yield cls(None)
             return
@@ -90,16 +90,16 @@ class Database:
             DatabaseNotSet: there is none.
         """
         if self._engine is None:
-            raise DatabaseNotSet("DATABASE_URL is not set")
+            raise DatabaseNotSet("DATABASE_URL must be set for this")
         return self._engine
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """A session in a transaction: committed when the block ends well, rolled back when it raises.
+        """A session in a transaction: committed at the end of the block, rolled back when it raises.
 
         Raises:
             DatabaseNotSet: no database is set.
-            DatabaseUnavailable: Postgres went away, or was. When that was at the commit, it may have happened.
+            DatabaseUnavailable: Postgres is or became unavailable. If that was at the commit, it may have happened.
         """
         engine = self.engine
         with unavailable_when_away():
@@ -108,10 +108,10 @@ class Database:
 
 
 async def ping(engine: AsyncEngine) -> None:
-    """Ask the database for a sign of life.
+    """Check that the database answers.
 
     Raises:
-        DatabaseUnavailable: there is none.
+        DatabaseUnavailable: it does not.
     """
     with unavailable_when_away():
         async with engine.connect() as connection:

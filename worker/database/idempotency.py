@@ -17,14 +17,15 @@ once_table = Table(
 
 
 async def once_in(session: AsyncSession | AsyncConnection, key: str) -> bool:
-    """Whether the caller is the first to act under this key, for ever; to be asked in the effect's own transaction.
+    """Whether the caller is the first ever to act under this key; to be called in the effect's own transaction.
 
         if await once_in(session, f"credits:{transaction_id}"):
             account.credits += amount
 
     Exactly one transaction that commits gets True. Effect and record are committed together or not at all, so a job
     that is killed anywhere and run again adds nothing twice and loses nothing. A second caller waits until the first
-    transaction has ended: if that rolled back, it gets True. It holds for effects in this database, and no others.
+    transaction has ended (Postgres' insert waits for a conflicting one): if that rolled back, it gets True. This holds
+    for effects in this database only.
     """
     context = current_context()
     row = insert(once_table).values(key=key, job_id=context.job_id if context else None)

@@ -1,4 +1,4 @@
-"""Migrations: alembic, told where revisions and database are. The engine has a branch, a project may add its own."""
+"""Migrations by alembic. The engine's revisions are a branch; a project may add branches of its own."""
 
 import os
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ FOLDER = Path(__file__).parent / "migrations"
 
 
 def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | None = None) -> None:
-    """Run the revisions that the database has not seen, the engine's and those in `folders`, or undo those after the
+    """Run the revisions that the database does not have, the engine's and those in `folders`, or undo those after the
     revision `back_to`; `base` undoes all.
 
     Raises:
-        EmbarqError: there is no such revision, two have one name, the database has seen one that is in none of the
-            folders, or it refuses what a revision does.
-        DatabaseUnavailable: nobody answers there.
+        EmbarqError: there is no such revision, two have one name, the database has one that is in none of the folders,
+            or it refuses a statement of a revision.
+        DatabaseUnavailable: no database answers there.
     """
     config = _config(folders)
     config.set_main_option("sqlalchemy.url", _quoted(database_url))
@@ -39,18 +39,18 @@ def migrate(database_url: str, folders: Sequence[Path] = (), *, back_to: str | N
             else:
                 command.downgrade(config, back_to)
     except DatabaseUnavailable as error:
-        cause = getattr(error.__cause__, "orig", error.__cause__)  # what the driver says
-        raise DatabaseUnavailable(f"{error} ({cause}): look at DATABASE_URL") from error
+        cause = getattr(error.__cause__, "orig", error.__cause__)  # the driver's error
+        raise DatabaseUnavailable(f"{error} ({cause}): check DATABASE_URL") from error
     except exc.DBAPIError as error:
-        reason = getattr(error.orig, "__cause__", None) or error.orig  # what the driver says
-        raise EmbarqError(f"the database refuses what a revision does ({reason}); --debug shows where") from error
+        reason = getattr(error.orig, "__cause__", None) or error.orig  # the driver's error
+        raise EmbarqError(f"the database refused a statement of a revision ({reason}); --debug shows where") from error
     except CommandError as error:
         raise EmbarqError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Revisions:
-    """The revisions that are at hand: all of them, and the newest one of each branch."""
+    """The available revisions: all of them, and the newest one of each branch."""
 
     all: frozenset[str]
     newest: frozenset[str]
@@ -73,7 +73,7 @@ async def seen_revisions(engine: AsyncEngine) -> frozenset[str]:
     """The newest revision of each branch that a database has run; none where it has run none.
 
     Raises:
-        DatabaseUnavailable: it cannot be asked.
+        DatabaseUnavailable: it does not answer.
     """
     with unavailable_when_away():
         async with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""The names of revisions. The engine's and a project's share one name space, since one table keeps which have run."""
+"""The names of revisions. The engine's and a project's share one namespace, since one table records which have run."""
 
 import ast
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ ENGINE = Path(__file__).resolve().parent / "migrations" / "versions"
 
 
 def refuse_taken_names(folders: Sequence[Path]) -> None:
-    """Look through the revisions in these folders.
+    """Check the names of the revisions in these folders.
 
     Raises:
-        EmbarqError: one is called like another, or like one of the engine's; the message names the file.
+        EmbarqError: one has the name of another, or of one of the engine's; the message names the file.
     """
     known: dict[str, Path] = {}
     for folder in folders:
@@ -21,13 +21,13 @@ def refuse_taken_names(folders: Sequence[Path]) -> None:
             name = _name_in(file)
             if name in known:
                 whose = "the engine" if known[name].parent == ENGINE else known[name]
-                raise EmbarqError(f"{file}: the revision {name!r} is one of {whose} already; give it another name")
+                raise EmbarqError(f"{file}: the revision must not be named {name!r}, like one of {whose}: rename it")
             if name is not None:
                 known[name] = file
 
 
 def _name_in(file: Path) -> str | None:
-    """What it says behind `revision =`. It is not run: alembic does that, and tells what is wrong with the file."""
+    """The value of `revision =`. The file is not run here: alembic does that, and reports what is wrong with it."""
     try:
         statements = ast.parse(file.read_bytes()).body
     except (OSError, SyntaxError, ValueError):

@@ -1,7 +1,8 @@
-"""Tells relays that something was committed: one `NOTIFY` for many commits, and none inside of them.
+"""Notifies relays that something was committed: one `NOTIFY` for many commits, and none inside of them.
 
-A transaction that notifies holds a lock of the whole server while it commits: such commits come one after the other. So
-the transaction is only marked, and when its connection comes back to the pool after the commit, somebody else notifies.
+A transaction that has notified takes a lock of the whole server while it commits (`PreCommit_Notify` in Postgres'
+async.c), so such commits come one after the other. So the transaction is only marked, and when its connection comes
+back to the pool after the commit, another connection notifies.
 """
 
 import asyncio
@@ -16,14 +17,14 @@ logger = structlog.stdlib.get_logger("embarq.outbox")
 
 CHANNEL = "embarq_outbox"
 GATHERED_FOR = 0.005  # seconds in which commits share a notice
-GIVEN_UP_AFTER = 1.0  # seconds; relays look by themselves as often
+GIVEN_UP_AFTER = 1.0  # seconds; relays poll as often
 
 WRITTEN = "embarq_written"
 COMMITTED = "embarq_committed"
 
 
 def notify_after_commit(connection: AsyncConnection) -> None:
-    """Let relays hear of this transaction if and when it commits."""
+    """Notify relays of this transaction if and when it commits."""
     inner = connection.sync_connection
     if inner is None or WRITTEN in inner.info:
         return
@@ -52,8 +53,8 @@ def _came_back(_connection: Any, record: Any) -> None:
 
 
 class Notifier:
-    """Notifies for an engine, soon and once for all that was committed meanwhile. What fails is not tried again: relays
-    look once a second all the same."""
+    """Notifies for an engine, soon and once for all that was committed meanwhile. A failure is not retried: relays poll
+    once a second anyway."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
@@ -63,7 +64,7 @@ class Notifier:
         """Something was committed."""
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # a pool that is collected
+        except RuntimeError:  # the pool is being garbage-collected outside of the loop
             return
         self._news = True
         if self._task is None or self._task.done() or self._task.get_loop() is not loop:
@@ -84,7 +85,7 @@ class Notifier:
                     await connection.execution_options(isolation_level="AUTOCOMMIT")
                     await connection.execute(text(f"NOTIFY {CHANNEL}"))
             except Exception as error:
-                logger.debug("relays were not told", reason=type(error).__name__)
+                logger.debug("relays were not notified", reason=type(error).__name__)
 
 
 _notifiers: WeakKeyDictionary[Engine, Notifier] = WeakKeyDictionary()

@@ -1,4 +1,5 @@
-"""Jobs that are written in the caller's database transaction: queued if it commits, and not at all if it does not."""
+"""Jobs written in the caller's database transaction: queued if it commits, and not at all if it does not. The pattern
+is the transactional outbox (C. Richardson, "Microservices Patterns", 2018)."""
 
 from typing import Any
 
@@ -33,8 +34,8 @@ outbox_table = Table(
 async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
     """Write a call in the caller's transaction; the id that its job will have.
 
-    A relay hands it to Redis after the commit, within milliseconds where one is up. A durable call stays on record
-    until its job has ended, so that it is queued again if Redis lost it.
+    A relay passes it to Redis after the commit, within milliseconds where one is running. A durable call stays on
+    record until its job has ended, so that it is queued again if Redis loses it.
 
     Raises:
         InvalidOptions: the call has callbacks.
@@ -60,7 +61,7 @@ def packed(call: Call[Any]) -> NewJob:
     """A call as it is queued after the commit; raises as `put`."""
     clash = next((name for name in CALLBACKS if name in call.options), None)
     if clash is not None:
-        raise refusal(call, clash, "is not for enqueue_in; let the job start a workflow")
+        raise refusal(call, clash, "must not be given to enqueue_in: let the job start a workflow")
     return pack(call, call.definition.registry.max_arguments)
 
 

@@ -1,4 +1,4 @@
-"""Hands jobs of the outbox to Redis. Any number may run; each row is handed over by one of them at a time."""
+"""Passes jobs of the outbox to Redis. Any number may run; each row is sent by one of them at a time."""
 
 import asyncio
 import contextlib
@@ -22,20 +22,20 @@ from worker.database.outbox import outbox_table
 logger = structlog.stdlib.get_logger("embarq.relay")
 
 BATCH = 500
-HANDED_OVER_WITHIN = 20.0  # seconds that rows stay locked at most
+HANDED_OVER_WITHIN = 20.0  # seconds for which rows stay locked at most
 LONGEST_SLEEP = 1.0
 EAR_TRIED_EVERY = 10.0
 EAR_ANSWERS_WITHIN = 5.0
 PATROL_EVERY = 5.0
 PATROL_BATCH = 1000
-NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")  # `sent_at` of what no relay tries again
+NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")  # `sent_at` of rows that no relay retries
 
 
 class Relay:
-    """Woken by a commit (`NOTIFY`), and once a second all the same.
+    """Woken by a commit (`NOTIFY`), and by a poll once a second.
 
-    What it hands over has the nonce that was written with it: a row that is handed over twice, because a relay was
-    killed between Redis and its own commit, is one job.
+    A row is sent with the nonce that was written with it: one that is sent twice, because a relay was killed between
+    Redis' answer and its own commit, is one job.
     """
 
     def __init__(self, engine: AsyncEngine, broker: Broker) -> None:
@@ -44,17 +44,17 @@ class Relay:
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Relay until cancelled. Nothing that goes wrong ends it."""
+        """Relay until cancelled. No error ends it."""
         outages = (*OUTAGES, SQLAlchemyError, PostgresError, InterfaceError)
         await keep_doing_all(
-            Duty("relay, ear", 0.0, self._listen, outages),
-            Duty("relay, patrol", PATROL_EVERY, self._patrol_all, outages),
+            Duty("relay listener", 0.0, self._listen, outages),
+            Duty("relay reconciler", PATROL_EVERY, self._patrol_all, outages),
             Duty("relay", 0.0, self._relay_all, outages),
         )
 
     async def _listen(self) -> None:
-        """Hear of commits for as long as the connection lasts. Who only listens does not notice that nobody is there,
-        so it asks now and then."""
+        """Listen for commits for as long as the connection lasts. A connection that only listens does not notice a dead
+        peer, so it sends a query now and then."""
         async with self._engine.connect() as connection:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
@@ -75,9 +75,9 @@ class Relay:
         await _is_set_within(self._news, LONGEST_SLEEP)
 
     async def relay_once(self) -> int:
-        """Hand over the oldest rows that no other relay has in hand, some megabytes at most; how many are done with.
+        """Send the oldest rows that no other relay has locked, some megabytes at most; how many are done with.
 
-        A row that Redis refuses is told apart from the others, and kept without being tried again.
+        A row that Redis refuses is separated from the others, and kept without being retried.
 
         Raises:
             BrokerUnavailable, TimeoutError: Redis did not answer; the rows stay.
@@ -86,6 +86,7 @@ class Relay:
         size = func.octet_length(table.c.payload)
         oldest = select(table.c.id, size).where(table.c.sent_at.is_(None)).order_by(table.c.written_at).limit(BATCH)
         async with self._engine.begin() as connection:
+            # SKIP LOCKED lets relays work side by side: each takes other rows, and a dead one's are free at once.
             found = (await connection.execute(oldest.with_for_update(skip_locked=True))).all()
             ids = [row.id for row in found[: _fitting(size for _, size in found)]]
             if not ids:
@@ -97,13 +98,13 @@ class Relay:
             return await _settle(connection, rows, outcomes)
 
     async def _patrol_all(self) -> None:
-        """Look after durable jobs that were handed over, oldest look first."""
+        """Reconcile durable jobs that were sent, those first that were checked longest ago."""
         while await self.patrol_once() == PATROL_BATCH:
             pass
 
     async def patrol_once(self) -> int:
-        """Forget durable jobs that have ended, have those handed over anew that Redis has lost; how many were looked
-        at."""
+        """Delete the rows of durable jobs that have ended, mark those that Redis has lost to be sent again; how many
+        were checked."""
         table = outbox_table
         due = table.c.sent_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, PATROL_EVERY)
         oldest = select(table.c.id).where(due).order_by(table.c.sent_at).limit(PATROL_BATCH)
@@ -117,9 +118,9 @@ class Relay:
             await connection.execute(update(table).where(table.c.id.in_(alive)).values(sent_at=func.now()))
             await connection.execute(update(table).where(table.c.id.in_(lost)).values(sent_at=None))
         if lost:
-            logger.warning("durable jobs are queued again: redis has lost them", jobs=len(lost))
+            logger.warning("durable jobs lost by redis are queued again", jobs=len(lost))
             self._news.set()
-        await self._broker.forget_ended(list(ended))  # only now: the rows are gone
+        await self._broker.forget_ended(list(ended))  # only after the commit that deleted their rows
         return len(ids)
 
 
@@ -140,10 +141,10 @@ def _fitting(sizes: Iterable[int]) -> int:
 
 
 async def _settle(connection: AsyncConnection, rows: Sequence[Row[Any]], outcomes: Sequence[Outcome]) -> int:
-    """Note what became of rows; how many are done with.
+    """Record what became of rows; how many are done with.
 
-    What was handed over is, but for durable jobs, which are looked after until they have ended. What Redis refused
-    stays on record, where somebody may look at it. What failed otherwise is tried again, after all others.
+    Those that were sent are, except durable jobs, which are kept until they have ended. Those that Redis refused stay
+    on record, for somebody to look at. Those that failed otherwise are retried, after all others.
     """
     table = outbox_table
     outcome_of = {row.id: outcome for row, outcome in zip(rows, outcomes, strict=True)}
@@ -153,9 +154,9 @@ async def _settle(connection: AsyncConnection, rows: Sequence[Row[Any]], outcome
     durable = [row.id for row in placed if row.durable]
     done = [row.id for row in placed if not row.durable]
     for job_id, refusal in refused.items():
-        logger.error("a job of the outbox is refused, and not tried again", job_id=job_id, reason=str(refusal))
+        logger.error("job of the outbox was refused and is not retried", job_id=job_id, reason=str(refusal))
     for job_id, failure in failed.items():
-        logger.error("a job of the outbox cannot be queued now", job_id=job_id, reason=str(failure))
+        logger.error("job of the outbox cannot be queued now", job_id=job_id, reason=str(failure))
     if done:
         await connection.execute(delete(table).where(table.c.id.in_(done)))
     for ids, changed in (

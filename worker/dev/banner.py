@@ -1,4 +1,4 @@
-"""What a newcomer reads once everything is up: where it answers, and a line to try."""
+"""What is shown once everything is up: where it answers, and a command to try."""
 
 import shlex
 
@@ -7,8 +7,8 @@ from worker.observability.colours import BOLD, DIM, painted
 
 
 def trial(url: str, example: bytes, key: str | None, *, is_exported: bool) -> str:
-    """A line for a shell that queues the job of this body. `is_exported`: whether that shell knows the key, too. It is
-    not shown then."""
+    """A shell command that queues the job of this body. `is_exported`: whether that shell has the key as a variable;
+    the key is not shown then."""
     header = "" if key is None else f"-H {_quoted_header(key, is_exported)} "
     return f"curl -i {url}/api/v1/jobs {header}-d {shlex.quote(example.decode())}"
 
@@ -18,7 +18,7 @@ def _quoted_header(key: str, is_exported: bool) -> str:
 
 
 def banner(url: str, seconds: float, trial: str, *, reload: bool, in_colour: bool) -> list[str]:
-    """The lines. `seconds`: how long the start took. `trial`: a line to try, if there is one."""
+    """The lines. `seconds`: how long the start took. `trial`: a command to try, if there is one."""
     strong = (lambda text: painted(text, BOLD)) if in_colour else str
     weak = (lambda text: painted(text, DIM)) if in_colour else str
     lines = ["", f"  {strong('Embarq')} is ready {weak(f'after {seconds:.1f} s')}", f"  {strong(url)}/", ""]

@@ -1,5 +1,5 @@
-"""`python -m worker.dev.check`: whether the project can be imported as it is now. What is wrong is told on standard
-error, and by the exit code."""
+"""`python -m worker.dev.check`: whether the project can be imported as it is now. Problems go to standard error, and
+the exit code says whether there are any."""
 
 import importlib
 import sys
@@ -34,7 +34,7 @@ def main() -> int:
         check()
     except EmbarqError as error:
         sys.stderr.write(f"{error}\n")
-    except BaseException as error:  # whatever a module raises, or that it wants to exit
+    except BaseException as error:  # whatever a module raises, SystemExit too
         sys.stderr.write(tail(_traceback(error), LONGEST_TRACEBACK))
     else:
         return 0
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _traceback(error: BaseException) -> str:
-    """With the steps in the project's own code alone, if there are any: how we came to import it helps nobody."""
+    """The traceback with the frames of the project's own code alone: how we came to import it helps nobody."""
     told, here = traceback.TracebackException.from_exception(error), str(Path.cwd())
     own = [step for step in told.stack if step.filename.startswith(here) and not step.filename.startswith(str(ENGINE))]
     told.stack[:] = own

@@ -15,13 +15,13 @@ from worker.dev.locks import held
 from worker.runtime.supervisor import Slot
 
 LONGEST_LINE = 65_536  # bytes; a longer one is shown in parts
-LINE_END = re.compile(rb"\r?\n|\r(?!\n|\Z)")  # progress bars end theirs by \r alone
+LINE_END = re.compile(rb"\r?\n|\r(?!\n|\Z)")  # progress bars end their lines with \r alone
 READ_AT_END = 64  # times
 CLOSE_WITHIN = 5.0
 
 
 class Reaper:
-    """The process that sees children out if this one is killed, and keeps their private servers until then."""
+    """The process that ends the children if this one is killed, and keeps their private servers until then."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))]
@@ -37,7 +37,7 @@ class Reaper:
     def tell(self, sign: str, pid: int) -> None:
         """A child has started, `+`, or ended, `-`."""
         if self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # somebody has killed it
+            with contextlib.suppress(OSError):  # the reaper was killed
                 self._process.stdin.write(f"{sign}{pid}\n".encode())
                 self._process.stdin.flush()
 
@@ -51,7 +51,7 @@ class Reaper:
 
 
 class Child:
-    """A process of ours with a name, in a session of its own: what a terminal sends reaches `embarq dev` alone."""
+    """A process of ours with a name, in a session of its own, so that a terminal's signals reach `embarq dev` alone."""
 
     def __init__(self, name: str, reaper: Reaper, show: Callable[[str, str], None]) -> None:
         """`show`: takes the name and each line that it writes."""
@@ -63,7 +63,7 @@ class Child:
         self._rest = b""
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], files: Sequence[int] = ()) -> None:
-        """Start a command of ours. `files`: open ones that it is to have."""
+        """Start a command of ours. `files`: descriptors that it inherits."""
         self._output, theirs = os.pipe()
         os.set_blocking(self._output, False)
         own = [sys.executable, "-m", "worker.cli", *command]
@@ -81,30 +81,30 @@ class Child:
 
     @property
     def is_there(self) -> bool:
-        """Whether it was started and has not been seen to end."""
+        """Whether it was started, and its end has not been noticed yet."""
         return self._slot.process is not None
 
     @property
     def started(self) -> float:
-        """When it was, on the monotonic clock."""
+        """When it was started, on the monotonic clock."""
         return self._slot.started
 
     def hear(self) -> None:
-        """Take in what it says."""
+        """Read what it reports."""
         self._slot.hear()
 
     @property
     def running(self) -> int | None:
-        """How many jobs it waits for, once it is told to stop and has said so."""
+        """How many jobs it waits for, once it is stopping and has reported it."""
         return self._slot.running
 
     @property
     def example(self) -> bytes | None:
-        """Something to try, or nothing, once it is ready; None before."""
+        """A request to try, which may be empty, once it is ready; None before."""
         return self._slot.example
 
     def ended(self) -> int | None:
-        """How it ended, negative by a signal, once after its end; what it left in its group ends, too."""
+        """Its exit code, negative for a signal, once after its end; what it left in its group is killed."""
         code = self._slot.process.poll() if self._slot.process else None
         if code is None:
             return None
@@ -120,21 +120,21 @@ class Child:
         return code
 
     def stop(self, plan: StopPlan) -> None:
-        """Do what the plan says; to be called again and again."""
+        """Do what the plan says now; to be called repeatedly."""
         self._slot.stop(plan)
 
     def kill(self) -> None:
         """Kill it, and what is in its group."""
         if self.is_there:
-            with contextlib.suppress(OSError):  # nothing is
+            with contextlib.suppress(OSError):  # the group is empty
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _hear(self) -> None:
-        if not self._read():  # all who could write have ended
+        if not self._read():  # end of file: all processes with the other end have ended
             asyncio.get_running_loop().remove_reader(self._output)
 
     def _read(self) -> bool:
-        """Show what it has written, in part; whether there may be more."""
+        """Show a part of what it has written; whether there may be more."""
         try:
             data = os.read(self._output, LONGEST_LINE)
         except BlockingIOError:

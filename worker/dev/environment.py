@@ -14,10 +14,11 @@ KEY = "EMBARQ_API_KEY"
 def environment_of_children(
     project: Project, of_file: Collection[str], fixed: Mapping[str, str], ports: Iterable[Moved], *, in_colour: bool
 ) -> dict[str, str]:
-    """Ours, with the addresses of servers, ports of this run, and what the project adds where nobody has set it.
+    """Our own environment, with the addresses of servers, the ports of this run, and the project's additions where they
+    are not set.
 
-    `fixed`: what stays for as long as we run. `of_file`: variables that `.env` has set, which children read again: it
-    may have changed. What children write goes through a pipe: their lines are in colour if ours are.
+    `fixed`: what stays for as long as we run. `of_file`: variables that `.env` has set, which children read again, as
+    it may have changed. Children write to a pipe, so variables say whether they use colours.
     """
     own = {name: value for name, value in os.environ.items() if name not in of_file}
     added = {name: value for name, value in project.development.items() if not os.environ.get(name)}
@@ -29,12 +30,12 @@ def environment_of_children(
 
 
 def generated_key(settings: Settings) -> dict[str, str]:
-    """A key for this run, where other machines could do everything without one."""
+    """A key for this run, if other machines could use the API without one."""
     return {KEY: secrets.token_urlsafe(24)} if settings.is_exposed else {}
 
 
 def key_to_show(settings: Settings, environment: Mapping[str, str]) -> tuple[str | None, bool]:
-    """The key that the API asks for, and whether who has started us has it exported; `.env` exports nothing.
+    """The key that the API requires, and whether the user's shell has it exported; `.env` exports nothing.
 
     `environment`: of the API, which reads `.env` as well.
     """

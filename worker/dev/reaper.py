@@ -1,9 +1,9 @@
 """Ends what a killed `embarq dev` leaves behind: a process that outlives it, and does nothing else.
 
-Children of `embarq dev` leave by themselves when its end of their socket closes. What does not, because a job holds the
-interpreter, or was started by a job as a program of its own, is killed here a moment later. A script without imports of
-ours, so that it takes little memory. On standard input is a line for each child that starts (`+pid`) or has ended
-(`-pid`). It holds what counts as a use of the private servers, so that jobs can still be handed back.
+Children of `embarq dev` exit by themselves when its end of their socket closes. Those that do not, because a job holds
+the interpreter, and programs that jobs have started, are killed here a moment later. A script without imports of ours,
+so that it takes little memory. It reads a line for each child that starts (`+pid`) or has ended (`-pid`) from standard
+input. It holds the locks of the private servers meanwhile, so that jobs can still be handed back.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-LEAVE_WITHIN = 5.0  # seconds; a worker hands back and is gone within 3
+LEAVE_WITHIN = 5.0  # seconds; a worker hands its jobs back and ends within 3
 LOOK_EVERY = 0.2
 
 
@@ -20,13 +20,13 @@ def is_there(group: int) -> bool:
     """Whether a process group has a process."""
     try:
         os.killpg(group, 0)
-    except OSError:  # there is none; macOS says that it is forbidden where all have ended
+    except OSError:  # ESRCH: there is none; macOS answers EPERM for a group of zombies
         return False
     return True
 
 
 def main() -> None:
-    """Note children until the parent has ended, then see them out."""
+    """Record children until the parent has ended, then end them."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     groups: set[int] = set()

@@ -1,4 +1,4 @@
-"""A private Redis: a program that is new enough, its data in a folder, on a socket that only its owner may use."""
+"""A private Redis: any program that is new enough, its data in a folder, on a socket that only its owner may use."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def redis_for(data: Path, url: str | None) -> Iterator[str]:
     """The Redis of the given URL, or a private one below `data` for as long as the block runs; yields its URL.
 
     Raises:
-        EmbeddedError: there is no program to start, or it does not come up.
+        EmbeddedError: there is no program to start, or it does not start.
     """
     with nullcontext(url) if url else private_redis(data / "redis") as found:
         yield found
@@ -40,12 +40,12 @@ def private_redis(
 ) -> Iterator[str]:
     """A Redis with its append-only file in `folder`; yields its URL, which is the same each time.
 
-    It is shared with all who use it on this machine, and stops when the last of them leaves. It listens on a socket,
-    and where a `port` is given, on that port of 127.0.0.1 too, which is then the URL's. `fsync` is when the file is
-    forced to disk, `everysec` or `always`.
+    It is shared by all its users on this machine, and stops when the last of them leaves. It listens on a socket, and
+    if a `port` is given, on that port of 127.0.0.1, too, which the URL then names. `fsync` is when the file is forced
+    to disk, `everysec` or `always`.
 
     Raises:
-        EmbeddedError: there is no program to start, or it does not come up.
+        EmbeddedError: there is no program to start, or it does not start.
     """
     server = _Redis(folder.resolve(), program, port, fsync)
     with used(server):
@@ -56,7 +56,7 @@ def redis_program() -> Path:
     """`redis-server` or `valkey-server` from PATH, where it is new enough, else the Valkey of the installed wheel.
 
     Raises:
-        EmbeddedError: none of them is there.
+        EmbeddedError: there is none of them.
     """
     old: list[str] = []
     for name in ("redis-server", "valkey-server"):
@@ -66,7 +66,7 @@ def redis_program() -> Path:
         version = _version(found)
         if version is not None and not too_old(version):
             return Path(found)
-        old.append(f"{found} is {version or 'of no version that it tells'}")
+        old.append(f"{found} is {version or 'of an unknown version'}")
     try:
         bundled = wheel_redis_program()
     except EmbeddedError as error:
@@ -94,7 +94,7 @@ def wheel_redis_program() -> Path:
 
 
 def _version(program: str) -> str | None:
-    """What `redis-server --version` says; None where that is nothing of use."""
+    """The version that `redis-server --version` reports; None where it reports none."""
     try:
         told = subprocess.run([program, "--version"], capture_output=True, timeout=VERSION_LIMIT, check=True)
     except (OSError, subprocess.SubprocessError):

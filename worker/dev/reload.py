@@ -1,4 +1,4 @@
-"""What `embarq dev` watches: the project's modules, and what it reads from files."""
+"""What `embarq dev` watches: the project's modules, and the files that it reads."""
 
 import asyncio
 import importlib.util
@@ -24,7 +24,7 @@ class Watched:
 
     @classmethod
     def of(cls, project: Project, jobs: Iterable[str]) -> "Watched":
-        """The packages of the modules with jobs, of the application and of the settings; the engine is none of them."""
+        """The packages of the modules with jobs, of the application and of the settings, except the engine itself."""
         modules = [*jobs, project.app.partition(":")[0], project.settings.partition(":")[0]]
         places = [place for name in modules for place in _places(name)]
         files = {place for place in places if place.is_file()} | {project.folder / name for name in READ_AT_START}
@@ -37,11 +37,11 @@ class Watched:
 
 
 def _places(module: str) -> list[Path]:
-    """The folders or the file of a module's outermost package, of which nothing is imported. A package without an
-    `__init__.py` has folders as well, more than one perhaps."""
+    """The folders or the file of a module's outermost package, without importing it. A namespace package, without an
+    `__init__.py`, may have several folders."""
     try:
         found = importlib.util.find_spec(module.partition(".")[0])
-    except (ImportError, ValueError):  # the process that needs it says so
+    except (ImportError, ValueError):  # the process that imports it will report it
         return []
     if found is None:
         return []
@@ -51,13 +51,13 @@ def _places(module: str) -> list[Path]:
 
 
 async def watch(watched: Watched, tell: Callable[[set[Path]], object]) -> None:
-    """Tell of each change, those that come together at once, until cancelled. Where that cannot be done, say so."""
+    """Report each change, those that come together at once, until cancelled. If that is impossible, log why."""
     try:
         import watchfiles  # noqa: PLC0415  # a dependency of development
     except ImportError:
         logger.warning("no reload: `pip install 'embarq[dev]'` for it")
         return
-    done = asyncio.Event()  # the threads that wait look at it: a cancellation alone would wait for them
+    done = asyncio.Event()  # watchfiles' threads check it: after a cancellation alone they would still be waited for
 
     async def follow(places: Iterable[Path], *, below: bool) -> None:
         there = [place for place in places if place.is_dir()]
@@ -74,5 +74,5 @@ async def watch(watched: Watched, tell: Callable[[set[Path]], object]) -> None:
                 await asyncio.get_running_loop().create_future()
             finally:
                 done.set()
-    except* OSError as errors:  # too many watches, a file system that knows none
+    except* OSError as errors:  # the limit of inotify watches, or a file system without notifications
         logger.warning("no reload: files cannot be watched", reason=str(errors.exceptions[0]))

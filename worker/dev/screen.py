@@ -12,19 +12,19 @@ from typing import TextIO
 from worker.core.texts import escaped
 from worker.observability.colours import BOLD, CYAN, GREEN, MAGENTA, PLAIN, painted
 
-MOST_WAITING = 1_000_000  # characters that wait for a terminal that stands still
-LAST_WORDS = 1.0  # seconds for them at the end
-LOOK_EVERY = 0.5  # seconds between looks whether somebody reads still
+MOST_WAITING = 1_000_000  # characters that wait for a stopped terminal
+LAST_WORDS = 1.0  # seconds to write them at the end
+LOOK_EVERY = 0.5  # seconds between checks whether there still is a reader
 COLUMNS = {"dev": MAGENTA, "api": CYAN, "worker": GREEN}
 WIDTH = max(map(len, COLUMNS)) + 1
 COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 class Screen:
-    """Writes lines, each behind the name of the process that it comes from.
+    """Writes lines, each after the name of the process that it comes from.
 
-    A thread writes: a terminal that stands still, by Ctrl-S or a reader that does not read, holds nobody up. What is
-    too much for it is dropped, and counted. `on_gone` is called in the thread, once, where nobody reads any more.
+    A thread writes, so a terminal that is stopped, by Ctrl-S or a reader that does not read, blocks nobody. What is too
+    much for it is dropped, and counted. `on_gone` is called in the thread, once, when the reader is gone.
     """
 
     def __init__(self, stream: TextIO, *, in_colour: bool, on_gone: Callable[[], object]) -> None:
@@ -33,7 +33,7 @@ class Screen:
         self.in_colour = in_colour
         self._on_gone = on_gone
         self._outcome = select.poll()
-        self._outcome.register(self._number, 0)  # that is, for errors only
+        self._outcome.register(self._number, 0)  # no events: POLLERR and POLLHUP are always reported
         self._waiting: deque[str] = deque()
         self._size = 0
         self._dropped = 0
@@ -43,13 +43,13 @@ class Screen:
         self._thread.start()
 
     def line(self, name: str, text: str) -> None:
-        """Write a line of a process. Colours in it stay, where there are any; other control characters are escaped."""
+        """Write a line of a process. Its colours are kept if ours are on; other control characters are escaped."""
         column = f"{name:<{WIDTH}}"
         shown = painted(column, COLUMNS[name]) if self.in_colour else column
         self.write(shown + tamed(text, in_colour=self.in_colour))
 
     def say(self, text: str) -> None:
-        """Say something to whoever looks, as `dev`."""
+        """Write a message of our own, as `dev`."""
         now = time.time()
         moment = time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now % 1 * 1000):03d}"
         self.line("dev", f"{moment} {painted(escaped(text), BOLD)}")
@@ -67,7 +67,7 @@ class Screen:
             self._news.notify()
 
     def close(self) -> None:
-        """Write what waits, unless that takes too long."""
+        """Write what still waits, unless that takes too long."""
         with self._news:
             self._closed = True
             self._news.notify()
@@ -108,12 +108,12 @@ class Screen:
         while data:
             try:
                 data = data[os.write(self._number, data) :]
-            except BlockingIOError:  # somebody who shares the terminal has set it so
+            except BlockingIOError:  # another program that shares the terminal has made it non-blocking
                 select.select([], [self._number], [])
 
 
 def tamed(text: str, *, in_colour: bool) -> str:
-    """A line of a process as it may be shown: with its colours, if any, and no other way to steer a terminal."""
+    """A line of a process as it may be shown: with its colours, if any, and no other escape sequences."""
     if text.isprintable():
         return text
     parts = COLOUR.split(text.expandtabs(4))  # every second one is a colour
@@ -135,7 +135,7 @@ class ScreenStream:
             self._screen.line("dev", line)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Nothing is buffered here."""
 
     def isatty(self) -> bool:
         """Whether to write in colour."""

@@ -1,10 +1,10 @@
 """Private servers that several processes use: the first one starts a server, the last one has it stopped.
 
-Users are counted by locks on files, which the system takes away with a process, so no crash leaves a false count:
+Users are counted by locks on files, which the kernel releases when a process ends, so no crash leaves a wrong count:
 
 - `users` is locked by each user, shared. The guard (`guard.py`) waits until nobody does, and stops the server.
-- `guard` is locked by the guard for as long as the server runs. Where it is free, nothing runs.
-- `lock` is for one at a time, who looks whether the server runs, and starts it.
+- `guard` is locked by the guard for as long as the server runs. If it is free, nothing runs.
+- `lock` is held by the one process that checks whether the server runs, and starts it.
 """
 
 import os
@@ -42,17 +42,17 @@ class EmbeddedError(EmbarqError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Of the system: who a server runs as."""
+    """The operating system's user that a server runs as."""
 
     uid: int
     gid: int
 
 
 class Server(Protocol):
-    """A kind of server, as far as its users are concerned.
+    """A kind of server.
 
-    name: for people. variable: of the environment, with the URL of another one. state: the folder of locks and log.
-    stops_at: the signal that ends it in order. passing: words in its log that say that it did not start because an
+    name: for people. variable: of the environment, for the URL of another one. state: the folder of locks and log.
+    stops_at: the signal that stops it gracefully. passing: text in its log that says that it did not start because an
     earlier one has not quite ended.
     """
 
@@ -77,7 +77,7 @@ class Server(Protocol):
         ...
 
     def prepare(self) -> tuple[list[str], User | None]:
-        """Make what it needs; the command that starts it, and who is to run it, if not this process's user.
+        """Create what it needs; the command that starts it, and who is to run it, if not this process's user.
 
         Called by one process at a time, and never while the server runs.
         """
@@ -86,7 +86,7 @@ class Server(Protocol):
 
 @contextmanager
 def used(server: Server) -> Iterator[None]:
-    """Be one of a server's users in the block. It is started if it does not run.
+    """Be one of a server's users in the block. The server is started if it does not run.
 
     Raises:
         EmbeddedError: it cannot be started.
@@ -106,7 +106,7 @@ def used(server: Server) -> Iterator[None]:
 
 @contextmanager
 def _told(server: Server) -> Iterator[None]:
-    """What the system refuses, as one line that says what to do."""
+    """Errors of the operating system as one line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -125,7 +125,7 @@ def _told(server: Server) -> Iterator[None]:
 
 @contextmanager
 def _alone(server: Server, seconds: float) -> Iterator[None]:
-    """One process at a time looks for a server and starts it, or leaves."""
+    """Only one process at a time checks for a server and starts it, or leaves."""
     lock = open_lock(server.state / "lock")
     try:
         take_lock(lock, ALONE, seconds, "to start")
@@ -179,7 +179,7 @@ def _start(server: Server, guard: int) -> None:
 
 
 def _passes(server: Server) -> bool:
-    """Whether the reason for which it did not start goes by itself."""
+    """Whether the reason for which it did not start goes away by itself."""
     return server.passing is not None and server.passing in (server.state / "log").read_text(errors="replace")
 
 
@@ -194,26 +194,26 @@ def _why_not(server: Server) -> str:
 
 
 def _end_orphan(server: Server) -> None:
-    """End a server whose guard was killed, where the system did not."""
+    """End a server whose guard was killed, where the kernel did not (there is no PR_SET_PDEATHSIG on macOS)."""
     deadline = time.monotonic() + STOP_LIMIT
     told = False
     while is_served(server.socket):
         pid = server.pid()
-        if pid is not None and pid > 1 and not told:  # other numbers, from a damaged file, would stand for many
+        if pid is not None and pid > 1 and not told:  # 0 and negative ids, from a damaged file, are process groups
             with suppress(ProcessLookupError):
                 os.kill(pid, server.stops_at)
             told = True
         if time.monotonic() > deadline:
             raise EmbeddedError(
-                f"a {server.name} that nothing guards listens on {server.socket} and does not end: end process {pid}"
+                f"a {server.name} without a guard listens on {server.socket} and does not stop: end process {pid}"
             )
         time.sleep(TICK)
 
 
 def _leave(server: Server, users: int) -> None:
-    """Let go; the last user waits until the server has ended."""
+    """Release the lock; the last user waits until the server has ended."""
     is_last = False
-    with suppress(OSError, Busy), _alone(server, LEAVE_LIMIT):  # busy: somebody starts it, who is a user
+    with suppress(OSError, Busy), _alone(server, LEAVE_LIMIT):  # busy: another user starts it
         is_last = try_lock(users, ALONE) or not try_lock(users, SHARED)
     let_go(users)
     if is_last:
@@ -227,5 +227,5 @@ def _wait_for_end(server: Server) -> None:
         if is_free(server.state / "guard", ALONE):
             return
         if time.monotonic() > now + LEAVE_LIMIT and is_free(server.state / "users", SHARED):
-            return  # somebody else has come, so the guard stays
+            return  # another user has come, so the guard stays
         time.sleep(TICK)

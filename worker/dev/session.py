@@ -1,4 +1,4 @@
-"""The API and a worker of `embarq dev`: started, looked after, replaced when the code changes, and seen out."""
+"""The API and a worker of `embarq dev`: started, supervised, replaced when the code changes, and stopped."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ NAMED = 3
 @dataclass(slots=True)
 class Session:
     """What runs in one terminal. `environment`: the children's; `reload`: whether changes are watched; `began`: when
-    the start did, on the monotonic clock."""
+    the start began, on the monotonic clock."""
 
     screen: Screen
     stops: Stops
@@ -53,7 +53,7 @@ class Session:
         self.worker = Child("worker", self.reaper, self.screen.line)
 
     async def run(self) -> int:
-        """Work until somebody asks for a stop, or a child fails; returns the exit code. No child is left then."""
+        """Work until a stop is requested, or a child fails; returns the exit code. No child is left then."""
         try:
             self._start()
             return await self._work()
@@ -100,7 +100,7 @@ class Session:
         child.start(["api", "--sockets", ",".join(map(str, numbers))], self.environment, numbers)
 
     def _look_after(self, child: Child) -> int | None:
-        """Start a child again that has ended by itself, if that is of use; the exit code of `embarq dev` if it ends."""
+        """Restart a child that has ended by itself, if that may help; the exit code of `embarq dev` if it ends."""
         child.hear()
         was_ready, lived = child.example is not None, time.monotonic() - child.started
         code = child.ended()
@@ -108,7 +108,7 @@ class Session:
             return None
         how = f"the {child.name} ended " + (f"with code {code}" if code >= 0 else f"by signal {-code}")
         if was_ready and (code == 0 or lived > SHORTEST_LIFE):
-            self.screen.say(f"{how}, and is started again")
+            self.screen.say(f"{how}, and is restarted")
             self._start_child(child)
             return None
         if self.reload and self._was_ready:
@@ -120,7 +120,7 @@ class Session:
         return code if code > 0 else 1
 
     def _announce(self) -> None:
-        """Say it once all is ready; say what is missing where that takes long."""
+        """Announce when all is ready; name what is missing where that takes long."""
         children, now = (self.api, self.worker), time.monotonic()
         late = [child.name for child in children if child.is_there and child.example is None]
         is_ready = all(child.is_there and child.example is not None for child in children)
@@ -149,14 +149,14 @@ class Session:
         self.screen.say(f"{_named(self.changed)} changed")
         self.changed.clear()
         problem = await problem_of(self.environment, self.reaper, self.stops)
-        if self.stops.stage is not Stage.SERVING or self.changed:  # what was tried is not what is there now
+        if self.stops.stage is not Stage.SERVING or self.changed:  # the code that was tried is outdated already
             return
         if problem is None:
             await self._replace()
             return
         for line in problem.splitlines():
             self.screen.line("dev", line)
-        kept = "the code from before goes on, " if self.api.is_there and self.worker.is_there else ""
+        kept = "the previous code keeps running, " if self.api.is_there and self.worker.is_there else ""
         self.screen.say(f"it cannot be imported: {kept}waiting for the next change")
 
     async def _replace(self) -> None:
@@ -192,7 +192,7 @@ class Session:
             child.ended()
 
     def _say_what_it_waits_for(self, plan: StopPlan) -> None:
-        """At once when the worker has said how many jobs run, and every few seconds from then on."""
+        """As soon as the worker has reported how many jobs run, and every few seconds from then on."""
         now, running = time.monotonic(), self.worker.running
         if not self.worker.is_there or running == 0 or plan.hand_back_at is None:
             return

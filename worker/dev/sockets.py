@@ -1,4 +1,4 @@
-"""Where private servers have their sockets: beside their data, else in a folder with a short name."""
+"""Where private servers have their sockets: beside their data, or in a folder with a short name."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from pathlib import Path
 from worker.system.private import OTHERS
 
 ANSWER_LIMIT = 1.0  # seconds
-LONGEST = 100  # bytes of a socket's path; Linux takes 107, macOS 103
-PLAIN = re.compile(r"[\w./+~-]+", re.ASCII)  # what needs no quotes: in URLs, in lists by comma, on command lines
+LONGEST = 100  # bytes of a socket's path; `sun_path` holds 107 on Linux and 103 on macOS
+PLAIN = re.compile(r"[\w./+~-]+", re.ASCII)  # needs no quotes in URLs, in comma-separated lists, on command lines
 
 
 def socket_folder(folder: Path, state: Path) -> Path:
@@ -23,7 +23,7 @@ def socket_folder(folder: Path, state: Path) -> Path:
 
 
 def choose_socket_folder(folder: Path, state: Path, name: str, owner: int) -> Path:
-    """`folder`, if a socket of this name can be there; else one for the user `owner` alone, the same as the last time.
+    """`folder`, if a socket of this name can be there; else one for the user `owner` alone, the same as last time.
 
     Its path is kept in `state`, for those who look for the socket.
 
@@ -62,7 +62,7 @@ def _short_folder() -> str:
 
 
 def _kept(state: Path, name: str, owner: int) -> Path | None:
-    """The folder of the last time, made again if it is gone; None if it is not ours, or of no use."""
+    """The folder of the last time, created again if it is gone; None if it is not ours, or unsuitable."""
     try:
         folder = Path(_record(state).read_text().strip())
         with suppress(FileExistsError):
@@ -75,8 +75,8 @@ def _kept(state: Path, name: str, owner: int) -> Path | None:
 
 
 def _takes_sockets(folder: Path, name: str) -> bool:
-    """Whether a socket of this name fits: a path may be too long, have marks that need quotes, or lie on a file system
-    without sockets."""
+    """Whether a socket of this name can be there: a path may be too long, need quotes, or be on a file system without
+    sockets."""
     if not PLAIN.fullmatch(str(folder)) or len(os.fsencode(folder / name)) > LONGEST:
         return False
     place = folder / f"{name[:-1]}~"

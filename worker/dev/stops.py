@@ -1,4 +1,4 @@
-"""How often somebody has asked `embarq dev` to stop, and what follows."""
+"""The requests to stop `embarq dev`, and what follows them."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from worker.core.stopping import ONE_REQUEST, StopPlan, stops_here
 
-ONE_PRESS = 0.05  # seconds in which Ctrl-C is pressed once: by a terminal, and by a parent that passes it on
+ONE_PRESS = 0.05  # seconds in which SIGINT counts once: it comes from the terminal, and from a parent that passes it on
 
 
 class Stage(IntEnum):
@@ -29,14 +29,14 @@ class Stops:
         self._heard: dict[int, float] = {}
 
     def listen(self) -> None:
-        """Hear the signals from now on."""
+        """Handle the signals from now on."""
         loop = asyncio.get_running_loop()
         for signum in stops_here():
             loop.add_signal_handler(signum, self.hear, signum)
 
     def hear(self, signum: int) -> None:
-        """A signal has come. What comes twice at once is one request: parents pass on what all processes get anyway,
-        some as SIGTERM. Only Ctrl-C kills."""
+        """A signal has come. What comes twice at once is one request: parents pass on signals that all processes get
+        anyway, some as SIGTERM. Only Ctrl-C kills."""
         now, earlier = time.monotonic(), self._heard.get(signum, float("-inf"))
         recent = now - (earlier if signum == signal.SIGINT else max(self._heard.values(), default=earlier))
         self._heard[signum] = now
@@ -48,11 +48,11 @@ class Stops:
             self._reach(max(self.stage, Stage(min(self.stage + 1, Stage.HAND_BACK))))
 
     def nobody_looks(self) -> None:
-        """The terminal is closed, or who read what we write has ended: nobody would see what a stop waits for."""
+        """The terminal is closed, or the reader of our output has ended: nobody would see what a stop waits for."""
         self._reach(max(self.stage, Stage.HAND_BACK))
 
     def stop(self) -> None:
-        """Stop for a reason of one's own, as by a first request."""
+        """Stop for a reason of our own, as by a first request."""
         self._reach(max(self.stage, Stage.GRACE))
 
     def _reach(self, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Who runs a private Postgres where everything is run by root, whom Postgres refuses."""
+"""The user that runs a private Postgres where we are root, as whom Postgres refuses to run."""
 
 import os
 import pwd
@@ -19,11 +19,11 @@ ENTER, READ = 0o001, 0o004
 
 
 def user_for(folder: Path) -> User | None:
-    """Whoever the data in `folder` belong to, else a system user that is made where it is missing. None if this process
+    """The owner of the data in `folder`, or a system user, which is created where it is missing. None if this process
     is not root's, and Postgres can run as its own user.
 
     Raises:
-        EmbeddedError: no user can be made.
+        EmbeddedError: no user can be created.
     """
     if os.geteuid() != 0:
         return None
@@ -33,7 +33,7 @@ def user_for(folder: Path) -> User | None:
     else:
         entry = _system_user()
         found = User(entry.pw_uid, entry.pw_gid)
-    logger.info("postgres does not run as root, and runs as a system user", user=_name_of(found))
+    logger.info("postgres runs as a system user, as it refuses root", user=_name_of(found))
     return found
 
 
@@ -48,7 +48,7 @@ def _system_user() -> pwd.struct_passwd:
         return pwd.getpwnam(NAME)
     except (OSError, subprocess.SubprocessError, KeyError) as error:
         raise EmbeddedError(
-            f"Postgres does not run as root, and the system user {NAME!r} cannot be made ({error}): "
+            f"Postgres must not run as root, and the system user {NAME!r} cannot be created ({error}): "
             "run as another user, or set DATABASE_URL"
         ) from error
 
@@ -68,15 +68,15 @@ def as_user(user: User | None) -> dict[str, Any]:
 
 
 def let_in(programs: Path, data: Path) -> None:
-    """As root: let the system user reach the programs and the data. It may pass the folders above them, and not list
-    them."""
+    """As root: let the system user reach the programs and the data. It may traverse the folders above them (their x
+    bit), but not list them."""
     above = [each for path in (programs, data) for each in path.parents]
     opened = [folder for folder in dict.fromkeys(above) if _add(folder, ENTER)]
     if _add(programs, ENTER | READ):
         _open_all(programs.rglob("*"))
         opened.append(programs)
     if opened:
-        logger.warning("others may pass folders, so that postgres can", folders=", ".join(map(str, opened)))
+        logger.warning("folders were made passable, for postgres and all users", folders=", ".join(map(str, opened)))
 
 
 def _open_all(paths: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""`embarq dev`: the private servers, the API and a worker, all in one terminal, started and ended together."""
+"""`embarq dev`: the private servers, the API and a worker, all in one terminal, started and stopped together."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def run_all(settings: Settings, *, reload: bool, of_file: Collection[str] = ()) 
     try:
         return asyncio.run(_run(settings, port, others, of_file, reload=reload))
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C must not make a traceback
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: one more Ctrl-C must not print a traceback
 
 
 async def _run(
@@ -56,7 +56,7 @@ async def _run(
         urls = await _unless_killed(starting, stops, screen)
         if stops.stage is not Stage.SERVING:
             return 0
-        fixed = urls | {"PORT": str(settings.port)}  # which is taken already, whatever `.env` says by then
+        fixed = urls | {"PORT": str(settings.port)}  # which is bound already, whatever `.env` says later
         environment = environment_of_children(project, of_file, fixed, others, in_colour=screen.in_colour)
         key = generated_key(settings)
         for value in key.values():
@@ -72,7 +72,7 @@ async def _run(
 
 
 def _open_screen(settings: Settings, stops: Stops) -> Screen:
-    """The screen, on which our own logs are shown from now on."""
+    """The screen, which also shows our own logs from now on."""
     loop = asyncio.get_running_loop()
 
     def nobody_looks() -> None:
@@ -86,8 +86,8 @@ def _open_screen(settings: Settings, stops: Stops) -> Screen:
 
 
 async def _unless_killed(starting: "asyncio.Task[dict[str, str]]", stops: Stops, screen: Screen) -> dict[str, str]:
-    """What the start of the servers gives; nothing if somebody wants a stop. It cannot be broken off: their locks end
-    with this process, if need be."""
+    """The result of starting the servers; nothing if a stop is requested. The start cannot be interrupted, except by
+    ending this process, which releases their locks."""
     is_told = False
     while not starting.done():
         await asyncio.wait({starting}, timeout=TICK)
@@ -97,12 +97,12 @@ async def _unless_killed(starting: "asyncio.Task[dict[str, str]]", stops: Stops,
         if stops.stage is Stage.KILL:
             os._exit(1)
     if stops.stage is not Stage.SERVING and isinstance(starting.exception(), EmbarqError):
-        return {}  # whatever keeps them from starting, nobody waits for it any more
+        return {}  # why they do not start no longer matters
     return starting.result()
 
 
 def _start_servers(servers: contextlib.ExitStack, settings: Settings, project: Project) -> dict[str, str]:
-    """Start those that no variable names, and bring the tables up to date; the variables for both."""
+    """Start those without a variable, and migrate the database; the variables for both."""
     redis_url = servers.enter_context(redis_for(settings.data_dir, settings.redis_url))
     database_url = servers.enter_context(postgres_for(settings.data_dir, settings.database_url))
     migrate(database_url, project.migration_folders())
@@ -111,7 +111,7 @@ def _start_servers(servers: contextlib.ExitStack, settings: Settings, project: P
 
 @contextlib.asynccontextmanager
 async def _watched(session: Session, project: Project) -> AsyncIterator[None]:
-    """Tell the session of changes, if it wants to know."""
+    """Report changes to the session, if it reloads."""
     if not session.reload:
         yield
         return

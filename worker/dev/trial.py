@@ -1,4 +1,4 @@
-"""Trying changed code before what runs is replaced."""
+"""Trying changed code before the running processes are replaced."""
 
 import asyncio
 import contextlib
@@ -21,10 +21,10 @@ MOST_SAID = 1_000_000  # bytes
 
 
 async def problem_of(environment: Mapping[str, str], reaper: Reaper, stops: Stops) -> str | None:
-    """What a fresh process says that imports the project; None if nothing is wrong, or somebody wants a stop first.
+    """The error of a fresh process that imports the project; None if there is none, or a stop is requested first.
 
-    Nothing of it is left afterwards. What it says goes to a file: programs that the code starts as it is imported may
-    hold a pipe open for ever.
+    Nothing of it is left afterwards. Its output goes to a file: programs that the code starts at import may keep a pipe
+    open without end.
     """
     with tempfile.TemporaryFile() as said:
         process = await asyncio.create_subprocess_exec(
@@ -46,15 +46,15 @@ async def problem_of(environment: Mapping[str, str], reaper: Reaper, stops: Stop
 
 
 async def _watch(process: asyncio.subprocess.Process, said: IO[bytes], stops: Stops) -> str | None:
-    """What is wrong, once the process has ended, or goes too far."""
+    """What is wrong, once the process has ended, or takes or writes too much."""
     ended = asyncio.create_task(process.wait())
     deadline = time.monotonic() + TRIED_WITHIN
     try:
         while not ended.done() and stops.stage is Stage.SERVING:
             if time.monotonic() > deadline:
-                return f"its import takes longer than {TRIED_WITHIN:.0f} s"
+                return f"its import must not take longer than {TRIED_WITHIN:.0f} s"
             if os.fstat(said.fileno()).st_size > MOST_SAID:
-                return f"its import does not stop to say:\n{_end_of(said)}"
+                return f"its import must not write more than {MOST_SAID:,} bytes, as it does:\n{_end_of(said)}"
             await asyncio.wait({ended}, timeout=LOOK_EVERY)
         return _end_of(said) if process.returncode else None
     finally:
@@ -68,8 +68,8 @@ def _end_of(said: IO[bytes]) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what is there of its group."""
-    with contextlib.suppress(OSError):  # nothing is
+    """Kill what is left of its process group."""
+    with contextlib.suppress(OSError):  # the group is empty
         os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(TimeoutError):  # the kernel holds it
+    with contextlib.suppress(TimeoutError):  # it hangs in the kernel
         await asyncio.wait_for(process.wait(), GONE_WITHIN)

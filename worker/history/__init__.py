@@ -1,1 +1,1 @@
-"""What became of jobs, kept in the database beyond their results' lives. The engine does not need it."""
+"""Ended jobs, kept in the database after their results have expired. The engine does not need it."""

@@ -1,4 +1,4 @@
-"""Records of ended jobs: taken out of the list they came in, and made small enough for a row."""
+"""Records of ended jobs: split from the list they came in, and made small enough for a row."""
 
 import contextlib
 import re
@@ -23,18 +23,18 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Unfit(EmbarqError):
-    """A record is too large for a row although nothing of it is huge, or nested too deep to be read again."""
+    """A record is too large for a row although no part of it is huge, or nested too deeply to be read again."""
 
 
 def split(entry: bytes) -> list[bytes]:
     """The records of a JSON list.
 
     Raises:
-        msgspec.DecodeError, UnicodeDecodeError: it is none.
+        msgspec.DecodeError, UnicodeDecodeError: it is not one.
     """
     try:
         return [bytes(each) for each in _LIST.decode(entry)]
-    except RecursionError:  # one of them is too deep, and the others are not to blame
+    except RecursionError:  # one of them is nested too deeply; the others must not be lost with it
         return list(_split_deep(entry))
 
 
@@ -49,19 +49,19 @@ def _split_deep(entry: bytes) -> Iterator[bytes]:
 
 
 def cut(record: bytes) -> bytes:
-    """The record with a note in place of each huge part; as it is where it is of another shape.
+    """The record with a note in place of each huge part; unchanged where it has another shape.
 
     Raises:
-        Unfit: no row can be made of it.
+        Unfit: it does not fit a row.
     """
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # the database says what is wrong with it
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # the database will say what is wrong with it
         try:
             whole = _FIELDS.decode(record)
             record = _cut(whole) if len(record) > LARGEST_PART else record
         except RecursionError:
-            raise Unfit("it is nested too deep") from None
+            raise Unfit("a record must be nested less deeply") from None
     if len(record) > LARGEST_RECORD:
-        raise Unfit(f"it has {len(record)} bytes")
+        raise Unfit(f"a record must have at most {LARGEST_RECORD:,} bytes, not {len(record):,}")
     return record
 
 

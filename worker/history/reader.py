@@ -1,4 +1,4 @@
-"""Jobs that have ended, from the database: one by its id, or many by what they have in common."""
+"""Jobs that have ended, from the database: one by its id, or a filtered list."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ SHOWN_OF_ERROR = 1000  # characters of the message
 
 
 class InvalidCursor(EmbarqError):
-    """A cursor is not one that a page gave."""
+    """A cursor is not one that a page returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What jobs have in common; None does not ask. `words` are all in the job's id, name, arguments or error.
+    """A filter of jobs; None matches all. `words` must all be in the job's id, name, arguments or error.
 
     since, until: bounds of the end. after: the cursor of the page before. limit: jobs of a page, 200 at most.
     """
@@ -89,7 +89,7 @@ class History:
         """A page of jobs.
 
         Raises:
-            InvalidCursor: `after` is not one that a page gave.
+            InvalidCursor: `after` is not one that a page returned.
         """
         limit = min(MOST, max(1, query.limit))
         if any("\0" in word for word in (query.job, query.queue, query.tag, query.words) if word):
@@ -102,17 +102,19 @@ class History:
 
 
 def statement(query: Query, limit: int) -> Select[*tuple[Any, ...]]:
-    """What is asked of the database."""
+    """The query of a page, by keyset pagination: a page begins after the last row of the one before, which costs the
+    same for each page, and skips or repeats none when rows are added (https://use-the-index-luke.com/no-offset)."""
     newest_first = (jobs_table.c.finished_at.desc(), jobs_table.c.id.desc())
     rows = select(jobs_table).where(*_conditions(query)).order_by(*newest_first).limit(limit)
-    page = rows.subquery("page").c  # so that only the page's values are looked at
+    page = rows.subquery("page").c  # so that only the page's values are measured and cut
     cut = {"args": _cut, "result": _cut, "error": _cut_error, "progress": _cut_progress}
     columns = [cut[each.name](each).label(each.name) if each.name in cut else each for each in page]
     return select(*columns).order_by(page.finished_at.desc(), page.id.desc())
 
 
 def _cut(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A value, or how large it is: by what it takes in the table first, which needs no look at it, then by its text."""
+    """A value, or its size: first by what it takes in the table, which does not read a compressed value, then by its
+    text."""
     stored, written = func.pg_column_size(column), func.octet_length(cast(column, Text))
     return case(
         (stored > SHOWN, func.jsonb_build_object("cut", stored)),
@@ -169,14 +171,14 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         text_at, _, job_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
         at = datetime.fromisoformat(text_at)
     except ValueError:
-        raise InvalidCursor(f"{cursor!r} is not a cursor") from None
+        raise InvalidCursor(f"a cursor must be the `next` of a page, not {cursor!r}") from None
     if at.tzinfo is None or not EARLIEST <= at < LATEST or "\0" in job_id:
-        raise InvalidCursor(f"{cursor!r} is not a cursor")
+        raise InvalidCursor(f"a cursor must be the `next` of a page, not {cursor!r}")
     return _utc(at), job_id
 
 
 def _utc(at: datetime) -> datetime:
-    """The time in UTC; one beyond the calendar there becomes its first or last."""
+    """The time in UTC; one beyond Python's calendar becomes its first or last."""
     try:
         return at.astimezone(UTC)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The stream of ended jobs in Redis, as one of its writers sees it. Its readers are a consumer group."""
+"""The stream of ended jobs in Redis, for one of the writers. The writers are a consumer group."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ LARGEST_ENTRY = 64 * 1_048_576
 LONGEST_COUNT = 19  # digits
 BLOCK_MS = 2000
 ANSWER_WITHIN = 10.0  # seconds beyond that wait
-ADOPT_AFTER_MS = 30_000
+ADOPT_AFTER_MS = 30_000  # well above the time of a statement: a slow writer is not a dead one
 RECORDS_PART = 4  # of a server's memory that entries may take: a quarter
-RECORDED_FOR = 86400  # seconds after the last sign of a writer: a database that was given up fills no Redis
+RECORDED_FOR = 86400  # seconds after the last announcement of a writer: an abandoned database must not fill Redis
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Jobs that ended together, as a JSON list of `size` bytes; empty where that is larger than any writer takes."""
+    """Jobs that ended together, as a JSON list of `size` bytes; empty where that is larger than a writer accepts."""
 
     id: bytes
     size: int
@@ -36,8 +36,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much of the history is not in the database. dropped, left_out: jobs that never will be, since the stream was
-    full, or since the database would not have them."""
+    """How much of the history is not in the database. dropped, left_out: jobs that never will be, because the stream
+    was full, or because the database refused them."""
 
     entries: int
     dropped: int
@@ -45,7 +45,7 @@ class Backlog:
 
 
 async def backlog(redis: Redis) -> Backlog:
-    """What waits, and what was lost since Redis was set up."""
+    """What waits, and what was lost since this Redis began."""
     pipe = redis.pipeline(transaction=False)
     pipe.xlen(keys.RECORDS)
     pipe.get(keys.RECORDS_DROPPED)
@@ -55,10 +55,10 @@ async def backlog(redis: Redis) -> Backlog:
 
 
 class RecordStream:
-    """One writer's hands on the stream. An entry that was taken stays its own until it says that it is done with it."""
+    """One writer's access to the stream. An entry that was taken stays pending for it until it acknowledges it."""
 
     def __init__(self, pool: Pool, name: str, most_bytes: int) -> None:
-        """`most_bytes`: how large the stream may grow before its oldest entries fall off; a quarter of the server's
+        """`most_bytes`: how large the stream may grow before its oldest entries are dropped; a quarter of the server's
         memory, if that is less."""
         self._redis = Redis(connection_pool=pool)
         self._name = name
@@ -67,7 +67,7 @@ class RecordStream:
         self._dropped: int | None = None
 
     async def announce(self) -> None:
-        """Say that what ends is to be recorded, and tell of what fell off since the last look."""
+        """Announce that ended jobs are to be recorded, and log how many were dropped since the last time."""
         if self._may_take is None:
             self._may_take = (await Inspector(self._redis).server()).share(self._most_bytes, RECORDS_PART)
         pipe = self._redis.pipeline(transaction=False)
@@ -78,16 +78,15 @@ class RecordStream:
             raise announced
         dropped = _number(counted)
         if self._dropped is not None and dropped > self._dropped:
-            logger.warning("the history was full: jobs are missing in it", jobs=dropped - self._dropped)
+            logger.warning("the history's stream was full: jobs are missing", jobs=dropped - self._dropped)
         self._dropped = dropped
 
     async def take(self, most_bytes: int) -> list[Entry]:
-        """What is in this writer's hands already, then what others left behind, then what is new; once that is so many
-        bytes, no more."""
+        """This writer's pending entries, then those of dead writers, then new ones, up to `most_bytes`."""
         arguments = (GROUP, self._name, ENTRIES, most_bytes, LARGEST_ENTRY, ADOPT_AFTER_MS)
         gone, flat = await scripts.run(self._redis, scripts.RECORDS_TAKE, (), arguments)
         if gone:
-            logger.warning("entries of the history fell off before they were written", entries=gone)
+            logger.warning("entries of the history were dropped before they were written", entries=gone)
         return [Entry(*each) for each in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
 
     async def wait(self, blocking: Redis) -> list[Entry]:
@@ -105,7 +104,7 @@ class RecordStream:
         return [Entry(entry_id, len(json), json if len(json) <= LARGEST_ENTRY else b"")]
 
     async def done(self, entries: Sequence[Entry], left_out: int) -> None:
-        """Remove entries whose jobs are in the database, all but `left_out` of them."""
+        """Acknowledge and remove entries whose jobs are in the database, all but `left_out` of them."""
         arguments: list[scripts.Argument] = [GROUP, left_out]
         for entry in entries:
             arguments += (entry.id, entry.size)
@@ -113,7 +112,7 @@ class RecordStream:
 
 
 def _number(value: object) -> int:
-    """A count; none where a stranger has put something else, which the next one who counts replaces.
+    """A count; 0 where somebody else has put something else there, which the next one who counts replaces.
 
     Raises:
         RedisError: the server cannot serve it now.

@@ -1,4 +1,4 @@
-"""A row a job that has ended, a row a try. An id may come again once its result has expired."""
+"""A row for each ended job, and one for each try. An id may be used again once its result has expired."""
 
 from sqlalchemy import Column, DateTime, Index, Integer, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB

@@ -1,4 +1,4 @@
-"""Takes the records of ended jobs from their stream into the database, in batches; any number of writers may run."""
+"""Moves the records of ended jobs from their stream into the database, in batches; any number of writers may run."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -28,10 +28,11 @@ STREAM_BYTES = 256 * 1_048_576
 PRUNE_EVERY = 600.0
 PRUNED_AT_ONCE = 5000
 CLOSE_WITHIN = 2.0
-LONGEST_SHOWN = 200  # characters of what is told of a record that is left out
+LONGEST_SHOWN = 200  # characters that are logged of a record that is left out
 
-# SQLSTATEs that say nothing about a record: connection, transaction, sign-in, no such database, conflict, tables that
-# are not there (yet), resources, state, operator, input and output.
+# SQLSTATEs that say nothing about a record (Postgres' documentation, appendix A): connection, transaction,
+# authorization, no such database or schema, rollback, tables that do not exist (yet), resources, object state,
+# operator intervention, system error.
 NOT_ITS_FAULT = ("08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 
 INSERT = (resources.files("worker.history") / "writing.sql").read_text()
@@ -44,16 +45,16 @@ DELETE FROM embarq_jobs j USING old WHERE j.id = old.id AND j.enqueued_at = old.
 
 class HistoryWriter:
     """One of the consumers of the stream. An entry is acknowledged, and removed, after its rows are committed; entries
-    of a writer that is gone are adopted by another. What is written twice changes nothing: rows have their keys.
+    of a dead writer are adopted by another. Writing twice changes nothing: rows have primary keys.
 
-    While the database is away it waits, and the stream keeps. A record that the database refuses for what is in it is
-    left out, told in the log and counted; nothing else waits for it.
+    While the database is unavailable it waits, and the stream grows. A record that the database refuses for its content
+    is left out, logged and counted; nothing else waits for it.
     """
 
     def __init__(
         self, engine: AsyncEngine, pool: Pool, name: str, days: float, stream_bytes: int = STREAM_BYTES
     ) -> None:
-        """`days`: how long rows are kept. `stream_bytes`: how large the stream may grow while the database is away."""
+        """`days`: how long rows are kept. `stream_bytes`: how large the stream may grow during an outage."""
         self._engine = engine
         self._pool = pool
         self._stream = RecordStream(pool, name, stream_bytes)
@@ -62,16 +63,16 @@ class HistoryWriter:
         self._pruned_at_once = PRUNED_AT_ONCE
 
     async def run(self) -> None:
-        """Write until cancelled. Nothing that goes wrong ends it."""
+        """Write until cancelled. No error ends it."""
         outages = (*OUTAGES, RedisError, SQLAlchemyError, PostgresError, InterfaceError)
         async with blocking_connection(self._pool) as redis:
             await keep_doing_all(
                 Duty("history", 0.0, lambda: self.write_once(redis), outages),
-                Duty("history, pruning", PRUNE_EVERY, self._prune_all, outages),
+                Duty("history cleaner", PRUNE_EVERY, self._prune_all, outages),
             )
 
     async def write_once(self, blocking: Redis) -> None:
-        """Write what is there: first what this writer has in hand or adopts, then what is new, as it comes."""
+        """Write what is there: first pending and adopted entries, then new ones, as they come."""
         await self._stream.announce()
         entries = await self._stream.take(self._most_bytes) or await self._stream.wait(blocking)
         if entries:
@@ -80,7 +81,7 @@ class HistoryWriter:
     async def _write_all(self, entries: Sequence[Entry]) -> int:
         """Write entries, in statements of bounded size; how many jobs were left out.
 
-        What takes too long is tried in smaller parts the next time.
+        After a failure, such as a timeout, the next attempt takes half as much; after a success, twice as much.
         """
         records, left_out = _records(entries)
         try:
@@ -93,9 +94,9 @@ class HistoryWriter:
         return left_out
 
     async def _write(self, records: Sequence[str]) -> int:
-        """Write records at once; where the database refuses, in halves, down to the one that it refuses.
+        """Write records at once; where the database refuses them, in halves, down to the one at fault.
 
-        The rows are made by the database: a worker's process has better to do.
+        The database turns JSON into rows, which keeps that work out of the worker's event loop.
         """
         try:
             await self._insert("[" + ",".join(records) + "]")
@@ -144,11 +145,11 @@ class _Record(msgspec.Struct):
 
 
 _NAMED = msgspec.json.Decoder(_Record)
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # which JSON may have, and Postgres may not
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, which JSON allows and Postgres' jsonb refuses
 
 
 def _records(entries: Sequence[Entry]) -> tuple[list[str], int]:
-    """The records of entries as the database may have them, and how many are such that it need not be asked."""
+    """The records of entries in a form that the database accepts, and how many were left out as none could."""
     records: list[str] = []
     left_out = 0
     for entry in entries:
@@ -183,7 +184,7 @@ def _batches(records: Sequence[str], most_bytes: int) -> Iterator[list[str]]:
 
 
 def _is_about_data(error: PostgresError | DataError) -> bool:
-    """Whether the database refuses a value, so that trying again would not help."""
+    """Whether the database refuses a value, so that a retry would not help."""
     return isinstance(error, DataError) or not str(error.sqlstate).startswith(NOT_ITS_FAULT)
 
 

@@ -1,6 +1,6 @@
 """Inline mode: jobs run in the process that enqueues them, without Redis, before the call returns.
 
-It is the client with what stands for Redis in memory (`stand_ins`), and the worker's executor (`runner`).
+It is the client with stand-ins for Redis in memory (`stand_ins`), and the worker's executor (`runner`).
 """
 
 from worker.core.inline_mode import provide

@@ -33,7 +33,7 @@ DEFAULTS = WorkerConfig()
 
 
 class _AtOnce(Batches):
-    """Runs each job in its own call: one that runs may enqueue others."""
+    """Runs each job in its own call, as a running job may enqueue others."""
 
     async def add(self, job: NewJob) -> Placed:
         """Run a job, or find the one that stands for it."""
@@ -42,7 +42,7 @@ class _AtOnce(Batches):
 
 
 class InlineClient(Client):
-    """The same methods as `Client`, without Redis. What needs Redis, as to pause a queue, raises `NotInline`."""
+    """The same methods as `Client`, without Redis. What needs Redis, such as pausing a queue, raises `NotInline`."""
 
     def __init__(self, registry: Registry, queue: InlineQueue, *, max_arguments: int = wire.LARGEST) -> None:
         super().__init__(NOWHERE, max_arguments=max_arguments)
@@ -56,7 +56,7 @@ class InlineClient(Client):
         self.outbox = LateOutbox("worker.inline.outbox", self._queue_later)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
-        """Run one call; it has ended when this returns, however it did. See `Client.enqueue`.
+        """Run one call; it has ended, one way or another, when this returns. See `Client.enqueue`.
 
         Raises:
             InlineTooDeep: jobs enqueue jobs without end.
@@ -99,7 +99,7 @@ class InlineClient(Client):
         return self._queue.runner(self._registry, own)
 
     def _of(self, registry: object) -> "InlineClient":
-        """The client that runs the jobs of a registry: they are known there and nowhere else."""
+        """The client for the jobs of a registry."""
         if registry is self._registry or not isinstance(registry, Registry):
             return self
         return InlineClient(registry, self._queue, max_arguments=self.max_arguments)
@@ -109,7 +109,7 @@ class InlineClient(Client):
 async def inline(
     registry: Registry = default_registry, *, config: WorkerConfig = DEFAULTS
 ) -> AsyncIterator[InlineClient]:
-    """Let `.enqueue(...)` run the registry's jobs in this process, within the block, where nothing has run before.
+    """In the block, `.enqueue(...)` runs the registry's jobs in this process, with an empty memory.
 
         async with inline() as client:
             handle = await send_welcome_email.enqueue(user_id=7)

@@ -18,9 +18,9 @@ SKIPPED = "skipped"
 class Flow:
     """A workflow under way. `ready`: numbers of the jobs that may start now, to be taken from its left.
 
-    waits: how many must end well first, a node. ends, values: of nodes that ended, or are skipped. causes: why handlers
-    were started. left: how many nodes must still end well. again: nodes that ended badly with their workflow, or after.
-    size: bytes of all payloads, values and causes.
+    waits: per node, how many must succeed first. ends, values: of nodes that ended, or are skipped. causes: why
+    handlers were started. left: how many nodes must still succeed. again: nodes that failed with their workflow, or
+    after it. size: bytes of all payloads, values and causes.
     """
 
     new: NewWorkflow
@@ -61,8 +61,8 @@ class Flow:
             self._end(WorkflowState.CANCELLED)
 
     def retry(self, under_way: AbstractSet[int]) -> list[int]:
-        """Let it go on where it failed or was cancelled; the numbers of the nodes that start anew. Those `under_way` do
-        so if they end badly."""
+        """Resume it where it failed or was cancelled; the numbers of the nodes that are restarted. Those `under_way`
+        are restarted if they do not succeed."""
         anew = []
         for number in range(len(self.new.nodes)):
             if self._is_done(number):
@@ -125,7 +125,7 @@ class Flow:
             self._start_handlers(node, value)
         if node.is_handler:
             return
-        if not well and not running:  # it ended with its workflow: nothing follows, unless it goes on
+        if not well and not running:  # it ended with its workflow: nothing follows, unless that is retried
             self.again.add(number)
         elif not well and self.new.on_failure == "stop":
             self.failed = number
@@ -143,7 +143,7 @@ class Flow:
                 self._starting.append(handler)
 
     def _pass_on(self, node: NodeRecord, *, well: bool) -> None:
-        """A node's value is there, be it a failure: start the successors that waited for it alone."""
+        """A node's value is there, which may be a failure: start the successors that waited for it alone."""
         for successor in node.then:
             if not well and self.node(successor).is_callback:
                 self.ends[successor] = SKIPPED
@@ -154,7 +154,7 @@ class Flow:
                 self._starting.append(successor)
 
     def _count_down(self) -> None:
-        """One of those that must end well has; with the last of them the workflow ends."""
+        """One of the nodes that must succeed has; with the last of them the workflow ends."""
         self.left -= 1
         if self.left == 0 and self.state is WorkflowState.RUNNING:
             well = self.ends.get(self.new.last) == State.SUCCEEDED
@@ -170,7 +170,7 @@ class Flow:
                 self._node_ended(number, State.SUCCEEDED, b"")
 
     def _is_done(self, number: int) -> bool:
-        """Whether a node's end stands when its workflow goes on: a success, or a failure that was passed on."""
+        """Whether a node's end stands when its workflow is retried: a success, or a failure that was passed on."""
         ended = self.ends.get(number)
         if ended == State.SUCCEEDED:
             return True
@@ -185,7 +185,7 @@ class Flow:
         self._start_all()
 
     def _finish_last(self) -> None:
-        """All nodes have ended. Where the last one failed it is tried again: failures of others are values."""
+        """All nodes have ended. Where the last one failed it is retried: failures of others are values."""
         if self.ends.get(self.new.last) == State.SUCCEEDED:
             self._end(WorkflowState.SUCCEEDED)
         else:

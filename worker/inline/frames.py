@@ -1,4 +1,4 @@
-"""Jobs inside jobs: how deep, how many, and whose clocks stand still meanwhile."""
+"""Jobs inside jobs: how deep, how many, and whose time limits are suspended meanwhile."""
 
 import contextlib
 import itertools
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 from worker.core.errors import EmbarqError
 from worker.execution.attempt import Run
 
-DEEPEST = 50
+DEEPEST = 50  # each job takes some ten frames of Python's stack, which ends at a thousand
 MOST_CALLS = 100_000
 
 
 class InlineTooDeep(EmbarqError):
-    """Jobs enqueue jobs without end, as far as one can tell."""
+    """Jobs seem to enqueue jobs without end."""
 
 
 class InlineDeadlock(EmbarqError):
-    """A job waits for one that cannot go on before it has ended."""
+    """A job waits for one that cannot continue before this one has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a call was made: `around` is the try that made it, `depth` so many jobs it is inside of, `calls` counts all
-    that the outermost call has led to."""
+    """Where a call was made: `around` is the try that made it, `depth` how many jobs it is inside of, `calls` counts
+    all calls that the outermost one has led to."""
 
     around: "Frame | None"
     depth: int
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """A try that is under way, as far as those are concerned that it enqueues."""
+    """A try that is under way, as the jobs that it enqueues see it."""
 
     run: Run
     place: Place
@@ -43,7 +43,8 @@ class Frame:
 
     @contextlib.contextmanager
     def clocks_stopped(self) -> Iterator[None]:
-        """While what this job enqueued runs, no time passes for it: a worker would run them side by side."""
+        """While a job that this one enqueued runs, its time limits stand still: a worker would run both side by
+        side."""
         if self._calls == 0:
             self._stopped = (time.monotonic(), self.run.soft_at, self.run.hard_at)
             self.run.lift_limits()
@@ -64,7 +65,7 @@ current: ContextVar[Frame | None] = ContextVar("embarq_inline", default=None)
 
 @contextlib.contextmanager
 def entered(what: str) -> Iterator[Place]:
-    """Make a call of a job or workflow; `what` it is, for messages.
+    """Enter a call of a job or workflow; `what`: its name, for messages.
 
     Raises:
         InlineTooDeep: it would run inside too many jobs, or the outermost call has led to too many.
@@ -76,11 +77,12 @@ def entered(what: str) -> Iterator[Place]:
     depth, calls = around.place.depth, around.place.calls
     if depth >= DEEPEST:
         raise InlineTooDeep(
-            f"{what} would run inside {DEEPEST} jobs, the innermost of which is {around.run.context.job!r}: inline "
-            "mode runs at once what a job enqueues, so jobs that enqueue themselves again never end; run a worker"
+            f"{what} must not run inside more than {DEEPEST} jobs, the innermost of which is "
+            f"{around.run.context.job!r}: inline mode runs at once what a job enqueues, so jobs that enqueue "
+            "themselves never end; run a worker"
         )
     if next(calls) > MOST_CALLS:
-        raise InlineTooDeep(f"one call has led to more than {MOST_CALLS:,} others, the last of {what}; run a worker")
+        raise InlineTooDeep(f"one call must lead to at most {MOST_CALLS:,} others, the last being {what}; run a worker")
     with around.clocks_stopped():
         yield Place(around, depth + 1, calls)
 

@@ -1,4 +1,4 @@
-"""What inline mode remembers, in place of Redis: bounded in number and bytes, gone with the process."""
+"""The memory of inline mode, in place of Redis: bounded in number and bytes, lost with the process."""
 
 import asyncio
 import itertools
@@ -21,8 +21,8 @@ MOST_NODES = 200_000  # of ended workflows, beside the newest
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One job. `payload` and `result` are what Redis would hold; `past` are records of earlier tries. A workflow's job
-    knows its `step`, the workflow and its node."""
+    """One job. `payload` and `result` are what Redis would hold; `past` are records of earlier tries. `step` of a
+    workflow's job: the workflow and its node."""
 
     new: NewJob
     payload: bytes
@@ -65,8 +65,8 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Flowing:
-    """A workflow, and its jobs that are ready, in the order in which they run. `is_carried_out`: somebody runs them.
-    `counted`: how many of its bytes the memory counts; none before it has ended."""
+    """A workflow, and its ready jobs, in the order in which they run. `is_carried_out`: a caller runs them. `counted`:
+    how many of its bytes the memory counts; none before it has ended."""
 
     flow: Flow
     queue: deque[Entry] = field(default_factory=deque)
@@ -81,7 +81,7 @@ class Flowing:
 
 
 class Memory:
-    """Jobs and workflows by id, and the calls that `unique_for` makes one. Used by all threads of the process."""
+    """Jobs and workflows by id, and the calls that `unique_for` makes one. Safe for all threads of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -107,7 +107,7 @@ class Memory:
         return entry
 
     def take(self, entry: Entry) -> Entry:
-        """Keep a new job, unless its id is taken; the job that has it."""
+        """Keep a new job, unless its id is taken; the job that has the id."""
         with self._lock:
             known = self._find(entry.id)
             if known is not None:
@@ -116,7 +116,7 @@ class Memory:
             return entry
 
     def end(self, entry: Entry, ended: Ended) -> None:
-        """Keep how a job ended for as long as its result is to be kept; of one without result, a trace for a minute."""
+        """Keep the end of a job for as long as its result is to be kept; without a result, a trace for a minute."""
         kept_ms = life(ended.ttl_ms)
         with self._lock:
             entry.result = ended.result if kept_ms else ended.trace
@@ -130,7 +130,7 @@ class Memory:
                 self._forget(next(iter(self._ended.values())))
 
     def _has_one_too_many(self) -> bool:
-        """Whether the oldest of the ended jobs is to go: by its time, or to make room."""
+        """Whether the oldest of the ended jobs must be forgotten: it has expired, or takes room."""
         if time.monotonic() >= next(iter(self._ended.values())).forget_at:
             return True
         return len(self._ended) > 1 and (len(self._ended) > MOST_ENDED or self._bytes > MOST_BYTES)
@@ -147,7 +147,7 @@ class Memory:
             self._bytes -= entry.size
 
     def standing_for(self, unique: str, job_id: str) -> str:
-        """The job that a call is which `unique_for` makes one with others; `job_id` where there is none yet.
+        """The job that stands for a call with `unique_for`; `job_id` where there is none yet.
 
         A debounced or throttled call is always a job of its own: it is run at once, so none waits to be replaced.
         """
@@ -167,7 +167,7 @@ class Memory:
             return job_id
 
     def ids(self) -> list[str]:
-        """Of all jobs that are remembered, in the order in which they ended; those under way come last."""
+        """The ids of all jobs that are remembered, in the order in which they ended; those under way come last."""
         with self._lock:
             return list(itertools.chain(self._ended, self._under_way))
 
@@ -181,14 +181,14 @@ class Memory:
             return flowing
 
     def take_flow(self, flowing: Flowing) -> None:
-        """Keep a workflow that runs, a new one or one that runs again."""
+        """Keep a workflow that runs, a new one or a resumed one."""
         with self._lock:
             self._forget_end(flowing)
             flowing.forget_at = math.inf
             self._flows[flowing.id] = flowing
 
     def end_flow(self, flowing: Flowing) -> None:
-        """Keep an ended workflow for as long as it asked for. It may be told again, as its jobs end after it."""
+        """Keep an ended workflow for as long as it asked for. May be called again, as jobs of it end after it."""
         with self._lock:
             if self._flows.get(flowing.id) is not flowing:  # it is forgotten already
                 return

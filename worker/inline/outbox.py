@@ -1,8 +1,8 @@
 """Jobs of a database transaction in inline mode: run when it has committed, and not at all if it does not.
 
-What is written in a transaction hangs on its connection, which hears of commits, rollbacks and savepoints. It is run
-when the session's transaction has ended, inside `await session.commit()`; of a connection without a session, when that
-goes back to its pool.
+Jobs that are written in a transaction are kept with its connection, where SQLAlchemy's events report commits, rollbacks
+and savepoints. They run when the session's transaction has ended, inside `await session.commit()`; for a connection
+without a session, when it returns to its pool.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,10 +29,10 @@ Job = Callable[[], Awaitable[object]]
 
 @dataclass(slots=True, eq=False)
 class _Written:
-    """What a connection is to run.
+    """The jobs of a connection.
 
-    jobs: of the transaction that is open. committing: of the one whose commit was the last that was heard of. ready: of
-    those before it. savepoints: of each that is open, how much was written before. in_session: a session's transaction
+    jobs: of the open transaction. committing: of the transaction whose commit was the latest event. ready: of those
+    before it. savepoints: for each open one, how many jobs were written before it. in_session: a session's transaction
     has not ended.
     """
 
@@ -43,7 +43,7 @@ class _Written:
     in_session: bool = False
 
     def take(self) -> list[Job]:
-        """What may run now."""
+        """The jobs that may run now."""
         taken = self.ready + self.committing
         self.ready, self.committing = [], []
         return taken
@@ -56,8 +56,8 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any], enqueue:
     outer = await connection_of(session)
     connection = outer.sync_connection
     if connection is None:
-        raise RuntimeError("the connection is closed")
-    if not connection.in_transaction():  # the first statement would begin one
+        raise RuntimeError("the connection must not be closed")
+    if not connection.in_transaction():  # as the first statement would
         await outer.begin()
     _listen(connection)
     written: _Written = connection.info.setdefault(WRITTEN, _Written())
@@ -95,7 +95,7 @@ def _begins(connection: Connection) -> None:
 
 
 def _commits(connection: Connection) -> None:
-    """It is about to: should that fail, `_fails` hears of it before anything else happens here."""
+    """It is about to commit: should that fail, `_fails` is called before any other event."""
     written = _of(connection)
     written.committing += written.jobs
     written.jobs, written.savepoints = [], []
@@ -122,7 +122,7 @@ def _releases(connection: Connection, _name: str, _context: None) -> None:
 
 
 def _rolls_back_to(connection: Connection, _name: str, _context: None) -> None:
-    """The inner ones end first. One that is not known began before anything was written here."""
+    """Inner savepoints end first. One that is not known began before the first job was written."""
     written = _of(connection)
     before = written.savepoints.pop() if written.savepoints else 0
     del written.jobs[before:]
@@ -146,13 +146,13 @@ def _run(jobs: list[Job]) -> None:
     if jobs and in_greenlet():
         await_(_run_all(jobs))
     elif jobs:
-        logger.error("jobs of a transaction were not run: its connection was left to the garbage collector")
+        logger.error("jobs of a transaction were not run: its connection was garbage-collected")
 
 
 async def _run_all(jobs: list[Job]) -> None:
-    """The transaction stands, whatever becomes of what it enqueued."""
+    """The transaction has committed, whatever becomes of the jobs."""
     for job in jobs:
         try:
             await job()
         except Exception as error:
-            logger.exception("a job of a transaction could not be run", reason=str(error))
+            logger.exception("job of a transaction could not be run", reason=str(error))

@@ -28,7 +28,7 @@ def client_for(home: object) -> InlineClient:
 
 @asynccontextmanager
 async def open_client(max_arguments: int = wire.LARGEST) -> AsyncIterator[InlineClient]:
-    """A client that closes on leaving what its jobs were given in this loop; raises as `client_for`."""
+    """A client that closes on leaving the resources that its jobs opened in this loop; raises as `client_for`."""
     queue = _queue()
     try:
         yield InlineClient(registry, queue, max_arguments=max_arguments)
@@ -53,7 +53,7 @@ def _settings() -> Settings:
 
 
 def _config(settings: Settings) -> WorkerConfig:
-    """What a worker would be told for jobs that declare nothing themselves."""
+    """A worker's configuration for jobs that declare nothing themselves."""
     return WorkerConfig(
         max_tries=settings.max_tries,
         soft_timeout=settings.soft_timeout,

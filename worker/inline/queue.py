@@ -1,4 +1,4 @@
-"""The queue of inline mode: whatever is put into it has run when the call returns."""
+"""The queue of inline mode: a job that is put into it has ended when the call returns."""
 
 import asyncio
 import threading
@@ -26,11 +26,12 @@ from worker.observability.logs import hand_to_logging
 
 
 class InlineQueue:
-    """Jobs and workflows of this process, and who runs them: a runner for each registry in each event loop."""
+    """The jobs and workflows of this process, and a runner for each registry in each event loop."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        """Of `config` it is not taken how long a job waits for what is away: here nothing comes back meanwhile."""
-        if not structlog.is_configured():  # by itself it prints failures with all local variables to standard output
+        """The times of `config` for which a job waits for what is unavailable are ignored: nobody else runs here who
+        could make it available."""
+        if not structlog.is_configured():  # its default prints tracebacks with all local variables to standard output
             hand_to_logging()
         self.config = replace(config, unknown_job_deadline=0, outage_patience=0)
         self.memory = Memory()
@@ -40,7 +41,7 @@ class InlineQueue:
         self._runners: dict[asyncio.AbstractEventLoop, dict[Registry, Runner]] = {}
 
     def runner(self, registry: Registry, make_client: Callable[[], Client]) -> Runner:
-        """Who runs the registry's jobs in this loop; they are given a client of their own."""
+        """The runner of the registry's jobs in this loop; `make_client`: makes the client that its jobs get."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._runners:
@@ -94,7 +95,7 @@ class InlineQueue:
         return True
 
     async def retry(self, runner: Runner, workflow_id: str) -> str:
-        """Run what did not end well of a workflow; what is asked of `Graphs.retry`."""
+        """Run the nodes of a workflow that did not succeed; implements `Graphs.retry`."""
         flowing = self.memory.find_flow(workflow_id)
         if flowing is None:
             return "unknown"
@@ -109,7 +110,7 @@ class InlineQueue:
         return "running"
 
     def cancel_flow(self, workflow_id: str) -> str:
-        """End a workflow: what waits at once, what runs is stopped; what is asked of `Graphs.cancel`."""
+        """End a workflow: waiting jobs at once, running ones are stopped; implements `Graphs.cancel`."""
         flowing = self.memory.find_flow(workflow_id)
         if flowing is None:
             return "unknown"
@@ -133,7 +134,7 @@ class InlineQueue:
         return found
 
     async def _carry_out(self, runner: Runner, flowing: Flowing, place: Place) -> None:
-        """Run the jobs of a workflow that are ready, until none is; nothing where somebody else does."""
+        """Run the ready jobs of a workflow, until there are none; nothing if another caller already does."""
         self._queue(flowing)
         self._tell_end(flowing)  # of a workflow of nothing but empty groups
         if flowing.is_carried_out:
@@ -155,16 +156,16 @@ class InlineQueue:
         while flow.ready:
             number = flow.ready.popleft()
             node, new = flow.node(number), flow.new.nodes[number]
-            self.memory.forget(node.job_id or "")  # what is left of it where it starts anew
+            self.memory.forget(node.job_id or "")  # of the run before, where it is restarted
             job = NewJob(node.job_id or "", node.queue_key or "", "", new.payload, node.delay_ms or 0, node.due_ms)
             entry = _entry(job, (flowing, number))
             self.memory.take(entry)
             flowing.queue.append(entry)
 
     def settle(self, entry: Entry, ended: Ended) -> None:
-        """Keep how a job ended, let follow what follows, and tell those who wait."""
+        """Keep the end of a job, queue what follows it, and notify those who wait."""
         self.memory.end(entry, ended)
-        step, entry.step = entry.step, None  # or the job would keep its workflow in memory
+        step, entry.step = entry.step, None  # else the job would keep its workflow in memory
         if step is not None:
             flowing, number = step
             flowing.flow.ended(number, ended.state, ended.value)
@@ -179,7 +180,7 @@ class InlineQueue:
 
 
 def _entry(new: NewJob, step: tuple[Flowing, int] | None = None) -> Entry:
-    """A job as it would lie in the queue: it is run at once, whatever time was asked for."""
+    """A job as it would be in the queue: it is run at once, whatever time was asked for."""
     now_ms = time.time_ns() // 1_000_000
     due_ms = now_ms + new.delay_ms if new.due_ms is None else new.due_ms
     return Entry(new, as_queued(new.payload, now_ms, due_ms), step)

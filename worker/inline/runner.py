@@ -1,4 +1,4 @@
-"""Runs jobs in the calling process: the worker's executor, a try after the other, without waiting between them."""
+"""Runs jobs in the calling process: by the worker's executor, one try after the other, without waiting in between."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ WORKER = "inline"
 
 
 class InlineExecutor(Executor):
-    """Runs what asks for a process in a thread: breakpoints, coverage and what tests replace hold there too."""
+    """Runs jobs with `process=True` in a thread: breakpoints, coverage and a test's patches work there, too."""
 
     def _room(self, definition: JobDefinition[..., Any]) -> AbstractAsyncContextManager[None]:
         return nullcontext()
@@ -52,7 +52,7 @@ class Runner:
         config: WorkerConfig,
         settle: Callable[[Entry, Ended], None],
     ) -> None:
-        """`settle` keeps how a job ended."""
+        """`settle` keeps the end of a job."""
         self._client = client
         self._registry = registry
         self._config = config
@@ -65,8 +65,8 @@ class Runner:
         self._opened: asyncio.Future[Mapping[type, object]] | None = None
 
     async def open(self) -> None:
-        """Open the resources, unless they are open; raises what a provider raises, and may be tried again then. They
-        are opened anew where a test has replaced one."""
+        """Open the resources, unless they are open; raises what a provider raises, and may be retried then. They are
+        opened again where a test has replaced a provider."""
         providers = self._registry.providers
         if providers != self._providers:
             await self._close_resources()
@@ -80,7 +80,7 @@ class Runner:
         self._executor.resources = self._opened.result()
 
     async def close(self) -> None:
-        """End hooks that are under way, and close the resources, if they are open."""
+        """End running hooks, and close the resources, if they are open."""
         await self._executor.close()
         await self._close_resources()
 
@@ -94,7 +94,7 @@ class Runner:
         try:
             async with open_resources(self._providers) as resources:
                 opened.set_result(resources)
-                with contextlib.suppress(asyncio.CancelledError):  # closed as a worker does it, also at the loop's end
+                with contextlib.suppress(asyncio.CancelledError):  # closed without an error, as by a worker that stops
                     await asyncio.Event().wait()
         except BaseException as error:
             if opened.done():
@@ -144,7 +144,7 @@ class Runner:
         await after.wait()
 
     async def _outcome(self, run: Run, trying: "asyncio.Task[Outcome | None]") -> Outcome | None:
-        """Keep the job's limits until it ends, or does not although it was cancelled."""
+        """Enforce the job's limits until it ends, or has ignored its cancellation for too long."""
         while not trying.done():
             await asyncio.wait([trying], timeout=LOOK_AT_LIMITS)
             now = time.monotonic()
@@ -156,7 +156,7 @@ class Runner:
         return trying.result()
 
     def _take(self, entry: Entry, run: Run, outcome: Outcome | None) -> asyncio.Event:
-        """Keep what became of a try; the event is set when the hooks have ended that come after that."""
+        """Keep what became of a try; the event is set when the hooks that follow have ended."""
         entry.run = entry.loop = None
         if isinstance(outcome, Ended):
             self._settle(entry, outcome)

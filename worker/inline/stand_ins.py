@@ -1,4 +1,4 @@
-"""What stands in inline mode where a client has its parts that talk to Redis."""
+"""The stand-ins of inline mode for the parts of a client that talk to Redis."""
 
 import asyncio
 import time
@@ -25,18 +25,18 @@ from worker.inline.runner import WORKER, Runner
 
 
 class NoRedis(Pool):
-    """Connections to nowhere: whatever still asks Redis is told that there is none."""
+    """A pool without connections: whatever still asks Redis gets an error."""
 
     def __init__(self) -> None:
         super().__init__(max_connections=1, timeout=0)
 
     async def get_connection(self, *_: object, **__: object) -> QuickConnection:
-        """None is to be had.
+        """There is none.
 
         Raises:
             NotInline: always.
         """
-        raise NotInline("this needs Redis, and inline mode (EMBARQ_INLINE=1) has none")
+        raise NotInline("this needs Redis, and inline mode (EMBARQ_INLINE=1) has none: run a worker")
 
 
 class InlineBroker(Broker):
@@ -47,7 +47,7 @@ class InlineBroker(Broker):
         self._queue = queue
 
     async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
-        """Cancel a job; see `Broker.cancel`. Of a workflow's job that is yet to run, its turn keeps the result."""
+        """Cancel a job; see `Broker.cancel`. A workflow's job that has not run yet ends when its turn comes."""
         entry = self._queue.memory.find(job_id)
         if entry is None:
             return Cancelled.UNKNOWN
@@ -63,7 +63,7 @@ class InlineBroker(Broker):
 
 
 class InlineGraphs(Graphs):
-    """Runs workflows. `runner`: who does it in this loop."""
+    """Runs workflows. `runner`: gives the runner of this loop."""
 
     def __init__(self, redis: Redis, budget: Budget, queue: InlineQueue, runner: Callable[[], Runner]) -> None:
         super().__init__(redis, budget)
@@ -75,7 +75,7 @@ class InlineGraphs(Graphs):
         return await self._queue.start(self._runner(), new)
 
     async def retry(self, workflow_id: str) -> str:
-        """Run what did not end well; see `Graphs.retry`."""
+        """Run what did not succeed; see `Graphs.retry`."""
         return await self._queue.retry(self._runner(), workflow_id)
 
     async def cancel(self, workflow_id: str) -> str:
@@ -111,7 +111,7 @@ class InlineInspector(Inspector):
         self._queue = queue
 
     def unread(self) -> "InlineInspector":
-        """One for those who only pass results on."""
+        """An inspector for those who only pass results on."""
         return InlineInspector(self._redis, self._queue, unread=True)
 
     async def look_up(self, job_id: str) -> LookUp:
@@ -132,12 +132,12 @@ class InlineInspector(Inspector):
         return []
 
     async def server(self) -> ServerFacts:
-        """None, which is as it should be."""
+        """Facts that give no reason to warn."""
         return ServerFacts("none: inline mode", None, "0", 0, (), evicts=False, policy="noeviction", persists=True)
 
 
 class InlineEnds(Ends):
-    """Tells who waits for a job of this process that it has ended."""
+    """Notifies those who wait for a job of this process that it has ended."""
 
     def __init__(self, pool: Pool, queue: InlineQueue) -> None:
         super().__init__(pool)

@@ -1,4 +1,4 @@
-"""Steps of jobs that run once (`Context.once`), recorded in memory: as `broker/lua/once.lua` has it."""
+"""Steps of jobs that run once (`Context.once`), recorded in memory, with the rules of `broker/lua/once.lua`."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ from worker.inline.frames import InlineDeadlock, frames
 from worker.inline.memory import Memory
 
 MOST_STEPS = 10_000
-MOST_BYTES = 64 * 1024 * 1024  # of what they gave, beside the newest
+MOST_BYTES = 64 * 1024 * 1024  # of their values, beside the newest
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """`value`: what the step gave, once it has; before, `holder` is inside of it."""
+    """`value`: what the step returned; None while `holder` is inside of it."""
 
     holder: Claimed
     until: float
@@ -28,7 +28,7 @@ class _Record:
 
 
 class StepRecords:
-    """Which steps were done, and by whom one is being done. Used by all threads of the process."""
+    """Which steps were done, and by whom one is being done. Safe for all threads of the process."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -37,7 +37,7 @@ class StepRecords:
         self._lock = threading.Lock()
 
     def once(self, key: str, claimed: Claimed, action: StepAction, value: bytes, keep_ms: int) -> tuple[Step, bytes]:
-        """Begin or end a step; with `Step.DONE` comes the value that it gave.
+        """Begin or end a step; with `Step.DONE` comes the value that it returned.
 
         Raises:
             InlineDeadlock: the caller runs inside of the step.
@@ -56,7 +56,7 @@ class StepRecords:
             return Step.LOST, b""
         if known is not None and known.holder.token != claimed.token and self._lives(known.holder):
             if any(frame.run.claimed.token == known.holder.token for frame in frames()):
-                raise InlineDeadlock(f"step {key!r} waits for job {known.holder.id}, inside of whose step it runs")
+                raise InlineDeadlock(f"step {key!r} must not run inside of itself, in job {known.holder.id}")
             return Step.HELD, b""
         if action is StepAction.UNDONE:
             self._drop(key)

@@ -1,4 +1,4 @@
-"""Those who wait for the end of a job or workflow of inline mode, in whatever loop."""
+"""Those who wait for the end of a job or workflow of inline mode, in any loop."""
 
 import asyncio
 import threading
@@ -28,12 +28,12 @@ class Waiters:
         for frame in frames():
             if name in {frame.run.claimed.id, frame.run.context.workflow_id}:
                 raise InlineDeadlock(
-                    f"{name} cannot end before this job has, which runs inside of it: do not wait for it"
+                    f"{name} must not be waited for here: it cannot end before this job, which runs inside of it"
                 )
         event = asyncio.Event()
         with self._lock:
             if sum(map(len, self._events.values())) >= MOST_WAITERS:
-                raise Overloaded(f"{MOST_WAITERS} wait for ends of jobs already")
+                raise Overloaded(f"at most {MOST_WAITERS:,} may wait for jobs to end: try again later")
             self._events.setdefault(name, {})[event] = asyncio.get_running_loop()
         try:
             yield event

@@ -14,7 +14,7 @@ from worker.dev import private_redis
 
 
 def events(lines: list[dict[str, Any]]) -> list[str]:
-    wanted = ("waits", "back", "goes on", "fail")
+    wanted = ("available", "waits", "back", "fail")
     return [line["event"] for line in lines if any(word in line["event"] for word in wanted)]
 
 

@@ -40,7 +40,7 @@ async def is_refused_in_time(ask: Callable[[], Awaitable[object]], seconds: floa
     asked_at = time.monotonic()
     with pytest.raises(DatabaseUnavailable) as caught:
         await ask()
-    assert str(caught.value) == "Postgres is not available at present"
+    assert str(caught.value) == "Postgres is not available"
     assert time.monotonic() - asked_at < seconds
 
 
@@ -117,7 +117,7 @@ async def test_frozen_postgres_ends_the_waits_of_sessions_and_is_got_over(postgr
         with logged("embarq.database") as lines, postgres.frozen():
             for each in waits:
                 await is_refused_in_time(lambda each=each: each, 8)  # type: ignore[misc]
-        assert "postgres is silent: connections in use are given up" in [line["event"] for line in lines]
+        assert "postgres does not answer: connections in use are given up" in [line["event"] for line in lines]
         await wait(0)
 
 

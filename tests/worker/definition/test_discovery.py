@@ -81,7 +81,7 @@ def test_method_is_no_job(package: Path, registry: Registry) -> None:
 
     told = message(package, registry)
     assert told.startswith("job 'sent' (")
-    assert told.endswith("not methods: move it out of its class")
+    assert told.endswith("not a method: move it out of its class")
 
 
 JOB = "\n\n@registry.job()\nasync def send(to: str) -> None: ...\n"

@@ -154,7 +154,7 @@ async def test_without_a_database_only_its_jobs_fail(kit: Kit) -> None:
         await kit.drain()
     job = await first.job()
     assert job.error is not None
-    assert job.error.message == "DATABASE_URL is not set"
+    assert job.error.message == "DATABASE_URL must be set for this"
     assert (await second.job()).state is State.SUCCEEDED
 
 
@@ -169,5 +169,5 @@ def test_plain_function_cannot_have_a_session() -> None:
     @registry.job()
     def work(session: AsyncSession = injected) -> None: ...
 
-    with pytest.raises(DefinitionError, match="to an `async def` only"):
+    with pytest.raises(DefinitionError, match="must be an `async def` to be given 'session'"):
         _ = work.schema

@@ -127,7 +127,7 @@ def test_production_worker_names_the_job_that_asks_for_a_database(folder: Path) 
             )
             return ended.returncode, ended.stderr
 
-        line = "embarq: DATABASE_URL is not set, and the job 'ask_database' of these queues asks for a database\n"
+        line = "embarq: DATABASE_URL must be set, as the job 'ask_database' of these queues needs a database\n"
         assert burst("with-session,other") == (1, line)
         assert burst("*") == (1, line)
         assert burst("default")[0] == 0

@@ -102,7 +102,7 @@ async def test_outage_that_lasts_counts_and_is_tried_again_where_no_policy_says_
     assert [job.tries for job in jobs] == [2, 2]
     assert [job.error.type for job in jobs if job.error] == ["DatabaseUnavailable", "ResourceUnavailable"]
     assert jobs[0].error is not None
-    assert jobs[0].error.message == "Postgres is not available at present"
+    assert jobs[0].error.message == "Postgres is not available"
     assert database.is_set
 
 

@@ -1,4 +1,4 @@
-"""Are the tables there, as this release needs them?"""
+"""Do the tables exist, as this release needs them?"""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,7 +20,7 @@ async def tables_are_there(patient: Patient) -> list[Check]:
     engine = make_engine(url, size=1, patience=REQUESTS)
     try:
         return [await _compare(engine, Revisions.of(patient.folders))]
-    except EmbarqError as error:  # it cannot be asked, or the revisions at hand do not fit together
+    except EmbarqError as error:  # it cannot be reached, or the revisions do not form one history
         return [Check.wrong(DATABASE, str(error))]
     finally:
         await engine.dispose()
@@ -33,7 +33,7 @@ async def _compare(engine: AsyncEngine, ours: Revisions) -> Check:
     newer = sorted(seen - ours.all)
     behind = sorted(ours.newest - seen)
     if newer:
-        return Check.doubtful(DATABASE, f"a newer release has made its tables: revision {', '.join(newer)}")
+        return Check.doubtful(DATABASE, f"a newer release has migrated its tables: revision {', '.join(newer)}")
     if behind:
         return Check.wrong(DATABASE, f"the tables are behind: run `embarq migrate` to {', '.join(behind)}")
     return Check.fine(DATABASE, f"answers, and has its tables up to {', '.join(sorted(seen))}")

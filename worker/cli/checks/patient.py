@@ -1,4 +1,4 @@
-"""The deployment that is looked at."""
+"""The deployment that is checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from worker.settings import Settings
 class Patient:
     """Settings, jobs, the project's folders of migrations, and a client of Redis.
 
-    `is_release`: a release is about to start, so that its own workers are not there yet.
+    `is_release`: a release is about to start, so its own workers do not run yet.
     """
 
     settings: Settings
@@ -24,9 +24,9 @@ class Patient:
     is_release: bool
 
     def serious(self, what: str, finding: str) -> Check:
-        """What is wrong in production, and may be so while somebody develops."""
+        """A finding that is an error in production, and a warning in development."""
         return Check.doubtful(what, finding) if self.settings.development else Check.wrong(what, finding)
 
     def of_workers(self, what: str, finding: str) -> Check:
-        """What is wrong with the workers that live; those of a release may do better."""
+        """A finding about the live workers: an error, but a warning before a release, which may mend it."""
         return Check.doubtful(what, finding) if self.is_release else Check.wrong(what, finding)

@@ -1,4 +1,4 @@
-"""Does Redis keep what it is given?"""
+"""Does Redis keep its data?"""
 
 from redis.exceptions import ResponseError
 
@@ -9,7 +9,7 @@ from worker.client import Client
 from worker.history.stream import backlog
 
 REDIS = "redis"
-MANY_ENTRIES = 1000
+MANY_ENTRIES = 1000  # a writer takes a hundred at a time: it is behind, not just busy
 
 
 async def redis_keeps_jobs(patient: Patient) -> list[Check]:
@@ -24,7 +24,7 @@ async def redis_keeps_jobs(patient: Patient) -> list[Check]:
 
 
 async def _snapshots(client: Client) -> bool:
-    """Whether Redis writes snapshots now and then; hosts that do not let us ask are taken for those that do not."""
+    """Whether Redis writes snapshots now and then; False also where CONFIG is forbidden, as on many hosts."""
     with unavailable_when_away():
         try:
             found = await client.redis.execute_command("CONFIG", "GET", "save")
@@ -35,7 +35,7 @@ async def _snapshots(client: Client) -> bool:
 
 
 async def history_keeps_up(patient: Patient) -> list[Check]:
-    """Ended jobs that wait to be written down, and those that never will be."""
+    """Ended jobs that wait to be written, and those that never will be."""
     with unavailable_when_away():
         found = await backlog(patient.client.redis)
     told = {

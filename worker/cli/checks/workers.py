@@ -1,4 +1,4 @@
-"""Will somebody run what is queued?"""
+"""Will a worker run what is queued?"""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ NAMED = 5
 
 
 async def workers_live(patient: Patient) -> list[Check]:
-    """None is wrong in production, but while it starts."""
+    """None is an error in production, except before a release."""
     live = await patient.client.workers()
     if live:
         slots = sum(worker.concurrency for worker in live)
@@ -28,7 +28,7 @@ async def workers_live(patient: Patient) -> list[Check]:
 
 
 async def queues_are_served(patient: Patient) -> list[Check]:
-    """Jobs that wait where no live worker looks are wrong; queues that jobs only declare are so in production."""
+    """Jobs in queues that no live worker serves are an error; queues that are only declared are one in production."""
     live = await patient.client.workers()
     if not live:
         return []
@@ -45,12 +45,12 @@ async def queues_are_served(patient: Patient) -> list[Check]:
         elif patient.is_release:
             checks.append(Check.doubtful("queues", f"no live worker serves {queue}, where jobs of this release go"))
         else:
-            checks.append(patient.serious("queues", f"no live worker serves {queue}, where jobs are sent to"))
+            checks.append(patient.serious("queues", f"no live worker serves {queue}, where jobs go"))
     return checks
 
 
 async def jobs_are_known(patient: Patient) -> list[Check]:
-    """Jobs that wait, and that no live worker of their queue has code for."""
+    """Waiting jobs that no live worker of their queue has code for."""
     unknown: Counter[tuple[str, str]] = Counter()
     live, first = await patient.client.workers(), await _first_in_line(patient)
     for queue, job_id in first:
@@ -65,7 +65,7 @@ async def jobs_are_known(patient: Patient) -> list[Check]:
 
 
 async def _first_in_line(patient: Patient) -> list[tuple[str, str]]:
-    """Queues and ids of the jobs that are to run next, so many at most."""
+    """Queues and ids of the jobs that are to run next, at most LOOKED_AT_IN_ALL."""
     found: list[tuple[str, str]] = []
     for record in await patient.client.queues():
         for priority in Priority:

@@ -11,7 +11,7 @@ from worker.core.errors import EmbarqError
 from worker.database import make_engine
 from worker.database.branches import LABEL, VERSIONS, split_branches
 
-LOCK = 7_203_366_012  # an arbitrary number, the same for all that migrate this database
+LOCK = 7_203_366_012  # the key of an advisory lock: arbitrary, but the same in every process and release
 
 
 def migrate(connection: Connection) -> None:
@@ -25,11 +25,11 @@ def migrate(connection: Connection) -> None:
 
 
 def refuse_newer(connection: Connection, known: Set[str]) -> None:
-    """A database is not touched that has run revisions which are not at hand: nobody knows what its tables are like."""
+    """Refuse a database with revisions that are unknown here: its tables may be different from what we expect."""
     seen = MigrationContext.configure(connection, opts={"version_table": VERSIONS}).get_current_heads()
     if unknown := sorted(set(seen) - known):
         raise EmbarqError(
-            f"a newer release, or another project, has made the database's tables: revision {', '.join(unknown)} is not"
+            f"a newer release, or another project, has migrated this database: revision {', '.join(unknown)} is not"
             " known here; undo it there with `embarq migrate --back-to`, start this one without migrating, or set"
             " another DATABASE_URL"
         )
