@@ -14,14 +14,15 @@ import pytest
 import worker
 from tests.support import ROOT, Kit
 from worker import Client, ConcurrencyLimit, Context, RateLimit, Registry, Retry, WorkflowState, chain, group
+from worker.broker import scripts
 from worker.broker.inspect import WorkerRecord
-from worker.broker.workflow_records import NodeRecord
+from worker.broker.workflow_store import NodeRecord
 from worker.core import keys, wire
 from worker.core.schedule import ScheduleRecord, make_record
 from worker.runtime.scheduler import Scheduler
 
 PAGE = ROOT / "docs" / "wire.md"
-LUA = ROOT / "worker" / "broker" / "lua"
+LUA = Path(inspect.getfile(scripts)).parent / "lua"
 REDIS_TYPES = {"string", "list", "set", "zset", "hash", "stream"}
 SPANS = re.compile(r"`([^`]+)`")
 
