@@ -33,14 +33,14 @@ Embarq = Callable[..., Ran]
 
 @pytest.fixture
 def embarq(tmp_path: Path) -> Embarq:
-    """Runs the command in the test's folder, with more variables in the environment."""
+    """Runs the command in the test's folder, with more variables in the environment; `typed`: on its keyboard."""
 
-    def run(*arguments: str, **environment: str) -> Ran:
+    def run(*arguments: str, typed: str = "", **environment: str) -> Ran:
         ended = subprocess.run(
             [sys.executable, "-m", "worker.cli", *arguments],
             cwd=tmp_path,
             env={**os.environ, "REDIS_URL": NOWHERE, **environment},
-            stdin=subprocess.DEVNULL,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -250,3 +250,13 @@ async def test_redis_that_refuses_to_be_asked_is_doubtful_and_the_rest_is_told(
     assert lines(found["ok"], "redis: version") == []
     assert len(lines(found["warning"], "redis: history keeps up: cannot be checked: ")) == 1
     assert len(lines(found["ok"], "workers: 1 live")) == 1
+
+
+def test_people_are_told_what_scripts_are(deployment: Deployment) -> None:
+    code, found = deployment.doctor("--release")
+    printed = subprocess.run(
+        **deployment.command("doctor", "--release"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (printed.returncode, printed.stderr) == (code, "")
+    for line in (line for kind in found.values() for line in kind):
+        assert line.partition(":")[0] in printed.stdout

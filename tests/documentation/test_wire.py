@@ -16,7 +16,7 @@ from tests.support import ROOT, Kit
 from worker import Client, ConcurrencyLimit, Context, RateLimit, Registry, Retry, WorkflowState, chain, group
 from worker.broker import scripts
 from worker.broker.inspect import WorkerRecord
-from worker.broker.workflow_store import NodeRecord
+from worker.broker.workflow_records import NodeRecord
 from worker.core import keys, wire
 from worker.core.schedule import ScheduleRecord, make_record
 from worker.runtime.scheduler import Scheduler

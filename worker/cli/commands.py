@@ -8,6 +8,7 @@ import typer
 
 from worker.cli import new, operate
 from worker.cli.loading import load
+from worker.cli.parameters import AsJson, Wait
 from worker.core.version import version
 
 ABOUT = "Background jobs for asyncio Python. `embarq dev` runs everything in one terminal."
@@ -23,10 +24,8 @@ app = typer.Typer(
 for name, group in {**operate.GROUPS, "new": new.new}.items():
     app.add_typer(group, name=name)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; PORT by default.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on; PORT by default.")]
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for the end.")]
 
 
 def _tell_version(asked: bool) -> None:
@@ -92,6 +91,8 @@ def worker_command(
     again: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """A worker: runs jobs until SIGTERM or Ctrl-C; a second signal hands running jobs back at once."""
+    if as_json and not check:
+        raise typer.BadParameter("--json goes with --check: a worker logs JSON with EMBARQ_LOG_FORMAT=json")
     if check:
         sys.exit(load("cli.check_workers").check(queues, as_json=as_json))
     work = load("cli.work")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from worker.cli.loading import load
+from worker.cli.parameters import AsJson, Wait
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Its name.")]
 WorkflowId = Annotated[str, typer.Argument(help="The workflow's id.")]
 
@@ -72,11 +72,7 @@ def run_schedule(name: Name) -> None:
 
 
 @workflows.command("show")
-def show_workflow(
-    workflow_id: WorkflowId,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the end.")] = 0,
-    as_json: AsJson = False,
-) -> None:
+def show_workflow(workflow_id: WorkflowId, wait: Wait = 0, as_json: AsJson = False) -> None:
     """A workflow and the states of its steps, which JSON lists one by one."""
     load("cli.show").fields(
         load("cli.operations").find_workflow(workflow_id, wait, every_step=as_json), as_json=as_json
