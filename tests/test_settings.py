@@ -204,7 +204,7 @@ def test_all_go_by_one_rule_of_what_production_is(
     assert load_settings().development is not expected
     assert read_env_file(tmp_path) == (() if expected else ("FROM_FILE",))
     monkeypatch.setenv("EMBARQ_INLINE", "1")
-    with pytest.raises(EmbarqError, match="must (be off|not run) in production") if expected else nullcontext():
+    with pytest.raises(EmbarqError, match=r"must (be off|not run) in production") if expected else nullcontext():
         assert is_inline()
 
 
