@@ -108,6 +108,16 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+async def test_record_that_is_refused_takes_none_of_its_entry_with_it(
+    client: Client, migrated: AsyncEngine, bad: str
+) -> None:
+    await append(client, record("before"), bad, record("after"))
+    await write_all(client, migrated)
+    assert await rows(migrated) == {"before", "after"}
+    assert (await backlog(client)).left_out == 1
+
+
 async def test_record_that_the_database_refuses_is_left_out_alone(client: Client, migrated: AsyncEngine) -> None:
     good = [f"good-{n}" for n in range(60)]
     await append(client, *(record(each) for each in good[:20]), *BAD.values(), *(record(each) for each in good[20:40]))

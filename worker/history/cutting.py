@@ -27,18 +27,20 @@ class Unfit(EmbarqError):
 
 
 def split(entry: bytes) -> list[bytes]:
-    """The records of a JSON list.
+    """The records of a JSON list, also those that are no JSON themselves.
 
     Raises:
         msgspec.DecodeError, UnicodeDecodeError: it is not one.
     """
     try:
         return [bytes(each) for each in _LIST.decode(entry)]
-    except RecursionError:  # one of them is nested too deeply; the others must not be lost with it
-        return list(_split_deep(entry))
+    except UNREADABLE:
+        if not (entry.startswith(b"[") and entry.endswith(b"]")):
+            raise
+        return list(_split_by_hand(entry))  # one of them is too deep, or half a character; the others are not to blame
 
 
-def _split_deep(entry: bytes) -> Iterator[bytes]:
+def _split_by_hand(entry: bytes) -> Iterator[bytes]:
     depth, start = 0, 1
     for token in _TOKENS.finditer(entry):
         mark = token.group()
