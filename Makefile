@@ -1,6 +1,7 @@
 # `make run` and `make test` need Python 3.11 or newer and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+PROCESSES ?= 8
 new_enough = $(shell case "$$($(1) --version 2>&1)" in ("Python 3.1"[1-9]*|"Python 3."[2-9][0-9]*) echo yes;; esac)
 found = $(or $(shell $(PYTHON) --version 2>/dev/null | head -n 1),not there)
 TOO_OLD = Embarq needs Python 3.11 or newer, but $(PYTHON) is $(found): name another, as in \
@@ -12,8 +13,10 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header 
 run: .venv/ready
 	@$(BIN)/embarq dev
 
+# Most tests wait most of their time. Those that measure time have the machine for themselves, afterwards.
 test: .venv/ready
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n $(PROCESSES) --dist loadgroup -m "not alone"
+	@$(BIN)/pytest -q -m alone
 
 # What needs fresh environments: a clone, the wheel in an empty one. Packages come from PyPI, or from pip's cache.
 test-install: .venv/ready

@@ -7,9 +7,10 @@ import signal
 import socket
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, text
@@ -31,6 +32,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configure_logs("INFO", as_json=False)
+
+
+def sendable(value: Any) -> Any:
+    """A report as pytest-xdist can send it. Tests of hostile texts print what UTF-8 cannot write."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {sendable(name): sendable(each) for name, each in value.items()}
+    return type(value)(map(sendable, value)) if isinstance(value, (list, tuple)) else value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    return sendable((yield))
 
 
 def redis_programs() -> list[Path]:

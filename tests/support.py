@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -120,10 +121,25 @@ def logged(name: str) -> Iterator[list[dict[str, Any]]]:
         logging.getLogger(name).removeHandler(handler)
 
 
+# Connections that go out have ports above these, so none of these is taken between our look and a server's start.
+PORTS = range(10_000, 32_000)
+_ours: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port that is free, and that no other process of tests is told of: while we run, UDP of that number is ours,
+    which stands for a lock."""
+    while True:
+        port = random.choice(PORTS)
+        lock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            lock.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _ours.append(lock)
         return port
 
 

@@ -19,6 +19,8 @@ from tests.support import ROOT, free_port
 from worker.dev import private_redis
 from worker.settings.project import find_project
 
+# One clone, beside one `embarq dev`, is enough for all pages that need one.
+IN_A_CLONE = pytest.mark.xdist_group("clone")
 PAGES = [page for page in map(read_page, sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])) if page.blocks]
 OUTPUT = {"", "text", "console"}
 CHECKED = {"json", "toml"}
@@ -128,7 +130,11 @@ def reader(page: Page, request: pytest.FixtureRequest, tmp_path: Path, own_redis
     return Reader(page, tmp_path / "page", tmp_path, {"REDIS_URL": own_redis}, 8000)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=IN_A_CLONE if page.in_a_clone else ()) for page in PAGES],
+    ids=[str(page.path.relative_to(ROOT)) for page in PAGES],
+)
 def test_page(page: Page, reader: Reader, own_redis: str, migrated: AsyncEngine) -> None:
     python: list[Path] = []
     for block in page.blocks:

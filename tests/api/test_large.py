@@ -16,6 +16,7 @@ from tests.support import eventually, free_port, start_embarq
 from worker import Client
 from worker.core import keys
 
+pytestmark = pytest.mark.alone
 MEGABYTE = 1024 * 1024
 SLOWEST = 0.5  # seconds; it is a tenth of that where nothing else runs
 

@@ -65,6 +65,7 @@ async def wait_for_workers(kit: Kit, count: int) -> None:
     await eventually(there, 30)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_rate_limit_under_pressure(kit: Kit, crew: Crew) -> None:
     """100 a minute, with time scaled to 100 in 4 seconds, for three periods of pressure."""

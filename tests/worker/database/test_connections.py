@@ -17,6 +17,8 @@ from worker.database import Database, DatabaseUnavailable, connections, make_eng
 from worker.database.connections import JOBS, REQUESTS
 from worker.history.reader import History, Query
 
+pytestmark = pytest.mark.xdist_group("a Postgres to freeze")
+
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[OwnPostgres]:

@@ -196,6 +196,7 @@ async def parked(kit: Kit, key: str, count: int) -> bool:
     return bool(await kit.client.redis.zcard(keys.PARKED + key) == count)
 
 
+@pytest.mark.alone
 async def test_one_tenants_backlog_does_not_delay_another(kit: Kit) -> None:
     ran: list[str] = []
 
