@@ -26,7 +26,7 @@ check: .venv/ready
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 
 chaos: .venv/ready
 	@CHAOS_JOBS=20000 CHAOS_WORKFLOWS=500 CHAOS_SECONDS=90 CHAOS_RESTARTS=3 CHAOS_SCHEDULES=200 CHAOS_TRANSACTIONS=10000 \
