@@ -15,8 +15,7 @@ from jobs.providers import PROVIDER_TIMEOUT, SmsProvider
 from jobs.resources import open_store
 from jobs.seed import seed_development
 from settings import Settings, load_settings
-from worker import http
-from worker.core.errors import BrokerUnavailable
+from worker import BrokerUnavailable, http
 from worker.http import BASE, Shared
 
 PLATFORM: list[BaseRoute] = [

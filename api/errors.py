@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from jobs.lookups import Missing
 from jobs.services.people import AddressTaken
-from worker.core.errors import EmbarqError
+from worker import EmbarqError
 
 
 class LinkExpired(EmbarqError):

@@ -13,7 +13,7 @@ from jobs.mail import Email, Mailer
 from jobs.models import Order, OrderLine, Payment, Product, User
 from jobs.providers import Crm, PaymentProvider, Warehouse
 from worker import Permanent, chain, group, injected, job
-from worker.database.idempotency import once_in
+from worker.database import once_in
 
 
 class OutOfStock(Permanent):

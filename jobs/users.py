@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs.lookups import Id, get, now
 from jobs.models import Credit, Enrolment, Order, Profile, Student, User, UserStats
 from worker import injected, job
-from worker.database.idempotency import once_in
+from worker.database import once_in
 
 
 @job()

@@ -8,8 +8,7 @@ from starlette.responses import Response
 from api.schemas import ContactBody
 from api.state import platform
 from jobs.providers import SmsProvider
-from worker.http.json import JsonResponse, read_object
-from worker.http.middleware import after_response
+from worker.http import JsonResponse, after_response, read_object
 
 
 async def contact(request: Request) -> Response:

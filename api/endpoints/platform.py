@@ -19,13 +19,11 @@ from jobs.notifications import broadcast
 from jobs.pipelines import process_batch, process_text
 from jobs.reports import generate_student_report
 from jobs.services import commerce, learning, people
-from worker.core.errors import ArgumentProblem
+from worker import ArgumentProblem
 from worker.core.options import EnqueueOptions
 from worker.definition.definitions import JobDefinition
-from worker.http.errors import InvalidBody
-from worker.http.json import JsonResponse, read_object
+from worker.http import InvalidBody, JsonResponse, read_object, shared
 from worker.http.schemas import links
-from worker.http.state import shared
 
 LONGEST_TIME = 12  # digits
 

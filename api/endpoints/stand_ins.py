@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from api.schemas import MessageBody
 from api.state import platform
-from worker.core.errors import ArgumentProblem
-from worker.http.errors import InvalidBody
-from worker.http.json import JsonResponse, read_object
+from worker import ArgumentProblem
+from worker.http import InvalidBody, JsonResponse, read_object
 from worker.settings import is_loopback
 
 LISTED = 1000

@@ -115,7 +115,7 @@ async def test_record_that_is_refused_takes_none_of_its_entry_with_it(
     await append(client, record("before"), bad, record("after"))
     await write_all(client, migrated)
     assert await rows(migrated) == {"before", "after"}
-    assert (await backlog(client)).left_out == 1
+    assert (await backlog(client.redis)).left_out == 1
 
 
 async def test_record_that_the_database_refuses_is_left_out_alone(client: Client, migrated: AsyncEngine) -> None:

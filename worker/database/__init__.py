@@ -9,6 +9,7 @@ from worker.database.database import (
     ping,
     unavailable_when_away,
 )
+from worker.database.idempotency import once_in
 
 __all__ = [
     "Database",
@@ -16,6 +17,7 @@ __all__ = [
     "DatabaseUnavailable",
     "make_engine",
     "metadata",
+    "once_in",
     "ping",
     "unavailable_when_away",
 ]

@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from worker.core.context import current_context
-from worker.database import metadata
+from worker.database.database import metadata
 
 once_table = Table(
     "embarq_once",
