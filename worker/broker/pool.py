@@ -16,7 +16,7 @@ from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, Unix
 from redis.asyncio.connection import AbstractConnection
 from redis.typing import EncodableT
 
-from worker.broker.address import check_redis_url
+from worker.broker.address import check_redis_url, checks_hostname
 from worker.core.errors import BrokerUnavailable, EmbarqError
 
 # Errors of a server that lives but cannot serve: its disk is full, it has too few replicas, a script runs.
@@ -28,6 +28,7 @@ DEMOTED_CODES = ("READONLY", "UNBLOCKED", "MASTERDOWN", "NOREPLICAS")
 
 NO_DATABASE = "DB index is out of range"
 
+NOT_VERIFIED = {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
 BLOCKING_TIMEOUT = 15.0  # for the answer to a command that blocks for up to ten seconds
@@ -286,8 +287,8 @@ def _options(url: str, timeout: float, verify_tls: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"socket_timeout": timeout}
     if not url.startswith("unix:"):
         options |= {"socket_connect_timeout": min(timeout, CONNECT_TIMEOUT), "socket_keepalive": True}
-    if url.startswith("rediss:") and not verify_tls:
-        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    if url.startswith("rediss:"):
+        options |= {"ssl_check_hostname": checks_hostname(url)} if verify_tls else NOT_VERIFIED
     return options
 
 
