@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import fields
+
 from worker.broker.queue_store import NewJob
 from worker.broker.workflow_records import NewNode, NewWorkflow, NodeRecord
 from worker.core import keys, wire
@@ -15,11 +17,18 @@ from worker.core.calls import Call
 from worker.core.errors import ArgumentProblem, InvalidWorkflow
 from worker.core.job import Priority
 from worker.core.limits import limit_keys
+from worker.core.options import EnqueueOptions
 from worker.core.signature import Signature
 from worker.core.workflow_graph import Graph, Node, WorkflowOptions
 
 KEPT = 86400.0  # seconds that a workflow is kept after its end
 UNIQUE = {"unique_for": "u", "debounce": "d", "throttle": "t"}
+# The options of a call that travel with it, by their fields: those of the same name, times as milliseconds.
+SENT = {
+    name: field.name
+    for field in fields(wire.CallOptions)
+    if (name := field.name.removesuffix("_ms")) in EnqueueOptions.__annotations__
+}
 _sequence = itertools.count(int.from_bytes(os.urandom(4)))  # a random start: processes must not count alike
 
 
@@ -71,20 +80,16 @@ def times_of(call: Call[Any]) -> tuple[int, int | None]:
 
 def call_options(call: Call[Any], queue: str, **more: Any) -> wire.CallOptions:
     """What a call asked for, and what is known besides: its place in a workflow, what makes it unique."""
-    asked, declared = call.options, call.definition.declared
-    ttl = asked.get("result_ttl", -1)
-    return wire.CallOptions(
-        queue=queue,
-        timeout_ms=milliseconds(asked.get("timeout")),
-        soft_timeout_ms=milliseconds(asked.get("soft_timeout")),
-        max_tries=asked.get("max_tries"),
-        result_ttl_ms=None if ttl == -1 else wire.FOREVER_MS if ttl is None else milliseconds(ttl),
-        expires_in_ms=milliseconds(asked.get("expires_in")),
-        tags=tuple(asked.get("tags", ())),
-        limits=limit_keys(call.definition.name, declared.get("limits", ()), call.arguments),
-        durable=asked.get("durable", False),
-        **more,
-    )
+    asked = {SENT[name]: _sent(SENT[name], value) for name, value in call.options.items() if name in SENT}
+    limits = limit_keys(call.definition.name, call.definition.declared.get("limits", ()), call.arguments)
+    return wire.CallOptions(**{**asked, "queue": queue, "limits": limits, **more})
+
+
+def _sent(field: str, value: Any) -> Any:
+    """An option as its field has it; of the times, only the life of a result may have no end."""
+    if not field.endswith("_ms"):
+        return value
+    return wire.FOREVER_MS if value is None else milliseconds(value)
 
 
 def _unique(call: Call[Any], declared: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from worker.core.suggestions import did_you_mean
 from worker.definition.definitions import JobOptions
 from worker.definition.places import place_of
 
-OF_THE_JOB = frozenset({"name", "aliases", "retry", "process", "limits"})  # not options of a call
+OF_THE_JOB = JobOptions.__annotations__.keys() - EnqueueOptions.__annotations__.keys()  # not options of a call
 LIMITS = (RateLimit, ConcurrencyLimit)
 
 
