@@ -31,11 +31,11 @@ Sender = Annotated[str, AfterValidator(_is_sender)]
 Secret = Annotated[str, AfterValidator(_is_no_blank)]
 
 
-INSTEAD = "what stands in for it is for development only"
+INSTEAD = "its stand-in is for development only"
 
 
 class Files(StrEnum):
-    """Where files lie: in the database, which every process reaches, or in a folder of one machine."""
+    """Where files are kept: in the database, which every process reaches, or in a folder of one machine."""
 
     POSTGRES = "postgres"
     FOLDER = "folder"
@@ -56,9 +56,9 @@ class Settings(engine.Settings):
     files: Files | None = None
 
     def problems(self) -> list[str]:
-        """The engine's, and what the platform would do only in part: send nothing, charge nobody, lose files."""
+        """The engine's, and those without which the platform would send nothing, charge nobody, or lose files."""
         needed = {
-            "DATABASE_URL": (self.database_url, "the platform's tables and files lie in Postgres; set its address"),
+            "DATABASE_URL": (self.database_url, "the platform's tables and files are in Postgres; set its address"),
             "EMBARQ_SECRET": (self.secret, "all processes sign links to files with it; set 16 characters or more"),
             "EMBARQ_SMTP_URL": (self.smtp_url, f"{INSTEAD}; set the mail server's address"),
             "EMBARQ_MAIL_FROM": ("mail_from" in self.model_fields_set or None, "set the sender of all e-mails"),
@@ -72,14 +72,14 @@ class Settings(engine.Settings):
 
     @property
     def files_in(self) -> Files:
-        """Where files lie: `EMBARQ_FILES`, or what fits the environment."""
+        """Where files are kept: `EMBARQ_FILES`, or what suits the environment."""
         return self.files or (Files.FOLDER if self.development else Files.POSTGRES)
 
     def contradictions(self) -> list[str]:
         """The engine's, and a mail catcher on the API's own port."""
         found = super().contradictions()
         if self.development and self.smtp_url is None and self.mail_port == self.port:
-            found.append(f"EMBARQ_MAIL_PORT={self.mail_port} is the API's own PORT: give the mail catcher another one")
+            found.append(f"EMBARQ_MAIL_PORT={self.mail_port} must not be the API's own PORT: give it another one")
         return found
 
     @property

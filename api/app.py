@@ -33,7 +33,7 @@ PLATFORM: list[BaseRoute] = [
     Route(f"{BASE}/certificates/{{id:int}}/revoke", platform.revoke, methods=["POST"]),
     Route(f"{BASE}/contact", contact.contact, methods=["POST"]),
 ]
-# Links to files are signed, and the workers of a machine reach its stand-ins.
+# Keyless: links to files are signed, and the stand-ins serve this machine's workers only.
 DOWNLOAD = Route(f"{BASE}/files/{{id:int}}", platform.download)
 STAND_INS: list[BaseRoute] = [
     Route("/stand-ins/{service}", stand_ins.take_request, methods=["POST"]),

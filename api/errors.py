@@ -12,7 +12,7 @@ class LinkExpired(EmbarqError):
 
 
 class FileGone(EmbarqError):
-    """The row of a file is there, and its bytes are not."""
+    """The row of a file exists, but its bytes do not."""
 
 
 STATUSES: dict[type[Exception], HTTPStatus] = {

@@ -1,4 +1,4 @@
-"""A mail server for development: it takes every e-mail and keeps it where a person can look at it."""
+"""A mail server for development: it accepts every e-mail and keeps it where a person can look at it."""
 
 import asyncio
 import email
@@ -23,7 +23,7 @@ LARGEST = 20 * 2**20
 
 
 class MailCatcher:
-    """What aiosmtpd calls with each e-mail. The e-mail itself goes into a file, what people look for into the box."""
+    """Called by aiosmtpd with each e-mail. The e-mail itself goes into a file, its readable parts into the box."""
 
     def __init__(self, box: MessageBox, folder: Path) -> None:
         self._box = box
@@ -57,7 +57,7 @@ class MailCatcher:
 
 @asynccontextmanager
 async def catching_mail(catcher: MailCatcher, port: int) -> AsyncIterator[None]:
-    """Take mail on a port of this machine; where it is taken, say so and go on without."""
+    """Accept mail on a port of this machine; if that is taken, log it and continue without."""
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(
@@ -67,7 +67,7 @@ async def catching_mail(catcher: MailCatcher, port: int) -> AsyncIterator[None]:
             reuse_port=True,
         )
     except OSError as error:
-        logger.warning("no mail is caught", port=port, reason=str(error))
+        logger.warning("mail catcher cannot listen", port=port, reason=str(error))
         yield
         return
     try:

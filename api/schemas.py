@@ -1,4 +1,4 @@
-"""What the platform's endpoints take, as pydantic models."""
+"""The bodies of the platform's endpoints, as pydantic models."""
 
 from typing import Annotated
 

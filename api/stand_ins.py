@@ -1,4 +1,4 @@
-"""What the stand-ins of outside services got, in a file of JSON lines that several processes may append to."""
+"""The requests that stand-ins of outside services got, in a file of JSON lines that several processes may append to."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,8 @@ class MessageBox:
         self._read_to = 0
 
     def add(self, record: dict[str, Any]) -> bool:
-        """Append a record; False when its `key` was there already. One short write, atomic on a local disk."""
+        """Append a record; False when its `key` was there already. One short write with O_APPEND, atomic on a local
+        disk."""
         make_private(self._path.parent)
         self._learn_keys()
         key = record.get("key")

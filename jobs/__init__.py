@@ -2,4 +2,4 @@
 
 from jobs import resources
 
-__all__ = ["resources"]  # what jobs ask for is known before they are
+__all__ = ["resources"]  # resources must be registered before the jobs that use them

@@ -12,7 +12,7 @@ from jobs.reports import Numbers, numbers_of
 from worker import every, injected, job, schedule
 
 HOUR = timedelta(hours=1)
-CLOCKS_DIFFER = timedelta(minutes=1)  # a job that starts at the full hour may find that it is not there yet
+CLOCKS_DIFFER = timedelta(minutes=1)  # Redis' clock fires the job; by this machine's, the hour may not be over yet
 
 
 async def _keep(session: AsyncSession, period: str, begins_at: AwareDatetime, length: timedelta) -> Numbers:

@@ -1,4 +1,4 @@
-"""Values that are dear to reckon, kept in Redis for a time."""
+"""Values that are expensive to compute, kept in Redis for a time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,12 @@ from worker import EmbarqError
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A cache under keys of its own. Without Redis each use says so."""
+    """A cache under keys of its own. Without Redis each use raises an error."""
 
     redis: Redis | None
 
     async def put(self, name: str, value: Any, *, keep: float) -> None:
-        """Keep a JSON value for so many seconds."""
+        """Keep a JSON value for `keep` seconds."""
         await self._redis.set(f"cache:{name}", msgspec.json.encode(value), px=int(keep * 1000))
 
     async def get(self, name: str) -> Any:
@@ -27,5 +27,5 @@ class Cache:
     @property
     def _redis(self) -> Redis:
         if self.redis is None:
-            raise EmbarqError("REDIS_URL is not set: there is no cache")
+            raise EmbarqError("REDIS_URL must be set for the cache")
         return self.redis

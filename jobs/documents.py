@@ -30,7 +30,7 @@ class Unreadable(Permanent):
 
 
 class Made(TypedDict):
-    """A file that was made, and a link that gives it for an hour."""
+    """A file that was made, and a link to it that is valid for an hour."""
 
     file_id: int
     link: str
@@ -66,12 +66,12 @@ def _resize(source: Path, target: Path, size: tuple[int, int]) -> None:
     try:
         with Image.open(source) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise Unreadable(f"{source.name} has more than {MOST_PIXELS} pixels")
+                raise Unreadable(f"{source.name} must have at most {MOST_PIXELS:,} pixels")
             upright = ImageOps.exif_transpose(image).convert("RGB")
             upright.thumbnail(size)
             upright.save(target, "JPEG", quality=85)
     except UnidentifiedImageError as error:
-        raise Unreadable(f"{source.name} is not an image") from error
+        raise Unreadable(f"{source.name} must be an image") from error
 
 
 @job(queue="files")
@@ -80,7 +80,7 @@ async def convert_document(path: Place, session: AsyncSession = injected, store:
     try:
         lines = (await _text(store, path, "utf-8")).splitlines()
     except UnicodeDecodeError as error:
-        raise Unreadable(f"{path} is not text in UTF-8") from error
+        raise Unreadable(f"{path} must be text in UTF-8") from error
     values = {"title": Path(path).name, "subtitle": "", "columns": [""], "rows": [[line] for line in lines]}
     made = await keep_pdf(session, store, "report", values, f"{Path(path).stem}.pdf", keep=KEPT)
     return {"file_id": made.id, "link": store.link(made)}

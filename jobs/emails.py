@@ -26,7 +26,7 @@ async def send_email(
     session: AsyncSession = injected,
     mailer: Mailer = injected,
 ) -> bool:
-    """Send an e-mail. A second run finds the record of the first; `priority=Priority.HIGH` overtakes."""
+    """Send an e-mail. A second run finds the record of the first; `priority=Priority.HIGH` sends it before others."""
     return await mailer.send(session, Email(to, subject, "plain", {"body": body}, f"job:{ctx.job_id}"))
 
 

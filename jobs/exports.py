@@ -16,11 +16,11 @@ from worker import Context, injected, job
 
 KEPT = timedelta(days=7)
 ROWS_A_PART = 1000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # CSV injection, as OWASP describes it
 
 
 class Export(TypedDict):
-    """A file that was made: its id, its rows, and a link that gives it for an hour."""
+    """A file that was made: its id, its rows, and a link to it that is valid for an hour."""
 
     file_id: int
     rows: int
@@ -28,16 +28,16 @@ class Export(TypedDict):
 
 
 def safe(value: object) -> str:
-    """A cell that a spreadsheet takes for text, never for a formula."""
+    """A cell that a spreadsheet reads as text, never as a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 async def csv_parts(header: list[str], rows: AsyncIterator[Any], report: Any) -> AsyncIterator[bytes]:
-    """Rows as CSV in UTF-8 with a byte order mark, a thousand a part; `report` is told how many there were."""
+    """Rows as CSV in UTF-8 with a byte order mark, a thousand a part; `report` is called with their number so far."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    yield "\ufeff".encode()
+    yield "\ufeff".encode()  # without it Excel reads the file in the encoding of the machine
     writer.writerow(header)
     count = 0
     async for row in rows:

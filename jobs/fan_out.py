@@ -12,7 +12,7 @@ MOST = 10_000
 async def fan_out(steps: Iterable[Signature[Any]], name: str) -> list[str]:
     """Start a job for each step, in groups of 10,000; the groups' ids, which begin with `name`.
 
-    A job that fails leaves the others alone. A second run finds the groups of the first.
+    A job that fails does not affect the others. A second run finds the groups of the first.
     """
     started: list[str] = []
     remaining = iter(steps)

@@ -59,7 +59,7 @@ class _Reading:
         self._in_line = self._in_word = False
 
     def take(self, part: bytes) -> None:
-        """Look at the next part, line by line."""
+        """Count the next part, line by line."""
         for piece in io.BytesIO(part):
             self._look_at(piece)
             if self._in_line:

@@ -1,4 +1,4 @@
-"""Rows by their keys, for jobs that cannot go on without them."""
+"""Rows by their keys, for jobs that cannot continue without them."""
 
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
@@ -16,7 +16,7 @@ Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Missing(Permanent):
-    """A row that the job is about is not there; another try would not find it either."""
+    """A row that the job is about does not exist; another try would not find it either."""
 
 
 async def get(session: AsyncSession, kind: type[T], key: int) -> T:

@@ -1,4 +1,4 @@
-"""E-mails: templates, and a mailer that records what the mail server took."""
+"""E-mails: templates, and a mailer that records what the mail server accepted."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from jobs.models import EmailSent
 from worker import EmbarqError, Permanent, ResourceUnavailable, RetryPolicy
 
 TIMEOUT = 20.0
-CLOSING = 421  # "service not available, closing transmission channel"
+CLOSING = 421  # "service not available, closing transmission channel" (RFC 5321, 4.2.2)
 
 
 class MailUnavailable(EmbarqError):
-    """The mail server did not answer, or said that it cannot at present."""
+    """The mail server did not answer, or said that it cannot serve now."""
 
 
 class MailServerAway(MailUnavailable, ResourceUnavailable):
@@ -66,7 +66,7 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class Mailer:
-    """Sends through the SMTP server at a URL: `smtp://` or `smtps://`, with user and password if need be."""
+    """Sends through the SMTP server at a URL: `smtp://` or `smtps://`, with user and password if it needs them."""
 
     url: str
     sender: str
@@ -74,12 +74,12 @@ class Mailer:
     async def send(self, session: AsyncSession, email: Email) -> bool:
         """Send an e-mail, once under its key; False when it is on record already.
 
-        The record is committed with the caller's transaction, after the mail server took the e-mail: a job that is
-        killed between the two sends it again, under the same Message-ID.
+        The record is committed with the caller's transaction, after the mail server has accepted the e-mail: a job that
+        is killed between the two sends it again, under the same Message-ID.
 
         Raises:
-            MailUnavailable: try again; `MailServerAway` says that nobody answered.
-            MailRefused: the server will not take it.
+            MailUnavailable: try again; `MailServerAway` if the server did not answer.
+            MailRefused: the server refuses it for good.
         """
         if (await session.execute(select(EmailSent.id).where(EmailSent.key == email.key))).first():
             return False
@@ -121,11 +121,11 @@ class Mailer:
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _answered(error.recipients[0]) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise MailServerAway(f"{server.hostname} does not take mail: {error}") from error
+            raise MailServerAway(f"the mail server {server.hostname} is not available: {error}") from error
 
 
 def _answered(error: aiosmtplib.SMTPResponseException) -> EmbarqError:
-    """4xx means later, as servers say that see a sender for the first time; 5xx means never."""
+    """4xx means later, as with greylisting; 5xx means never (RFC 5321, 4.2.1)."""
     later = MailServerAway if error.code == CLOSING else MailUnavailable
     kind = later if 400 <= error.code < 500 else MailRefused
     return kind(f"{error.code} {error.message}")

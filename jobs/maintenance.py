@@ -49,7 +49,7 @@ async def _removed(session: AsyncSession, statement: Delete) -> int:
 @schedule("30 3 * * *")
 @job(queue="maintenance")
 async def cleanup_old_sessions(days: Days = 30, session: AsyncSession = injected) -> int:
-    """Remove logins that were not used for so many days; how many. A second run finds none."""
+    """Remove logins that were not used for `days`; how many. A second run finds none."""
     return await _removed(session, delete(LoginSession).where(LoginSession.last_seen_at < now() - timedelta(days=days)))
 
 
@@ -62,7 +62,7 @@ async def cleanup_expired_tokens(session: AsyncSession = injected) -> int:
 
 @job(queue="maintenance")
 async def cleanup_unverified_users(days: Days = 7, session: AsyncSession = injected) -> int:
-    """Remove users who have not verified their address for so many days; how many. A second run finds none."""
+    """Remove users who have not verified their address for `days`; how many. A second run finds none."""
     before = now() - timedelta(days=days)
     return await _removed(session, delete(User).where(User.verified_at.is_(None), User.created_at < before))
 
@@ -72,7 +72,7 @@ async def cleanup_unverified_users(days: Days = 7, session: AsyncSession = injec
 async def cleanup_old_files(
     ctx: Context, days: Days = 7, session: AsyncSession = injected, store: FileStore = injected
 ) -> int:
-    """Remove files that have expired, and files of that age that no row knows; how many. A second run finds none."""
+    """Remove files that have expired, and those older than `days` without a row; how many. A second run finds none."""
     expired = (await session.scalars(select(StoredFile).where(StoredFile.expires_at < now()))).all()
     for file in expired:
         await store.remove(session, file)
@@ -111,7 +111,7 @@ async def _archive(session: AsyncSession, store: FileStore, name: str, month: da
 
 
 class BackupFailed(Permanent):
-    """`pg_dump` said no; the message is its own."""
+    """`pg_dump` failed; the message is its own."""
 
 
 @schedule("0 0 * * *")
@@ -130,7 +130,10 @@ async def backup_database(
         "--no-owner",
         f"--exclude-table-data={FilePart.__tablename__}",
         url._replace(password=None).render_as_string(),
-        env={**os.environ, "PGPASSWORD": url.password or ""},  # not among the arguments, which everybody may list
+        env={
+            **os.environ,
+            "PGPASSWORD": url.password or "",
+        },  # not an argument, which every user of the machine can see
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -185,7 +188,7 @@ async def send_assignment_reminder(
 async def send_assignment_reminders(
     ctx: Context, hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24, session: AsyncSession = injected
 ) -> int:
-    """Remind everybody who has not completed a course of what is due in it within so many hours; how many reminders.
+    """Remind students who have not completed a course of what is due in it within `hours`; how many reminders.
 
     A second run starts nothing anew, and no student is reminded of an assignment twice.
     """

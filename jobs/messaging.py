@@ -42,9 +42,9 @@ async def send_bulk_messages(
 ) -> BulkReport:
     """Send one message to many numbers, with progress per message.
 
-    A second run sends nothing twice: each message goes out under a key made of the job and its place, and the
-    provider drops a key that it has seen. While the provider is away the job waits and tries again. The job fails when
-    all numbers were refused.
+    A second run sends nothing twice: each message is sent under a key made of the job and its place, and the provider
+    drops a key that it has seen. While the provider is unavailable the job is retried. The job fails when all numbers
+    were refused.
     """
     sms = ctx.resource(SmsProvider)
     refused: list[Refusal] = []
@@ -55,7 +55,7 @@ async def send_bulk_messages(
         except MessageRefused as error:
             refused.append({"number": number, "reason": str(error)})
         except ProviderUnavailable as error:
-            ctx.logger.warning("provider is away", reason=str(error), sent=place - 1)
+            ctx.logger.warning("provider is unavailable", reason=str(error), sent=place - 1)
             raise Retry(delay=min(LONGEST_DELAY, 2.0**ctx.try_number)) from error
         ctx.progress(place, len(numbers), f"{place} of {len(numbers)} sent")
     if len(refused) == len(numbers):
@@ -64,7 +64,7 @@ async def send_bulk_messages(
 
 
 TEMPLATES = {
-    "reminder": "Dear {name}, {course} goes on tomorrow.",
+    "reminder": "Dear {name}, {course} continues tomorrow.",
     "code": "Your code is {code}. It is good for ten minutes.",
     "welcome": "Welcome, {name}!",
 }
@@ -87,7 +87,7 @@ async def send_template_message(
     try:
         text = TEMPLATES[template].format_map(values)
     except KeyError as error:
-        raise TemplateProblem(f"template {template!r} needs a value for {error}") from error
+        raise TemplateProblem(f"values must have {error} for the template {template!r}") from error
     key = f"job:{ctx.job_id}"
     await sms.send(number, text, "text", key=key)
     row = insert(Message).values(number=number, message=text, key=key)

@@ -24,8 +24,8 @@ class OutOfStock(Permanent):
 async def process_payment(order_id: Id, session: AsyncSession = injected, provider: PaymentProvider = injected) -> str:
     """Charge an order; the charge's id.
 
-    Never twice: the provider is asked under a key made of the order, and gives the same charge for the same key. Killed
-    between the charge and the commit, the next run gets that charge again and records it.
+    Never twice: the request has a key made of the order, and the provider returns the same charge for the same key. If
+    the job is killed between the charge and the commit, the next run gets that charge again and records it.
     """
     order = await session.scalar(select(Order).where(Order.id == order_id).with_for_update())
     if order is None:
@@ -68,7 +68,7 @@ async def tell_warehouse(order_id: Id, session: AsyncSession = injected, warehou
 
 @job(queue="crm", max_tries=10, retry=providers.WHILE_AWAY)
 async def sync_crm(user_id: Id, session: AsyncSession = injected, crm: Crm = injected) -> None:
-    """Tell the CRM what we know of a user. It replaces what it had: a second run is harmless."""
+    """Send a user's data to the CRM. It replaces what it had: a second run is harmless."""
     user = await get(session, User, user_id)
     await crm.post({"user_id": user_id, "name": user.name, "email": user.email}, key=f"user:{user_id}:{user.email}")
 
@@ -84,7 +84,7 @@ async def send_order_confirmation(order_id: Id, session: AsyncSession = injected
 
 @job(queue="orders")
 async def mark_order_failed(order_id: Id, failure: dict[str, Any], session: AsyncSession = injected) -> str:
-    """Note that an order has failed, and which step of it. A second run changes nothing."""
+    """Record that an order has failed, and which step of it. A second run changes nothing."""
     (await get(session, Order, order_id)).status = "failed"
     return str(failure["error"]["type"])
 

@@ -29,11 +29,11 @@ async def keep_pdf(
     *,
     keep: timedelta | None = None,
 ) -> StoredFile:
-    """Make a PDF and put it into the store, for ever or for so long; see `make_pdf` and `FileStore.keep`."""
+    """Make a PDF and put it into the store, for `keep` or without end; see `make_pdf` and `FileStore.keep`."""
     return await store.keep(session, name, "application/pdf", whole(await make_pdf(template, values)), keep=keep)
 
 
 def _compile(source: bytes, values: str) -> bytes:
-    import typst  # noqa: PLC0415  # a compiler: loaded by the first who needs it
+    import typst  # noqa: PLC0415  # a whole compiler, which most workers never need
 
     return bytes(typst.compile(source, sys_inputs={"values": values}))

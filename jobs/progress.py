@@ -14,7 +14,7 @@ from worker import injected, job, schedule
 
 @job()
 async def recalculate_course_progress(student_id: Id, course_id: Id, session: AsyncSession = injected) -> int:
-    """Reckon a student's percentage of a course from the lessons that are done. A second run reckons it again."""
+    """Compute a student's percentage of a course from the lessons that are done. A second run computes it again."""
     enrolment = await session.scalar(
         select(Enrolment).where(Enrolment.student_id == student_id, Enrolment.course_id == course_id).with_for_update()
     )
@@ -39,7 +39,7 @@ async def recalculate_course_progress(student_id: Id, course_id: Id, session: As
 async def cleanup_stale_progress(
     days: Annotated[int, Field(ge=1, le=3650)] = 90, session: AsyncSession = injected
 ) -> int:
-    """Mark enrolments that nobody has touched for so many days; how many there were. A second run finds none."""
+    """Mark enrolments without activity for `days`; how many there were. A second run finds none."""
     before = now() - timedelta(days=days)
     touched = func.coalesce(Enrolment.active_at, Enrolment.enrolled_at)
     unfinished = update(Enrolment).where(touched < before, Enrolment.completed_at.is_(None), Enrolment.stale.is_(False))

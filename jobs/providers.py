@@ -1,4 +1,4 @@
-"""Clients of outside services over HTTP. Each request goes out under a key: the service acts on a key once."""
+"""Clients of outside services over HTTP. Each request has an idempotency key: the service acts on a key once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ class MessageRefused(EmbarqError):
 
 
 class ProviderRefused(Permanent):
-    """The service said no, and would again."""
+    """The service refused the request, and would again."""
 
 
 class ProviderUnavailable(EmbarqError):
-    """The service did not answer, or said that it cannot at present; the same request may be sent again."""
+    """The service did not answer, or said that it cannot serve now; the same request may be sent again."""
 
 
-# For jobs that act through a service: tried again while it is away.
+# For jobs that act through a service: retried while it is unavailable.
 WHILE_AWAY = RetryPolicy(on=(ProviderUnavailable,), delay=1.0, cap=300.0)
 
 

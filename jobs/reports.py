@@ -22,7 +22,7 @@ KEPT = timedelta(days=30)
 
 
 class Report(TypedDict):
-    """A report that was made: its file, a link that gives it for an hour, and whether all courses are in it."""
+    """A report that was made: its file, a link that is valid for an hour, and whether all courses are in it."""
 
     file_id: int
     link: str
@@ -40,7 +40,7 @@ async def _write(
 async def generate_student_report(
     ctx: Context, student_id: Id, session: AsyncSession = injected, store: FileStore = injected
 ) -> Report:
-    """Write a student's report and tell the student. A second run writes another file and tells nothing anew."""
+    """Write a student's report and notify the student. A second run writes another file and does not notify again."""
     user = await user_of(session, student_id)
     found = await session.execute(
         select(Course.title, Enrolment.percent, Enrolment.completed_at)
@@ -64,7 +64,7 @@ async def generate_student_report(
 async def generate_report(
     ctx: Context, user_id: Id, session: AsyncSession = injected, store: FileStore = injected
 ) -> Report:
-    """Write a report on all courses for a user; at the soft limit, on those that were reckoned by then."""
+    """Write a report on all courses for a user; at the soft limit, on those that were counted by then."""
     user = await get(session, User, user_id)
     courses = (await session.execute(select(Course.id, Course.title).order_by(Course.id))).all()
     rows: list[list[str]] = []
@@ -89,7 +89,7 @@ async def _numbers(session: AsyncSession, course_id: int) -> list[str]:
 
 
 class Numbers(TypedDict):
-    """What happened in a time."""
+    """What happened in a period."""
 
     users: int
     enrolments: int
@@ -149,7 +149,7 @@ async def send_digest(student_id: Id, week: str, session: AsyncSession = injecte
 
 @job(queue="reports")
 async def send_weekly_digest(ctx: Context, session: AsyncSession = injected) -> int:
-    """Send every active student the digest of the week, a job each; how many. A second run starts nothing anew."""
+    """Send every active student the digest of the week, a job each; how many. A second run starts none."""
     ids = (await session.scalars(select(Student.id).where(Student.is_active))).all()
     week = f"{now():%G-W%V}"
     await fan_out((send_digest.s(student_id=each, week=week) for each in ids), f"{ctx.job_id}.digests")

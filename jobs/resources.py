@@ -1,4 +1,4 @@
-"""What jobs are given, by type: opened once a worker, but for the session, which each try has for itself."""
+"""The resources that are injected into jobs, by type: opened once per worker, except the session, once per try."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ from worker.system.private import make_private
 
 S = TypeVar("S", bound=Service)
 
-FILE_CONNECTIONS = 3  # of a worker, for jobs that read files at once; what they write goes through their sessions
+FILE_CONNECTIONS = 3  # of a worker, for jobs that read files; what they write goes through their sessions
 
 
 @resource
@@ -111,7 +111,8 @@ def open_store(settings: Settings, opened: Database) -> FileStore:
 
 
 def _kept_secret(path: Path) -> str:
-    """A secret in a file that only its owner may read; processes that start at once agree on the first one's."""
+    """A secret in a file that only its owner may read. Processes that start together agree on one: it is written to a
+    draft, and `link` creates the name only if it does not exist."""
     if not path.exists():
         make_private(path.parent)
         with NamedTemporaryFile("w", dir=path.parent) as draft:

@@ -24,7 +24,7 @@ async def create_user_profile(user_id: Id, session: AsyncSession = injected) -> 
 
 @job()
 async def update_user_stats(user_id: Id, session: AsyncSession = injected) -> dict[str, int]:
-    """Reckon a user's numbers anew. A second run reckons them again."""
+    """Compute a user's numbers. A second run computes them again."""
     await get(session, User, user_id)
     mine = Enrolment.student_id == select(Student.id).where(Student.user_id == user_id).scalar_subquery()
     numbers = {
@@ -46,7 +46,7 @@ async def add_credits(
     transaction_id: Annotated[str, Field(min_length=1, max_length=100)],
     session: AsyncSession = injected,
 ) -> int:
-    """Give credits, once for each transaction id, for ever: row and record are one commit. Returns the user's sum."""
+    """Give credits, only ever once for a transaction id: row and record are one commit. Returns the user's sum."""
     await get(session, User, user_id)
     if await once_in(session, f"credits:{transaction_id}"):
         session.add(Credit(user_id=user_id, amount=amount, transaction_id=transaction_id, given_at=now()))

@@ -41,7 +41,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("EMBARQ_QUEUES", "a:0", "a weight must be a number above 0 and below 1,000,000, not '0'"),
         ("EMBARQ_SOFT_TIMEOUT", "1000", "must be at most EMBARQ_TIMEOUT=900"),
         ("EMBARQ_MAX_BODY", "100000000", "must be at most EMBARQ_BODIES_IN_FLIGHT=67108864"),
-        ("EMBARQ_MAIL_PORT", "8000", "is the API's own PORT"),
+        ("EMBARQ_MAIL_PORT", "8000", "must not be the API's own PORT"),
         ("EMBARQ_CONCURRENCY", "0", "greater than or equal to 1"),
         ("EMBARQ_LEASES_LOST_LIMIT", "2", "greater than or equal to 3"),
     ],
@@ -204,7 +204,7 @@ def test_all_go_by_one_rule_of_what_production_is(
     assert load_settings().development is not expected
     assert read_env_file(tmp_path) == (() if expected else ("FROM_FILE",))
     monkeypatch.setenv("EMBARQ_INLINE", "1")
-    with pytest.raises(EmbarqError, match=r"must (be off|not run) in production") if expected else nullcontext():
+    with pytest.raises(EmbarqError, match="must be off in production") if expected else nullcontext():
         assert is_inline()
 
 

@@ -1,6 +1,6 @@
 """Embarq's engine: background jobs as native coroutines over arq's Redis queue. Its names are those of `worker.public`.
 
-They are loaded when the first of them is asked for: `embarq --help` is a module of this package too, and needs none.
+They are imported on the first access to one of them: `embarq --help`, in a module of this package, needs none.
 """
 
 import sys
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-_NAMES_NOT_MODULES = ("inline",)  # which is a submodule too
+_NAMES_NOT_MODULES = ("inline",)  # a public name, and a submodule, too
 
 if TYPE_CHECKING:
     from worker.public import *  # noqa: F403
@@ -18,12 +18,12 @@ else:
 
     def __getattr__(name: str) -> Any:
         if name not in _NAMES_NOT_MODULES and find_spec(f"{__name__}.{name}") is not None:
-            raise AttributeError(name)  # `from worker import wire` looks here first, and then for the submodule
+            raise AttributeError(name)  # `from worker import http` tries an attribute first, and then the submodule
         return getattr(import_module("worker.public"), name)
 
 
 class _Engine(ModuleType):
-    """An imported submodule becomes an attribute of its package, where it would hide a name of ours."""
+    """Python sets an imported submodule as an attribute of its package, where it would hide a public name."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _NAMES_NOT_MODULES and isinstance(value, ModuleType)):

@@ -1,4 +1,4 @@
-"""How scripts and commands get their client: from the settings of the project in the current folder."""
+"""The client of scripts and commands, from the settings of the project in the current folder."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,9 +20,9 @@ from worker.settings.project import find_project
 async def connect() -> AsyncIterator[Client]:
     """A client for the length of a script: `async with connect(): await send_email.enqueue(...)`.
 
-    It is that of the Redis at `REDIS_URL`; without one, of the private server of the project in the current folder,
-    which `embarq dev` runs there too, and which is started if it is not up. Meanwhile `.enqueue(...)` of all jobs uses
-    it. A process that opens a client by itself does the same with `Client.open` and `registry.bind`.
+    It connects to the Redis at `REDIS_URL`; without one, to the private server of the project in the current folder,
+    the same as that of `embarq dev`, which is started if it does not run. Meanwhile `.enqueue(...)` of all jobs uses
+    the client. A process that opens a client by itself does the same with `Client.open` and `registry.bind`.
 
     Raises:
         ProjectError, SettingsError: the project cannot be run as it is.
@@ -43,7 +43,7 @@ async def bound(settings: Settings) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Client]:
-    """A client alone, for those who only look: it comes sooner, and a module of jobs that is broken stops nobody.
+    """A client alone, for queries: it starts faster, and does not fail where a module of jobs is broken.
 
     Raises:
         SettingsMissing: in production, REDIS_URL is not set.
@@ -70,8 +70,8 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
 
 
 def import_jobs(folder: Path, into: Registry) -> Settings:
-    """Import the modules with jobs that the project of a folder names, or `jobs` if there is such a one: resources are
-    known then before a job asks for them. A project that names none imports its jobs by itself.
+    """Import the modules with jobs that the project of a folder names, or `jobs` if there is such a module: their
+    resources must be known before a job needs them. A project that names none imports its jobs by itself.
 
     Raises:
         ProjectError, SettingsError: the project cannot be run as it is.

@@ -1,4 +1,4 @@
-"""What `from worker import ...` gives: the engine's public names."""
+"""The engine's public names, for `from worker import ...`."""
 
 from worker.client import Client
 from worker.client.sync import SyncClient

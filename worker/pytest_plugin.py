@@ -1,5 +1,5 @@
-"""Fixtures for tests of one's own jobs. Pytest loads this wherever Embarq is installed, so what they give is loaded by
-who asks for them: `worker.pytest_fixtures`."""
+"""Fixtures for tests of a project's jobs. Pytest loads this wherever Embarq is installed, so what they need is imported
+when they are first used: `worker.pytest_fixtures`."""
 
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
@@ -9,7 +9,7 @@ import pytest
 
 try:
     from pytest_asyncio import fixture as async_fixture
-except ImportError:  # then another plugin runs coroutines, as anyio's does, or nobody asks for what follows
+except ImportError:  # then another plugin runs coroutines, such as anyio's, or nobody uses the fixtures below
     async_fixture = pytest.fixture  # type: ignore[assignment]  # used without arguments, both are the same
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def embarq_redis_url() -> "Iterator[str]":
 
 @pytest.fixture(scope="session")
 def embarq_registry(pytestconfig: pytest.Config) -> "Registry":
-    """Where the jobs are registered. Those that the project names, in pytest's root folder, are imported first."""
+    """The registry of the jobs. The modules that the project in pytest's root folder names are imported first."""
     found: Registry = _fixtures().registry_of_project(pytestconfig.rootpath)
     return found
 
 
 @async_fixture
 async def embarq(embarq_redis_url: str, embarq_registry: "Registry") -> "AsyncIterator[Kit]":
-    """A client and queues of the test's own. Jobs that it queues run when it says `await embarq.drain()`."""
+    """A client and queues of the test's own. Jobs that it queues run when it calls `await embarq.drain()`."""
     async with _fixtures().opened_kit(embarq_redis_url, embarq_registry) as kit:
         yield kit

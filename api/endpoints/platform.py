@@ -1,4 +1,4 @@
-"""The learning platform: rows and jobs that are committed together, and jobs by names of their own."""
+"""The learning platform: rows and jobs that are committed together, and jobs under URLs of their own."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -37,7 +37,7 @@ async def register(request: Request) -> Response:
 
 
 async def reset_password(request: Request) -> Response:
-    """`POST /password-reset`: always 202; whoever asks does not learn whether the address is known."""
+    """`POST /password-reset`: always 202; the answer does not reveal whether the address is known."""
     body = ResetBody.read(await read_object(request))
     async with shared(request).database.session() as session:
         await people.request_password_reset(session, body.email)
@@ -116,9 +116,9 @@ async def download(request: Request) -> Response:
     store, file_id = platform(request).store, request.path_params["id"]
     until, signature = request.query_params.get("until", ""), request.query_params.get("signature", "")
     if not until.isdecimal() or len(until) > LONGEST_TIME:
-        raise InvalidBody([ArgumentProblem(("until",), "is a Unix time")])
+        raise InvalidBody([ArgumentProblem(("until",), "must be a Unix time")])
     if not store.allows(file_id, int(until), signature):
-        raise LinkExpired("the link has expired, or is not one of ours")
+        raise LinkExpired("the link has expired, or its signature is wrong: ask for a new one")
     async with shared(request).database.session() as session:
         file = await get(session, StoredFile, file_id)
     headers = {"Content-Length": str(file.size), "Content-Disposition": _attached(file.name)}
@@ -126,14 +126,14 @@ async def download(request: Request) -> Response:
         return Response(headers=headers, media_type=file.content_type)
     parts = store.parts(file.place)
     try:
-        first = await anext(parts, b"")  # what is gone is told before the answer begins
+        first = await anext(parts, b"")  # a missing file must be noticed before the status is sent
     except FileNotFoundError as error:
         raise FileGone(f"the file {file.name} is gone") from error
     return StreamingResponse(_after(first, parts), headers=headers, media_type=file.content_type)
 
 
 def _attached(name: str) -> str:
-    """As RFC 6266 has it: names that are not plain in the form that may hold any."""
+    """The header of RFC 6266: names that are not plain ASCII in its extended form."""
     quoted = quote(name)
     return f'attachment; filename="{name}"' if quoted == name else f"attachment; filename*=utf-8''{quoted}"
 

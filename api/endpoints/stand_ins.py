@@ -1,4 +1,4 @@
-"""Stand-ins for outside services in development: they keep what they got where a person can look at it, and can be told
+"""Stand-ins for outside services in development: they keep requests where a person can look at them, and can be made
 to fail."""
 
 import hashlib
@@ -20,7 +20,7 @@ SERVICES = ("sms", "payment", "crm", "warehouse")
 
 
 async def take_request(request: Request) -> Response:
-    """`POST /stand-ins/{service}`: 201, 200 when the key was seen before, or the trouble that it was told to make.
+    """`POST /stand-ins/{service}`: 201, 200 when the key was seen before, or the failure that was asked for.
 
     A payment is answered with its charge's id, the same for the same key.
     """
@@ -48,13 +48,13 @@ async def make_trouble(request: Request) -> Response:
     """`POST /stand-ins/{service}/trouble`: `{"statuses": [503, 503]}` are its next answers."""
     statuses = (await read_object(request)).get("statuses")
     if not isinstance(statuses, list) or not all(isinstance(each, int) and 400 <= each < 600 for each in statuses):
-        raise InvalidBody([ArgumentProblem(("statuses",), "is a list of numbers from 400 to 599")])
+        raise InvalidBody([ArgumentProblem(("statuses",), "must be a list of numbers from 400 to 599")])
     platform(request).troubles[_service(request, *SERVICES)] = list(statuses)
     return JsonResponse({"statuses": statuses})
 
 
 def _service(request: Request, *known: str) -> str:
-    """The service that is asked for, by somebody on this machine: e-mails hold codes that nobody else may read."""
+    """The requested service, for clients on this machine only: e-mails hold codes that nobody else may read."""
     if request.client is not None and not is_loopback(request.client.host):
         raise HTTPException(404, "stand-ins are served to this machine only")
     name: str = request.path_params["service"]

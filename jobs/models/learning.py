@@ -81,7 +81,7 @@ class LessonProgress(Table):
 
 
 class Certificate(Table):
-    """A certificate; a student has at most one of a course that is not revoked."""
+    """A certificate; a student has at most one per course that is not revoked."""
 
     __tablename__ = "certificates"
     __table_args__ = (

@@ -34,7 +34,7 @@ class Profile(Table):
 
 
 class UserStats(Table):
-    """Numbers about a user, reckoned now and then."""
+    """Numbers about a user, updated now and then."""
 
     __tablename__ = "user_stats"
 

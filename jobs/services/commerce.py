@@ -13,7 +13,7 @@ async def place_order(session: AsyncSession, user_id: int, lines: Sequence[tuple
     """Write an order of (product, quantity) lines; all that it brings follows the commit. Its id.
 
     Raises:
-        Missing: the user or a product is not there.
+        Missing: the user or a product does not exist.
     """
     await get(session, User, user_id)
     wanted = [(await get(session, Product, product), quantity) for product, quantity in lines]

@@ -14,7 +14,7 @@ async def enrol(session: AsyncSession, student_id: int, course_id: int) -> bool:
     """Put a student into a course; the confirmation follows the commit. False when the student was in it.
 
     Raises:
-        Missing: the student or the course is not there.
+        Missing: the student or the course does not exist.
     """
     await get(session, Student, student_id)
     await get(session, Course, course_id)
@@ -26,7 +26,7 @@ async def enrol(session: AsyncSession, student_id: int, course_id: int) -> bool:
 
 
 async def complete_course(session: AsyncSession, student_id: int, course_id: int) -> bool:
-    """Note that a student has completed a course; the certificate follows the commit. False when that was so before.
+    """Record that a student has completed a course; the certificate follows the commit. False when it was before.
 
     Raises:
         Missing: the student is not in the course.

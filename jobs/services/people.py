@@ -30,7 +30,7 @@ async def register_user(session: AsyncSession, name: str, email: str) -> tuple[i
     made = insert(User).values(name=name, email=email.lower()).on_conflict_do_nothing().returning(User.id)
     user_id = (await session.execute(made)).scalar()
     if user_id is None:
-        raise AddressTaken(f"{email} has an account")
+        raise AddressTaken(f"the address must be new, and {email} has an account")
     student = Student(user_id=user_id)
     session.add(student)
     await session.flush()
@@ -42,7 +42,7 @@ async def register_user(session: AsyncSession, name: str, email: str) -> tuple[i
 
 
 async def request_password_reset(session: AsyncSession, email: str) -> None:
-    """Send a code to the address, if somebody has it; whoever asks does not learn which."""
+    """Send a code to the address, if a user has it; the answer does not reveal whether one does."""
     user_id = await session.scalar(select(User.id).where(User.email == email.lower()))
     if user_id is None:
         return

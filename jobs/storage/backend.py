@@ -1,4 +1,4 @@
-"""Where the bytes of files lie, as the store sees it."""
+"""Where the bytes of files are kept, as the store sees it."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -14,8 +14,8 @@ from jobs.models import StoredFile
 class Backend(Protocol):
     """Keeps bytes under places. None of its methods holds more than a few parts of a file in memory.
 
-    Each raises a `ResourceUnavailable` when what it stands on cannot serve now; those that read raise
-    `FileNotFoundError` for a place that has nothing.
+    Each raises a `ResourceUnavailable` when the disk or database cannot serve now; those that read raise
+    `FileNotFoundError` for an empty place.
     """
 
     async def write(self, session: AsyncSession, file: StoredFile, parts: AsyncIterable[bytes]) -> int:
@@ -23,7 +23,7 @@ class Backend(Protocol):
         ...
 
     def read(self, place: str, session: AsyncSession | None = None) -> AsyncIterator[bytes]:
-        """What is kept there, in parts. What a transaction has not committed yet is seen by its session only."""
+        """What is kept there, in parts. What a transaction has not committed yet is visible to its session only."""
         ...
 
     def local(self, place: str) -> AbstractAsyncContextManager[Path]:
@@ -35,5 +35,5 @@ class Backend(Protocol):
         ...
 
     async def remove_stray(self, session: AsyncSession, before: datetime) -> int:
-        """Remove what was written before then and has no row; how many files."""
+        """Remove what was written before that time and has no row; how many files."""
         ...

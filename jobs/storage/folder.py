@@ -16,9 +16,9 @@ from jobs.models import StoredFile
 from worker import EmbarqError, ResourceUnavailable
 
 PART = 1 << 20
-MADE = "made"  # below it lies what jobs have made, and nothing else
+MADE = "made"  # the folder for what jobs have made, and nothing else
 
-# What a disk, or a file system over a network, says when it cannot serve now.
+# The errors of a disk, or a network file system, that cannot serve now.
 AWAY = {errno.EIO, errno.ENODEV, errno.ENOSPC, errno.EROFS, errno.ESTALE, errno.EDQUOT, errno.ETIMEDOUT}
 
 
@@ -27,12 +27,12 @@ class FileOutsideStore(EmbarqError):
 
 
 class StoreUnavailable(ResourceUnavailable):
-    """The folder of files cannot be written or read at present."""
+    """The folder of files cannot be written or read now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A backend whose places are paths below `root`. A file appears there when it is whole.
+    """A backend whose places are paths below `root`. A file appears there when it is complete.
 
     If the transaction of its row does not commit, it is left behind, for `remove_stray`.
     """
@@ -47,7 +47,7 @@ class Folder:
         """
         path = (self.root / place).resolve()
         if not path.is_relative_to(self.root.resolve()):
-            raise FileOutsideStore(f"{place!r} is not inside the folder of files")
+            raise FileOutsideStore(f"a path must be inside the folder of files, and {place!r} is not")
         return path
 
     async def write(self, _session: AsyncSession, file: StoredFile, parts: AsyncIterable[bytes]) -> int:

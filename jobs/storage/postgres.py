@@ -1,4 +1,4 @@
-"""Files in the database, in rows of half a megabyte: where machines share no disk, every process reaches them there."""
+"""Files in the database, in rows of half a megabyte: every process reaches them, also where machines share no disk."""
 
 import errno
 import os
@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jobs.models import FilePart, StoredFile
 from worker.database import Database
 
-PART = 512 * 1024
+PART = 512 * 1024  # one row at a time is in memory, in Postgres and here
 
 
 @dataclass(frozen=True, slots=True)
 class InPostgres:
-    """A backend whose bytes are rows beside the file's own: written in its transaction, and gone with it.
+    """A backend whose bytes are rows beside the file's own: written in its transaction, and deleted with it.
 
-    What is read outside a session takes a connection for a part at a time, so a slow reader holds none.
+    A read outside a session takes a connection for one part at a time, so a slow reader holds none.
     """
 
     database: Database
@@ -66,10 +66,10 @@ class InPostgres:
             yield copy
 
     async def remove(self, place: str) -> None:
-        """See `Backend.remove`. The parts go with the row."""
+        """See `Backend.remove`. The parts are deleted with the row."""
 
     async def remove_stray(self, _session: AsyncSession, _before: datetime) -> int:
-        """See `Backend.remove_stray`. Parts without a row cannot be."""
+        """See `Backend.remove_stray`. There are no parts without a row: a foreign key holds them."""
         return 0
 
     def _session(self, given: AsyncSession | None) -> AbstractAsyncContextManager[AsyncSession]:
@@ -77,7 +77,7 @@ class InPostgres:
 
 
 async def _of_one_size(parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in parts of `PART`, but for the last one."""
+    """The same bytes in parts of `PART`, except the last one."""
     rest = bytearray()
     async for part in parts:
         rest += part

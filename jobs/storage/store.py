@@ -35,7 +35,7 @@ class FileStore:
         *,
         keep: timedelta | None = None,
     ) -> StoredFile:
-        """Write a file part by part under a place of its own, and a row about it; kept for ever, or for so long.
+        """Write a file part by part under a place of its own, and a row about it; kept for `keep`, or without end.
 
         Raises:
             StoreUnavailable, DatabaseUnavailable: it cannot be written now: the disk is full, or does not answer.
@@ -63,7 +63,7 @@ class FileStore:
         return b"".join([part async for part in self.backend.read(file.place, session)])
 
     def parts(self, place: str) -> AsyncIterator[bytes]:
-        """The bytes of a place in parts of a megabyte at most; raises as `read` does, where it is iterated."""
+        """The bytes of a place in parts of a megabyte at most; raises as `read` does, when it is iterated."""
         return self.backend.read(place)
 
     def local(self, place: str) -> AbstractAsyncContextManager[Path]:
@@ -76,11 +76,11 @@ class FileStore:
         await session.delete(file)
 
     async def remove_stray(self, session: AsyncSession, before: datetime) -> int:
-        """Remove what was left behind before then by transactions that did not commit; how many files."""
+        """Remove what transactions that did not commit left behind before that time; how many files."""
         return await self.backend.remove_stray(session, before)
 
     def link(self, file: StoredFile, *, life: float = LINK_LIFE) -> str:
-        """A path of the API that gives the file to whoever has it, for so many seconds."""
+        """A path of the API under which anyone who has it can download the file, for `life` seconds."""
         until = int(time.time() + life)
         return f"/api/v1/files/{file.id}?until={until}&signature={self.sign(file.id, until)}"
 

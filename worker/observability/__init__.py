@@ -1,1 +1,1 @@
-"""What a running system says of itself."""
+"""Logs of a running system, for people and for machines."""

@@ -1,7 +1,7 @@
-"""The lines that every job and every request writes, by a shorter way than the general one.
+"""A faster path for the lines that every job and every request writes.
 
-They are gathered for one turn of the event loop and then written together, or at once where another line comes: lines
-stand in the order in which things happened. Loggers, handlers and formatters are those of all other lines.
+They are gathered for one iteration of the event loop and then written together, or before any other line, so that all
+lines are in the order of their events. Loggers, handlers and formatters are those of all other lines.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ READER_GONE = frozenset({errno.EPIPE, errno.EIO})  # of a pipe; of a terminal
 
 
 class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the type stubs only
-    """Writes lines to a stream; many in one go where they come together.
+    """Writes lines to a stream; many at once where they come together.
 
-    Where nobody reads them any more, as behind a pipe or a terminal that was closed, they are dropped.
+    When the reader is gone, as of a pipe or a terminal that was closed, they are dropped.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, behind those that were gathered before it."""
+        """Write one line, after those that were gathered before it."""
         write_gathered()
         try:
             text = self.format(record) + self.terminator
@@ -36,7 +36,7 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic i
             self._write(text)
 
     def write_all(self, records: list[logging.LogRecord]) -> None:
-        """Write the records that the handler's level lets through."""
+        """Write the records that pass the handler's level."""
         text = "".join([self.format(record) + self.terminator for record in records if record.levelno >= self.level])
         with self._alone():
             self._write(text)
@@ -51,7 +51,7 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic i
         try:
             self.stream.write(text)
             self.stream.flush()
-        except OSError as error:  # there is no other place to say so
+        except OSError as error:  # which cannot be logged anywhere
             if error.errno in READER_GONE:
                 discard(self.stream)
 
@@ -76,13 +76,13 @@ class LineLogger:
         if not self._logger.isEnabledFor(logging.INFO):
             return
         now = time.time()
-        record = logging.LogRecord.__new__(logging.LogRecord)
+        record = logging.LogRecord.__new__(logging.LogRecord)  # its constructor looks up thread, process and caller
         record.__dict__ = {**self._blank, "msg": event, "created": now, "msecs": now % 1 * 1000, "all_fields": fields}
         _gathered.add(record)
 
 
 class _Gathered:
-    """Records that wait for the end of a turn of the event loop. Any thread may take them."""
+    """Records that wait for the end of an iteration of the event loop. Any thread may take them."""
 
     def __init__(self) -> None:
         self._records: deque[logging.LogRecord] = deque()
@@ -121,8 +121,8 @@ def write_gathered() -> None:
 
 
 def discard(stream: IO[str]) -> None:
-    """Let what is still written to a stream go nowhere, also what it holds: nobody reads it any more."""
-    with contextlib.suppress(OSError, ValueError):  # it is no file of the system
+    """Redirect a stream to the null device, with what it has buffered: its reader is gone."""
+    with contextlib.suppress(OSError, ValueError):  # it has no file descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

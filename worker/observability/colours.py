@@ -14,14 +14,14 @@ BOLD = "\x1b[1m"
 
 
 class Output(Protocol):
-    """What lines are written to."""
+    """A stream for lines."""
 
     def write(self, text: str, /) -> object:
-        """Take a text."""
+        """Write a text."""
         ...
 
     def flush(self) -> object:
-        """Show it now."""
+        """Write what is buffered."""
         ...
 
     def isatty(self) -> bool:
@@ -30,8 +30,8 @@ class Output(Protocol):
 
 
 def wants_colour(stream: Output) -> bool:
-    """Whether a stream is to have colours: by `NO_COLOR` and `FORCE_COLOR`, as https://no-color.org and
-    https://force-color.org have it, else where it is a terminal that knows them."""
+    """Whether to write colours to a stream: by `NO_COLOR` and `FORCE_COLOR` (https://no-color.org,
+    https://force-color.org), else if it is a terminal that supports them."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):

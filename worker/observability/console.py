@@ -1,7 +1,7 @@
-"""Log lines for people: a short time, the level, what happened, the fields; stacks below, on lines of their own.
+"""Log lines for people: a short time, the level, the event, the fields; stacks below, on lines of their own.
 
-What comes from clients must not steer a terminal, or look like a line of its own: control characters and line breaks
-are shown as escapes, and every line of a stack is indented.
+Values from clients must not control a terminal, or look like a log line: control characters and line breaks are shown
+as escapes, and every line of a stack is indented.
 """
 
 import logging
@@ -19,7 +19,7 @@ BARE = frozenset({int, float, bool, type(None)})
 
 
 def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    """A record without colours. Each job writes two: one look at a whole line shows that it is good."""
+    """A record without colours. Each job writes two, so the whole line is checked once instead of each value."""
     pairs = "".join([f" {name}={value if type(value) in BARE else _shown(value)}" for name, value in fields.items()])
     line = f"{moment} {record.levelname:<8} {record.getMessage():<{EVENT_WIDTH}} [{record.name}]{pairs}"
     if line.isprintable() and "exception" not in fields and "stack" not in fields:
@@ -30,7 +30,7 @@ def console_line(moment: str, record: logging.LogRecord, fields: dict[str, Any])
 
 
 def coloured_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    """A record for a terminal: the level in its colour, and dim what is read least."""
+    """A record for a terminal: the level in its colour, and the least important parts dim."""
     what, below = _told(record, fields)
     level = painted(f"{record.levelname:<8}", LEVELS.get(record.levelname, ""))
     pairs = "".join([f" {painted(name + '=', DIM)}{shown(value)}" for name, value in fields.items()])
@@ -38,27 +38,27 @@ def coloured_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]
 
 
 def _told(record: logging.LogRecord, fields: dict[str, Any]) -> tuple[str, str]:
-    """What happened, and the stacks below it, which leave the fields."""
+    """The event, and the stacks below it, which are removed from the fields."""
     message = record.getMessage().rstrip("\n")
     stacks = [fields.pop(name) for name in STACKS if name in fields]
-    if message.startswith(TRACEBACK):  # as uvicorn tells of an application that does not start
+    if message.startswith(TRACEBACK):  # as uvicorn logs an application that does not start
         message, _, rest = message.partition("\n")
         stacks.append(rest)
     return escaped(message), "".join(["\n" + stack(each) for each in stacks])
 
 
 def shown(value: object) -> str:
-    """A field's value as it may stand in a line."""
+    """A field's value, safe for a line."""
     return str(value) if type(value) in BARE else escaped(_shown(value))
 
 
 def _shown(value: object) -> str:
-    """A value without quotes where it can be read without."""
+    """A value without quotes where it needs none."""
     if isinstance(value, str) and value and " " not in value and "=" not in value:
         return value
     return repr(value)
 
 
 def stack(text: object) -> str:
-    """A stack: its line breaks stay, and each line is indented."""
+    """A stack: its line breaks are kept, and each line is indented."""
     return "\n".join([INDENT + escaped(line.expandtabs(4)) for line in str(text).rstrip("\n").split("\n")])

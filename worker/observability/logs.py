@@ -1,7 +1,7 @@
 """Structured logs: one set-up for structlog and plain `logging`, so that both carry the running job's fields.
 
-Two lines a job go through here, so the path is short: structlog hands its fields to a `LogRecord` unrendered, and one
-formatter writes it.
+Two lines per job go through here, so the path is short: structlog passes its fields to a `LogRecord` unrendered, and
+one formatter writes it.
 """
 
 import logging
@@ -23,7 +23,7 @@ from worker.observability.colours import Output, wants_colour
 from worker.observability.console import coloured_line, console_line, shown
 
 CHATTY = ("httpx", "httpcore", "uvicorn.access", "uvicorn.error", "watchfiles")
-BEFORE_MIGRATIONS = ("Context impl", "Will assume")  # what alembic says each time
+BEFORE_MIGRATIONS = ("Context impl", "Will assume")  # alembic logs these at every start
 OWN_HANDLERS = ("uvicorn", "uvicorn.error")
 NO_FIELDS = {"message", "asctime", "fields", "taskName", "color_message"}  # uvicorn's last one is the message again
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | NO_FIELDS
@@ -31,7 +31,7 @@ _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | NO_FIELDS
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """How the time of a line is written, and by which clock; `zone` is behind the milliseconds."""
+    """How the time of a line is written, and by which clock; `zone` follows the milliseconds."""
 
     form: str
     clock: Callable[[float], time.struct_time]
@@ -67,12 +67,12 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def for_people(in_colour: bool) -> "LineFormatter":
-    """What writes lines for people."""
+    """The formatter of lines for people."""
     return LineFormatter(coloured_line if in_colour else console_line, FOR_PEOPLE)
 
 
 def hand_to_logging() -> None:
-    """Let what is logged with structlog go through `logging`, whatever handlers that has."""
+    """Send what is logged with structlog through `logging`, whatever handlers that has."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -86,7 +86,7 @@ def hand_to_logging() -> None:
 
 
 def _to_record(_logger: object, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    """Structlog's last step: what `logging` is called with."""
+    """Structlog's last processor: the arguments for `logging`."""
     message = str(event.pop("event", ""))
     given = {name: event.pop(name) for name in ("exc_info", "stack_info", "stacklevel") if name in event}
     return (message,), {"extra": {"fields": event}, **given}
@@ -118,7 +118,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
-        stamp, second = self._stamp, int(record.created)
+        stamp, second = self._stamp, int(record.created)  # strftime is slow, and most lines share their second
         if second != self._second[0]:
             self._second = (second, time.strftime(stamp.form, stamp.clock(second)))
         moment = f"{self._second[1]}.{int(record.msecs):03d}{stamp.zone}"
@@ -129,7 +129,7 @@ class LineFormatter(logging.Formatter):
 
 
 def json_line(moment: str, record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    """For machines: one object a line; what has no JSON form is shown as text."""
+    """For machines: one object per line; what has no JSON form is shown as text."""
     head = {"timestamp": moment, "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
     try:
         return wire.dumps(head | fields).decode()

@@ -16,15 +16,15 @@ RESERVED = frozenset({"tests", "worker", "embarq"})
 
 
 def new_app(folder: Path, name: str) -> list[Path]:
-    """Make the project `name` in a folder of its own below `folder`; returns its files.
+    """Create the project `name` in a folder of its own below `folder`; returns its files.
 
     Raises:
-        ScaffoldError: the name is not one for a project, or something is there under it.
+        ScaffoldError: the name is not allowed for a project, or the folder exists.
     """
     package = package_name(name)
     root = folder / name
     if root.exists() or root.is_symlink():
-        raise ScaffoldError(f"{root} is there already, and is not written over")
+        raise ScaffoldError(f"{root} must not exist yet: choose another name, or move it away")
     values = {"name": name, "package": package}
     files = {
         root / "pyproject.toml": fill("pyproject.toml", values),
@@ -42,21 +42,21 @@ def package_name(name: str) -> str:
     """The package of a project: its name, with `_` for `-`.
 
     Raises:
-        ScaffoldError: it would be no package, or hide one that is installed.
+        ScaffoldError: it would not be a package, or hide one that is installed.
     """
     if len(name) > LONGEST or not NAME.fullmatch(name):
         rule = f"at most {LONGEST} letters and digits, with - or _ between them, such as my-shop"
-        raise ScaffoldError(f"{name[:LONGEST]!r} is no name for a project: it must be {rule}")
+        raise ScaffoldError(f"a project's name must be {rule}, not {name[:LONGEST]!r}")
     package = name.replace("-", "_").lower()
     if keyword.iskeyword(package) or keyword.issoftkeyword(package):
-        raise ScaffoldError(f"{name!r} is no name for a project: {package!r} is a word of Python's own")
+        raise ScaffoldError(f"a project's name must not be a keyword of Python, as {name!r} is")
     if package in RESERVED or package in sys.stdlib_module_names or _is_installed(package):
-        raise ScaffoldError(f"{name!r} is no name for a project: its package would hide the module {package!r}")
+        raise ScaffoldError(f"a project's name must not be {name!r}: its package would hide the module {package!r}")
     return package
 
 
 def _is_installed(package: str) -> bool:
-    """Whether something of that name would be imported that does not lie in the current folder itself."""
+    """Whether an import of that name finds something outside of the current folder."""
     found = find_spec(package)
     if found is None:
         return False

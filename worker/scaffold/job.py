@@ -17,11 +17,11 @@ IN_ITS_TEST = frozenset({"embarq", "handle", "pytest"})  # names that mean somet
 
 
 def new_job(folder: Path, name: str) -> list[Path]:
-    """Make the job `name` in the project of a folder: a module in the first package that has its jobs, and a test.
+    """Create the job `name` in the project of a folder: a module in the first package that has its jobs, and a test.
 
     Raises:
-        ScaffoldError: the name is not one for a job, another job has it, the project has no package of jobs, or one of
-            the files is there already.
+        ScaffoldError: the name is not allowed for a job, another job has it, the project has no package of jobs, or one
+            of the files exists.
         ProjectError, SettingsError, DefinitionError: the project cannot be run as it is.
     """
     _check_name(name)
@@ -33,7 +33,7 @@ def new_job(folder: Path, name: str) -> list[Path]:
         other = registry.get(name)
     except UnknownJob:
         return write_all(files)
-    raise ScaffoldError(f"there is a job {name!r} already: {other.path}")
+    raise ScaffoldError(f"a job's name must be new, and {name!r} is that of {other.path}")
 
 
 def job_files(root: Path, package: str, name: str) -> Mapping[Path, str]:
@@ -50,11 +50,11 @@ def job_files(root: Path, package: str, name: str) -> Mapping[Path, str]:
 def _check_name(name: str) -> None:
     if len(name) > LONGEST or not NAME.fullmatch(name):
         rule = f"at most {LONGEST} small letters, digits and _, such as send_email"
-        raise ScaffoldError(f"{name[:LONGEST]!r} is no name for a job: it must be {rule}")
+        raise ScaffoldError(f"a job's name must be {rule}, not {name[:LONGEST]!r}")
     if keyword.iskeyword(name):
-        raise ScaffoldError(f"{name!r} is no name for a job: it is a word of Python's own")
+        raise ScaffoldError(f"a job's name must not be a keyword of Python, as {name!r} is")
     if name in IN_ITS_TEST or name.startswith("test"):
-        raise ScaffoldError(f"{name!r} is no name for a job: in its test the word means something else")
+        raise ScaffoldError(f"a job's name must not be {name!r}, which means something else in its test")
 
 
 def _package(folder: Path, jobs: tuple[str, ...]) -> str:
@@ -65,6 +65,6 @@ def _package(folder: Path, jobs: tuple[str, ...]) -> str:
             return name
     names = ", ".join(jobs)
     raise ScaffoldError(
-        f"no folder {names.replace('.', '/')} with an __init__.py in {folder}: jobs must be in a package for a module "
-        "to be added; `embarq new app NAME` makes a project"
+        f"{folder} must have a folder {names.replace('.', '/')} with an __init__.py: a module is added to a package of "
+        "jobs; `embarq new app NAME` creates a project"
     )

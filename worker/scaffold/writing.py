@@ -1,4 +1,4 @@
-"""Writes files from templates. What is there already is never written over."""
+"""Writes files from templates. Existing files are never overwritten."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,7 +10,7 @@ from worker.core.errors import EmbarqError
 
 
 class ScaffoldError(EmbarqError):
-    """What is asked for cannot be made; nothing was written."""
+    """The files cannot be created; nothing was written."""
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
@@ -23,11 +23,11 @@ def write_all(files: Mapping[Path, str]) -> list[Path]:
     """Write new files, with the folders that they need; all of them, or none.
 
     Raises:
-        ScaffoldError: one is there already, or cannot be written.
+        ScaffoldError: one exists already, or cannot be written.
     """
     taken = next((path for path in files if path.exists() or path.is_symlink()), None)
     if taken is not None:
-        raise ScaffoldError(f"{taken} is there already, and is not written over")
+        raise ScaffoldError(f"{taken} must not exist yet: choose another name, or move it away")
     written: list[Path] = []
     try:
         for path, text in files.items():

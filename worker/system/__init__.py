@@ -1,1 +1,1 @@
-"""What the machine gives: private files, ports, programs, the parent process, memory, a loop that stands still."""
+"""The operating system: private files, ports, programs, the parent process, memory, a blocked event loop."""

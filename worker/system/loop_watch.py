@@ -1,4 +1,4 @@
-"""Sees from a thread that an event loop stands still: something in it computes, or waits without `await`."""
+"""Notices from a thread that an event loop is blocked: something in it computes, or waits without `await`."""
 
 import asyncio
 import sys
@@ -15,13 +15,13 @@ logger = structlog.stdlib.get_logger("embarq.loop")
 
 FRAMES_SHOWN = 12
 
-# Whose task it is that the loop is in: fields of a log line. Called in the watching thread.
+# What the loop's current task belongs to, as fields of a log line. Called in the watching thread.
 Describe = Callable[["asyncio.Task[Any] | None"], dict[str, Any]]
 
 
 class LoopWatch:
-    """Watches the loop that runs where this is made; some thread calls `look`, every tenth of `blocked_after` seconds.
-    `blockages` counts how often the loop stood still; `longest` is for how many seconds, the longest time."""
+    """Watches the loop in which it is created; some thread calls `look`, every tenth of `blocked_after` seconds.
+    `blockages` counts how often the loop was blocked; `longest` is the longest such time, in seconds."""
 
     def __init__(self, blocked_after: float, describe: Describe) -> None:
         self._blocked_after = blocked_after
@@ -34,7 +34,7 @@ class LoopWatch:
         self.longest = 0.0
 
     def look(self) -> None:
-        """Report the loop, once a standstill, if it has not moved for `blocked_after` seconds.
+        """Report the loop, once per blockage, if it has not run a callback for `blocked_after` seconds.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -44,7 +44,7 @@ class LoopWatch:
         if blocked < self._blocked_after:
             self._reported = False
             self._loop.call_soon_threadsafe(self._beat)
-        elif not self._reported:  # a beat is on its way, and comes when the loop moves again
+        elif not self._reported:  # a beat is scheduled already, and runs when the loop does
             self._reported = True
             self.blockages += 1
             self._report(blocked)

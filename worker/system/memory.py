@@ -1,4 +1,4 @@
-"""This process' memory: how much it holds, and what of it the collector need not look at."""
+"""This process' memory: how much it takes, and what of it the garbage collector may skip."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ MEGABYTE = 1024 * 1024
 
 
 def resident_megabytes() -> float:
-    """Resident memory now, where the system tells; the most it has been, elsewhere."""
+    """Resident memory now, on Linux; its maximum so far, elsewhere."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -20,7 +20,7 @@ def resident_megabytes() -> float:
 
 
 def keep_heap() -> None:
-    """Tell the garbage collector, once a process has started, that all there is by now stays: it need not look at it
-    again, which is worth 8 % more jobs and 20 % more requests a second."""
+    """Exclude everything that exists once a process has started from garbage collection (`gc.freeze`): it stays anyway.
+    Measured, this gives 8 % more jobs and 20 % more requests a second."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Ports: taking them, where one is found, and saying who has one that is taken."""
+"""Ports: binding them, finding free ones, and naming the process that has a taken one."""
 
 import contextlib
 import errno
@@ -10,19 +10,19 @@ from pathlib import Path
 from worker.core.errors import EmbarqError
 from worker.core.texts import escaped
 
-LISTENING = "0A"  # the state in /proc/net/tcp
+LISTENING = "0A"  # TCP_LISTEN, the state in /proc/net/tcp; see proc(5)
 LONGEST_COMMAND = 80
 NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 LIKED = range(9000, 9100)
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to find one that listens there
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to reach a server that listens there
 
 
 class PortError(EmbarqError):
-    """A port cannot be taken; the message says who has it, and what to do."""
+    """A port cannot be bound; the message says who has it, and what to do."""
 
 
 def api_address(host: str, port: int) -> str:
-    """Where to find an API that listens there."""
+    """The URL at which to reach an API that listens there."""
     named = EVERYWHERE.get(host, host)
     return f"http://[{named}]:{port}" if ":" in named else f"http://{named}:{port}"
 
@@ -33,7 +33,7 @@ def bind(host: str, port: int, command: str) -> list[socket.socket]:
     `command`: what was called, such as `make run`, for the advice.
 
     Raises:
-        PortError: another process has it, or it is not for us.
+        PortError: another process has it, or we may not use it.
     """
     sockets: list[socket.socket] = []
     try:
@@ -49,7 +49,7 @@ def bind(host: str, port: int, command: str) -> list[socket.socket]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on this port of this machine, not even somebody who would share it."""
+    """Whether no process listens on this port of this machine."""
     with socket.socket() as probe:
         try:
             _bind(probe, ("127.0.0.1", port))
@@ -67,7 +67,7 @@ def free_port() -> int:
 
 
 def holder(port: int) -> str:
-    """Who listens on a port of this machine, as far as we may see that."""
+    """Who listens on a port of this machine, as far as we may see it."""
     found = _listener(port)
     if found is None:
         return "another process"
@@ -81,7 +81,7 @@ def holder(port: int) -> str:
 def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     every = {address: int(family) for family, _, _, _, address in found}
-    several = len(every) > 1  # of a name, some may be of a family that this machine has not
+    several = len(every) > 1  # a name may have addresses of a family that this machine lacks
     usable = {address: family for address, family in every.items() if not several or _is_usable(family, address)}
     return [(family, address) for address, family in (usable or every).items()]
 
@@ -96,7 +96,7 @@ def _is_usable(family: int, address: tuple[object, ...]) -> bool:
 
 
 def _bind(opened: socket.socket, address: tuple[object, ...]) -> None:
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier process may linger
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an earlier process' connections are in TIME_WAIT
     if opened.family == socket.AF_INET6:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     opened.bind(address)
@@ -112,13 +112,13 @@ def _closed_on_error(opened: socket.socket) -> Iterator[socket.socket]:
 
 
 def reason(error: OSError, host: str, port: int, command: str) -> str:
-    """Why a port cannot be taken, and what to do."""
+    """Why a port cannot be bound, and what to do."""
     if error.errno == errno.EADDRINUSE:
         other = next(each for each in LIKED if each != port and is_free(each))
         return f"port {port} is taken by {holder(port)}: end that, or take another port: PORT={other} {command}"
     if error.errno == errno.EACCES:
-        return f"port {port} is not for this user: take one above 1023: PORT=8000 {command}"
-    return f"{host!r} cannot be listened on ({error.strerror}): EMBARQ_HOST must be an address of this machine"
+        return f"port {port} must be above 1023 for this user: PORT=8000 {command}"
+    return f"EMBARQ_HOST must be an address of this machine, not {host!r} ({error.strerror})"
 
 
 def _listener(port: int) -> tuple[str, int] | None:
@@ -134,7 +134,7 @@ def _listener(port: int) -> tuple[str, int] | None:
 
 def _has(process: Path, file: str) -> bool:
     """Whether a process has a file open."""
-    with contextlib.suppress(OSError):  # it is another user's, or has just ended
+    with contextlib.suppress(OSError):  # it belongs to another user, or has just ended
         for each in (process / "fd").iterdir():
             with contextlib.suppress(OSError):
                 if os.readlink(each) == file:

@@ -1,4 +1,4 @@
-"""Folders and files that nobody but their owner may read, whatever the umask is."""
+"""Folders and files that only their owner may read, whatever the umask is."""
 
 import os
 from pathlib import Path
@@ -7,20 +7,20 @@ OTHERS = 0o077
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone. One that is there stays as it is.
+    """Create a folder, and missing ones above it, for their owner alone. An existing one is not changed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def private_folder(folder: Path) -> Path:
-    """As `make_private`, for a folder that is nobody's but ours: one that others could enter is closed to them.
+    """As `make_private`, for a folder that is ours alone: an existing one is closed to others.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     make_private(folder)
     _close(folder)
@@ -28,7 +28,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def private_opener(path: str, flags: int) -> int:
-    """For `open(..., opener=private_opener)`: a file that is made, or that is there, is for its owner alone."""
+    """For `open(..., opener=private_opener)`: the file, created or existing, is for its owner alone."""
     descriptor = os.open(path, flags, 0o600)
     _close(descriptor)
     return descriptor

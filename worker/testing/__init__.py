@@ -1,4 +1,4 @@
-"""Testing one's own jobs on the real queue: a client and queues of the test's own, run to their end when it says so."""
+"""Testing a project's jobs on the real queue: a client and queues of the test's own, which it drains when it wants."""
 
 from worker.testing.enqueued import Enqueued
 from worker.testing.kit import Kit

@@ -1,4 +1,4 @@
-"""The client of a test for code that cannot await: what it queues is the test's as well."""
+"""The test's client for code that cannot await: what it queues belongs to the test, too."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 class Asker(SyncCalls):
-    """Asks a client beside the test's own, in a thread that the first question starts. The test's loop stands still
-    meanwhile where it is the one that asks."""
+    """Uses a second client of the test, in a thread that the first call starts. If the caller is in the test's loop,
+    that is blocked meanwhile."""
 
     def __init__(self, client: TaggedClient) -> None:
         self._portal: Portal[Client] = Portal(client.beside)
 
     def ask(self, ask: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-        """Ask the client anything in its own loop; see `SyncCalls.ask`.
+        """Call the client in its own loop; see `SyncCalls.ask`.
 
         Raises:
-            EmbarqError: a job that is a coroutine asks, which in a worker could not either.
+            EmbarqError: the caller is a job that is a coroutine, which could not do so in a worker either.
         """
         if current_context() is not None and _is_in_loop():
             raise EmbarqError(OWN_LOOP)

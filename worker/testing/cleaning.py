@@ -1,4 +1,4 @@
-"""After a test: nothing that it made stays in Redis. What others have there is not touched."""
+"""After a test: removes all that it created in Redis, and nothing else."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ SLICE = 1000  # keys in one call
 
 
 async def clean(client: TaggedClient) -> None:
-    """Delete what the client's jobs and workflows left, and forget the queues that it named."""
+    """Delete what the client's jobs and workflows have left, and the queues that it used."""
     queues = {keys.queue_key(queue) for queue in client.named}
     names = list(client.notes)
     limits: set[str] = set()

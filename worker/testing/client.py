@@ -1,4 +1,4 @@
-"""The client of one test: what it queues goes to queues of the test's own, under ids of its own, and is remembered."""
+"""The client of one test: it queues jobs into queues of the test's own, under ids of its own, and records them."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -21,9 +21,9 @@ from worker.testing.tag import Tag
 
 
 class TaggedClient(Client):
-    """A client for one test. It takes names of queues and ids as the code under test says them, and gives ids back so;
-    `enqueued` has both so, too. `ids`: what those are in Redis. `made`: the same as Redis got it. `named`: the queues
-    that it came by, by their names in Redis. `notes`: keys that its workers may leave."""
+    """A client for one test. It takes and returns names of queues and ids as the code under test has them; `enqueued`
+    has them so, too. `ids`: what those are in Redis. `made`: the jobs as Redis got them. `named`: the queues that were
+    used, by their names in Redis. `notes`: keys that its workers may leave."""
 
     def __init__(self, url: str, *, budget: float = 5.0, **options: Any) -> None:
         """See `Client`."""
@@ -39,7 +39,7 @@ class TaggedClient(Client):
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator["TaggedClient"]:
-        """One in another loop, for the same test."""
+        """A client in another loop, for the same test."""
         async with TaggedClient.open(self._url) as client:
             client.tag, client.ids, client.enqueued = self.tag, self.ids, self.enqueued
             client.made, client.named, client.notes = self.made, self.named, self.notes
@@ -88,7 +88,7 @@ class TaggedClient(Client):
         await super().cancel_workflow(self.ids.own(workflow_id))
 
     async def retry_workflow(self, workflow_id: str) -> None:
-        """Let the test's own workflow of this id go on."""
+        """Resume the test's own workflow of this id."""
         await super().retry_workflow(self.ids.own(workflow_id))
 
     def _told(self, job: Job) -> Job:
@@ -96,13 +96,13 @@ class TaggedClient(Client):
         return replace(job, id=self.ids.said(job.id), workflow_id=workflow_id)
 
     def queue(self, name: str) -> str:
-        """What a queue is called in Redis."""
+        """The name of a queue in Redis."""
         own = self.tag.queue(name)
         self.named.add(own)
         return own
 
     async def holds_jobs(self, queues: Iterable[str]) -> bool:
-        """Whether something waits in queues, by their names in Redis, or is left of a workflow to be queued."""
+        """Whether jobs wait in queues, by their names in Redis, or steps of a workflow are still to be queued."""
         levels = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
         return bool(await self.redis.execute_command("EXISTS", keys.UNFINISHED, *levels))
 

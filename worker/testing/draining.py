@@ -1,4 +1,4 @@
-"""Runs what a test has queued to its end: a worker for as long as something waits, and the time does not."""
+"""Runs what a test has queued to its end: a worker for as long as something waits, for which time is skipped."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +21,8 @@ SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
 
 
 class DrainingWorker(Worker):
-    """A worker that ends when nothing waits, also not for later: whenever nothing else is to do, the next time at which
-    something is due has come. It stops, too, once it has started more than `most` jobs."""
+    """A worker that ends when no job is left, not even a deferred one: whenever there is nothing else to do, the next
+    deferred job is made due. It also stops once it has started more than `most` jobs."""
 
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, most: int) -> None:
         super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._hurry)])
@@ -43,14 +43,14 @@ class DrainingWorker(Worker):
         super().begin(claim, leased_until)
 
     def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
-        """Free the slots of jobs, and note which have ended."""
+        """Free the slots of jobs, and record which have ended."""
         ends = (each for each, accepted in zip(settlements, stored, strict=True) if accepted)
         self.ended += [self._ids.said(each.claimed.id) for each in ends if isinstance(each.outcome, Ended)]
         super().settled(settlements, stored)
 
     @property
     def errors(self) -> Mapping[str, BaseException]:
-        """What failed jobs raised, by their ids."""
+        """The exceptions of failed jobs, by their ids."""
         return self._told.told.errors
 
     async def main(self) -> None:
@@ -61,7 +61,7 @@ class DrainingWorker(Worker):
             await self._told.end_deaf(list(self._abandoned))
 
     def _hurry(self) -> bool:
-        """Whether the time may be skipped, now that nothing runs; and look at once what is due."""
+        """Whether time may be skipped, as nothing runs; also polls for due jobs at once."""
         self._pump.look()
         return not self.runs
 
@@ -73,7 +73,7 @@ class _TimeSkipper:
         self._keys = [keys.queue_key(queue, priority) for queue in queues for priority in Priority]
 
     async def run(self) -> None:
-        """Skip the time until cancelled."""
+        """Skip time until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             if self._may_skip():
@@ -82,7 +82,7 @@ class _TimeSkipper:
 
 
 def raise_errors(errors: Sequence[BaseException]) -> None:
-    """Raise what jobs raised: the one error as it is, several together."""
+    """Raise the errors of jobs: a single one as it is, several as a group."""
     ordinary = [error if isinstance(error, Exception) else _wrapped(error) for error in errors]
     if len(ordinary) == 1:
         raise ordinary[0]
@@ -91,7 +91,7 @@ def raise_errors(errors: Sequence[BaseException]) -> None:
 
 
 def _wrapped(error: BaseException) -> JobFailed:
-    """What would end the test itself, such as a cancellation, as an ordinary error."""
+    """An error that would end the test itself, such as a cancellation, as an ordinary one."""
     failed = JobFailed(f"{type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed

@@ -1,4 +1,4 @@
-"""What a test's code has queued, and whether a job is among it."""
+"""The jobs that a test's code has queued, and how to look for one."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from worker.testing.tag import read_payload
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """A job that was queued, with its arguments as JSON has them.
+    """A job that was queued, with its arguments as JSON values.
 
-    delay: seconds, 0 where it may start at once. run_at: where a time was given instead. Of a workflow, all jobs count
-    as queued when it starts, with the arguments that are known then.
+    delay: seconds, 0 if it may start at once. run_at: if a time was given instead. All jobs of a workflow count as
+    queued when it starts, with the arguments that are known then.
     """
 
     id: str
@@ -38,7 +38,7 @@ class Enqueued:
 
 
 def of_job(new: NewJob) -> Enqueued:
-    """What was queued with one call."""
+    """The job that one call queued."""
     return _read(new.id, new.queue_key, new.payload, new.delay_ms, new.due_ms)
 
 
@@ -77,15 +77,15 @@ def matching(found: Iterable[Enqueued], job: JobDefinition[..., Any], arguments:
     unknown = [name for name in arguments if name not in job.schema.names]
     if unknown:
         takes = ", ".join(job.schema.names) or "none"
-        raise TypeError(f"job {job.name!r} takes no argument {unknown[0]!r}; it takes {takes}")
+        raise TypeError(f"an argument of job {job.name!r} must be one of: {takes}; not {unknown[0]!r}")
     return [each for each in found if each.job == job.name and _fits(each, job, arguments)]
 
 
 def _fits(enqueued: Enqueued, job: JobDefinition[..., Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether each argument equals what is wanted, as JSON has it or as the job gets it."""
+    """Whether each argument equals the wanted one, as its JSON value or as the job gets it."""
     sent = enqueued.arguments
     try:
         taken: Mapping[str, Any] = job.schema.validate(sent)
-    except InvalidArguments:  # a step of a workflow, which gets one of them from the step before
+    except InvalidArguments:  # a step of a workflow, one argument of which is the result of the step before
         taken = sent
     return all(name in sent and (value == sent[name] or value == taken[name]) for name, value in wanted.items())

@@ -1,4 +1,4 @@
-"""How a test's jobs run: as any others, but that the test hears of their errors, and that all of them end."""
+"""How a test's jobs run: as any others, but the test gets their errors, and all of them end."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ from worker.testing.client import TaggedClient
 logger = structlog.stdlib.get_logger("embarq.testing")
 
 TASKS_END_WITHIN = 1.0
-KEPT: list[object] = []  # tasks that nothing ends: collected, they would run once more, anywhere
+KEPT: list[object] = []  # tasks that cannot be ended: if they were garbage-collected, their code would run once more
 
 
 @dataclass(frozen=True)
 class ToldOutcomes(Outcomes):
-    """Outcomes that the test hears of: what failed jobs raised, by their ids."""
+    """Outcomes that keep the exceptions of failed jobs for the test, by their ids."""
 
     errors: dict[str, BaseException] = field(default_factory=dict)
 
@@ -41,7 +41,7 @@ class ToldOutcomes(Outcomes):
 
 
 class ToldExecutor(Executor):
-    """Its jobs see the ids that the test has said. `told`: their outcomes."""
+    """Its jobs see the ids that the test uses. `told`: their outcomes."""
 
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, worker: str) -> None:
         super().__init__(registry, config, worker, client.broker, client.graphs, Elsewhere(client.inspector))
@@ -76,17 +76,17 @@ class ToldExecutor(Executor):
         return self._coroutines[run]
 
     async def end_deaf(self, abandoned: Iterable[Run]) -> None:
-        """End jobs that swallow their cancellation: the test's loop would wait for them for ever when it closes. They
-        end at their `await` as if they were thrown away, which `except CancelledError` does not catch; where not even
-        that helps, their tasks are taken from those that the loop waits for."""
+        """End jobs that swallow their cancellation: the test's loop would never finish waiting for them when it closes.
+        Their coroutines are closed, which raises GeneratorExit at their `await`, and `except CancelledError` does not
+        catch that; if not even that helps, their tasks are removed from those that the loop waits for."""
         tasks: list[asyncio.Task[object]] = []
         for run in abandoned:
             if run.task is None or run.task.done():
                 continue
             stack = run.stack() if run.stack is not None else ""
             context = run.context
-            logger.error("the job swallows its cancellation", job=context.job, job_id=context.job_id, stack=stack)
-            with contextlib.suppress(BaseException):  # whatever it says to that
+            logger.error("job swallows its cancellation", job=context.job, job_id=context.job_id, stack=stack)
+            with contextlib.suppress(BaseException):  # whatever it raises then
                 if run in self._coroutines:
                     self._coroutines[run].close()
             run.task.cancel()

@@ -1,4 +1,4 @@
-"""The ids of one test: what its code calls a job or workflow, and what that is called in Redis."""
+"""The ids of one test: those that its code uses for jobs and workflows, and those in Redis."""
 
 import hashlib
 
@@ -6,8 +6,8 @@ from worker.core import keys
 
 
 class Ids:
-    """Ids that the test's code chooses are put under its tag, so that a job of another test, or a real one, is never
-    meant. Those that Embarq makes are nobody else's, and stay as they are; so do steps, by their workflow."""
+    """Ids that the test's code chooses are prefixed with its tag, so that they never name a job of another test, or a
+    real one. Those that Embarq makes are unique, and stay as they are; steps go by their workflow."""
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
@@ -15,11 +15,11 @@ class Ids:
         self._said: dict[str, str] = {}
 
     def keep(self, made: str) -> None:
-        """Leave this one as it is: Embarq has made it."""
+        """Leave this id as it is: Embarq has made it."""
         self._made.add(made)
 
     def own(self, said: str) -> str:
-        """What an id is in Redis, whether it is given as the test has it or as Redis has it."""
+        """An id as it is in Redis, from the test's or from the one in Redis."""
         name, mark, node = said.partition(keys.MARK)
         size = len(name.encode(errors="surrogatepass"))
         if name in self._made or name in self._said or not 0 < size <= keys.ID_BYTES:  # the last is refused as always
@@ -31,7 +31,7 @@ class Ids:
         return own + mark + node
 
     def said(self, own: str) -> str:
-        """What the test calls it."""
+        """An id as the test uses it."""
         name, mark, node = own.partition(keys.MARK)
         return self._said.get(name, name) + mark + node
 

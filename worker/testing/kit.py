@@ -1,4 +1,4 @@
-"""What a test has in its hands: a client, what was queued with it, and a way to run that to its end."""
+"""The test kit: a client, the jobs that were queued with it, and a way to run them to their end."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ class Kit:
     @asynccontextmanager
     async def open(cls, url: str, registry: Registry = default_registry) -> AsyncIterator[Self]:
         """A kit on the Redis at a URL. Meanwhile `.enqueue(...)` of the registry's jobs uses its client, and
-        `.enqueue_sync(...)` one beside it; what they made is deleted at the end."""
+        `.enqueue_sync(...)` a second one; what they create is deleted at the end."""
         async with TaggedClient.open(url) as client:
             kit = cls(client, registry)
             asker = Asker(client)
@@ -49,16 +49,16 @@ class Kit:
 
     @property
     def enqueued(self) -> list[Enqueued]:
-        """What was queued since the test began, also what has run. A call that stands for a job which was there
-        already is not in it."""
+        """The jobs that were queued since the test began, also those that have run. A call that found an existing job
+        is not among them."""
         return list(self.client.enqueued)
 
     def queue(self, name: str = "default") -> str:
-        """What a queue is called in Redis during this test."""
+        """The name of a queue in Redis during this test."""
         return self.client.queue(name)
 
     def assert_enqueued(self, job: JobDefinition[..., Any], /, **arguments: Any) -> Enqueued:
-        """That the job was queued with these arguments, others being anything; the newest such call.
+        """Assert that the job was queued with these arguments, whatever the others; the newest such call.
 
         Raises:
             AssertionError: it was not; the message lists what was.
@@ -71,7 +71,7 @@ class Kit:
         return found[-1]
 
     def refute_enqueued(self, job: JobDefinition[..., Any], /, **arguments: Any) -> None:
-        """That the job was not queued with these arguments.
+        """Assert that the job was not queued with these arguments.
 
         Raises:
             AssertionError: it was.
@@ -87,15 +87,15 @@ class Kit:
         return "this was:" + "".join(f"\n  {each}" for each in self.client.enqueued[-20:])
 
     def replaced(self, kind: type[Any], stand_in: T) -> AbstractContextManager[T]:
-        """In the block, jobs that ask for a `kind` get `stand_in`; see `worker.testing.replaced`."""
+        """In the block, `stand_in` is injected into jobs for a `kind`; see `worker.testing.replaced`."""
         return replaced(kind, stand_in, registry=self.registry)
 
     async def drain(self, *, raises: bool = True, most: int = 1000, timeout: float = 60.0) -> list[Job]:
-        """Run what was queued to its end, and what that queues: delays and pauses before retries are skipped, rates do
-        not count. Jobs run in this loop, several at once, as in a worker. Schedules do not fire.
+        """Run what was queued to its end, and what that queues: delays and pauses before retries are skipped, rate
+        limits do not count. Jobs run in this loop, several at once, as in a worker. Schedules do not fire.
 
-        raises: raise what a failed job raised; an `ExceptionGroup` where several failed. most: starts of jobs, before
-        this is taken for a circle. timeout: seconds. Returns the jobs that ended, in order.
+        raises: raise what a failed job raised; an `ExceptionGroup` where several failed. most: starts of jobs, above
+        which they are taken to queue themselves. timeout: seconds. Returns the jobs that ended, in order.
 
         Raises:
             AssertionError: there were too many starts, or too little time.
@@ -121,13 +121,13 @@ class Kit:
         return jobs
 
     async def _waiting_queues(self) -> tuple[str, ...]:
-        """All queues that were used and those that jobs declare, if there is something in them; none otherwise."""
+        """All queues that were used and those that jobs declare, if there are jobs in them; none otherwise."""
         used = {each.queue for each in self.client.enqueued} | self.registry.queues
         queues = tuple(sorted(self.client.queue(name) for name in used))
         return queues if await self.client.holds_jobs(queues) else ()
 
     def _config(self, queues: tuple[str, ...]) -> WorkerConfig:
-        """Like any worker, but that nothing waits for other workers or for something to come back."""
+        """Like any worker, but no job waits for other workers, or for something to become available again."""
         return WorkerConfig(
             queues=queues,
             burst=True,
@@ -141,6 +141,6 @@ class Kit:
     async def _jobs(self, ids: list[str]) -> list[Job]:
         found: list[Job] = []
         for job_id in ids:
-            with contextlib.suppress(JobNotFound):  # its result is not kept
+            with contextlib.suppress(JobNotFound):  # with result_ttl=0
                 found.append(await self.client.find(job_id))
         return found

@@ -1,4 +1,4 @@
-"""Resources for the length of a test: what jobs get instead of what `@resource` provides."""
+"""Stand-ins for resources during a test: what jobs get instead of what `@resource` provides."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 @contextmanager
 def replaced(kind: type[Any], stand_in: T, *, registry: Registry = default_registry) -> Iterator[T]:
-    """In the block, jobs that ask for a `kind` get `stand_in`, which is neither opened nor closed. Workers that start
-    in the block give it out, and only those.
+    """In the block, `stand_in` is injected into jobs for a `kind`; it is neither opened nor closed. Only workers that
+    start in the block use it.
 
     Raises:
-        UnknownResource: nothing provides this type, so that no job could ask for it.
+        UnknownResource: nothing provides this type, so that no job could use it.
     """
     before = registry.replace_provider(kind, _giving(kind, stand_in))
     try:

@@ -1,5 +1,5 @@
--- Let the time come at which the next jobs are due: those of the earliest moment, and of the second behind it, are due now,
--- in their order. Nothing happens while something is due already, or runs: what it asks for next may be earlier.
+-- Skip to the time at which the next jobs are due: those of the earliest moment, and of the second after it, become due
+-- now, in their order. Nothing happens while a job is due already, or runs: what it queues next may be earlier.
 -- KEYS  queues (sorted sets)
 -- ARGV  1 prefix of leases, 2 the score of jobs that wait for a limit, 3 most ids that are looked at in a queue
 -- returns  how many jobs were brought forward

@@ -1,4 +1,4 @@
-"""What keeps one test's jobs apart from all others on the same Redis: queues, limits and unique keys of its own."""
+"""What separates one test's jobs from all others on the same Redis: queues, limits and unique keys of its own."""
 
 import hashlib
 import re
@@ -17,12 +17,12 @@ _SHORT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A word that is put to the names of what a test makes; for ids see `worker.testing.ids`."""
+    """A word that is added to the names of what a test creates; for ids see `worker.testing.ids`."""
 
     text: str
 
     def queue(self, name: str) -> str:
-        """The test's own queue of a name; a name that is too long with the tag goes by its digest."""
+        """The test's own queue of a name; a name that is too long with the tag is replaced by its digest."""
         short = name if _SHORT_NAME.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:32]
         return f"{self.text}-{short}"
 
@@ -54,8 +54,8 @@ class Tag:
         return replace(node, record=record, payload=self._payload(node.payload, "", workflow_id))
 
     def _payload(self, data: bytes, unique: str, workflow_id: str | None = None) -> bytes:
-        """A payload with what it says of queue, uniqueness and limits. Rates are left out: they would make tests wait
-        for each other, and for the clock."""
+        """A payload with the test's own queue, uniqueness and limits. Rate limits are left out: they would make tests
+        wait for each other, and for the clock."""
         payload = read_payload(data)
         options = msgspec.structs.replace(
             payload.options,
@@ -67,8 +67,8 @@ class Tag:
         return wire.dump_payload(msgspec.structs.replace(payload, options=options), keys.PAYLOAD_BYTES)
 
     def _key(self, key: str) -> str:
-        """A key of uniqueness, `mode:number:what`, or of a limit, `c:number:number:what`, for this test alone; where
-        that is too long with the tag, what it is about goes by its digest."""
+        """A key of uniqueness, `mode:number:what`, or of a limit, `c:number:number:what`, for this test alone; if that
+        is too long with the tag, `what` is replaced by its digest."""
         if not key:
             return ""
         *head, what = key.split(":", 3 if key.startswith("c:") else 2)

@@ -45,7 +45,10 @@ def test_new_project_and_new_job_pass_their_tests(tmp_path: Path) -> None:
     before = everything_in(root)
     again = embarq(root, "new", "job", "send_email")
     assert again.returncode == 1
-    assert again.stderr == "embarq: there is a job 'send_email' already: my_shop.tasks.send_email.send_email\n"
+    assert (
+        again.stderr
+        == "embarq: a job's name must be new, and 'send_email' is that of my_shop.tasks.send_email.send_email\n"
+    )
     assert everything_in(root) == before
 
 
@@ -63,7 +66,7 @@ def test_new_project_says_what_it_is(tmp_path: Path) -> None:
     ["", ".", "..", "../x", "/tmp/x", "a/b", "a\\b", "a b", "-a", "a-", "a--b", "1a", "é", "a\n", "a\0", "x" * 61],  # noqa: S108
 )
 def test_name_that_is_no_projects(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ScaffoldError, match="is no name for a project: it must be"):
+    with pytest.raises(ScaffoldError, match="a project's name must be at most"):
         new_app(tmp_path, name)
     assert not list(tmp_path.iterdir())
 
@@ -84,7 +87,7 @@ def test_project_is_not_written_over_anything(tmp_path: Path, kind: str) -> None
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ScaffoldError, match="is there already"):
+    with pytest.raises(ScaffoldError, match="must not exist yet"):
         new_app(tmp_path, "shop")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -106,7 +109,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_name_that_is_no_jobs(project: Path, name: str) -> None:
     before = everything_in(project)
-    with pytest.raises(ScaffoldError, match="is no name for a job"):
+    with pytest.raises(ScaffoldError, match="a job's name must"):
         new_job(project, name)
     assert everything_in(project) == before
 
@@ -116,7 +119,7 @@ def test_job_is_not_written_over_anything(project: Path, taken: str) -> None:
     (project / taken).parent.mkdir(exist_ok=True)
     (project / taken).write_text("mine = 1\n")
     before = everything_in(project)
-    with pytest.raises(ScaffoldError, match=f"{taken} is there already"):
+    with pytest.raises(ScaffoldError, match=f"{taken} must not exist yet"):
         new_job(project, "mine")
     assert {name: text for name, text in everything_in(project).items() if "__pycache__" not in name} == before
 

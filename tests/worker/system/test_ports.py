@@ -31,7 +31,7 @@ def test_nobody_listens_is_another_process() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
 def test_address_of_another_machine_is_told(host: str) -> None:
-    with pytest.raises(PortError, match=f"{host!r} cannot be listened on .*EMBARQ_HOST"):
+    with pytest.raises(PortError, match=f"EMBARQ_HOST must be an address of this machine, not {host!r}"):
         bind(host, 0, "make run")
 
 

@@ -86,7 +86,7 @@ async def test_what_was_enqueued_is_told(embarq: Kit, registry: Registry) -> Non
         embarq.refute_enqueued(send)
     with pytest.raises(AssertionError, match=r"send\(to='bob'\) was not enqueued; this was:\n  send\(to='ada@"):
         embarq.assert_enqueued(send, to="bob")
-    with pytest.raises(TypeError, match="takes no argument 'too'; it takes to, subject, on"):
+    with pytest.raises(TypeError, match="must be one of: to, subject, on; not 'too'"):
         embarq.assert_enqueued(send, too="bob")
 
 
