@@ -18,7 +18,7 @@ from jobs.providers import PROVIDER_TIMEOUT, Crm, PaymentProvider, Service, SmsP
 from jobs.storage import FileStore, Folder, InPostgres
 from settings import Files, Settings, load_settings
 from worker import Context, resource
-from worker.broker.pool import make_pool
+from worker.broker.opening import make_pool
 from worker.database import Database
 from worker.system.private import make_private
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from tests.support import Kit, eventually, free_port
 from worker import Client, Registry, State, chain
-from worker.broker.pool import blocking_connection, thread_client
+from worker.broker.opening import blocking_connection, thread_client
 from worker.core import keys
 from worker.core.errors import BrokerUnavailable
 from worker.dev import private_redis

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support import Kit, eventually
 from worker import Client, Context, Registry, Retry, State
-from worker.broker.pool import blocking_connection
+from worker.broker.opening import blocking_connection
 from worker.core import keys
 from worker.core.errors import JobNotFound
 from worker.dev import private_redis

@@ -18,7 +18,7 @@ from tests.postgres import OwnPostgres, own_postgres
 from tests.support import Kit, eventually, logged
 from worker import Client, Registry
 from worker.broker import scripts
-from worker.broker.pool import blocking_connection
+from worker.broker.opening import blocking_connection
 from worker.cli.doctor import examine
 from worker.core import keys
 from worker.database import make_engine

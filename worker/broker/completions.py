@@ -8,7 +8,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from worker.broker.pool import Pool, QuickConnection, blocking_pool
+from worker.broker.opening import blocking_pool
+from worker.broker.pool import Pool, QuickConnection
 from worker.core import keys
 from worker.core.errors import Overloaded
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from redis.asyncio import Redis
 
-from worker.broker.pool import unavailable_when_away
+from worker.broker.availability import unavailable_when_away
 from worker.core import keys
 from worker.core.job import Priority, from_ms
 

@@ -1,20 +1,11 @@
-"""What goes to the scripts that claim and settle, and what comes back."""
+"""What a worker and Redis tell each other: what is claimed, and what became of it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import structlog
-
-from worker.broker import scripts
-from worker.core import keys, wire
+from worker.core import keys
 from worker.core.job import State
 
-logger = structlog.stdlib.get_logger("embarq.broker")
-
-HELD_IDS_STEPPED_OVER = 1000  # due ids that plain arq workers hold, which stay at the head of a shared queue
-FIELDS_PER_CLAIM = 7
-UNTIL_FOREVER = -1
 URGENT_BYTES = 1024 * 1024
 
 
@@ -135,71 +126,3 @@ def urgent_first(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]
             size += settlement.size
         if call:
             yield call
-
-
-def was_stored(settlement: Settlement, answer: int | bytes) -> bool:
-    """What the finish script returned for one settlement; False also for one that it could not store, which is
-    logged."""
-    if isinstance(answer, int):
-        return bool(answer)
-    logger.error(
-        "outcome of a job cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace")
-    )
-    return False
-
-
-def finish_request(settlements: Sequence[Settlement]) -> scripts.Request:
-    """What the finish script takes."""
-    arguments: list[scripts.Argument] = [settlements[0].claimed.worker]
-    for settlement in settlements:
-        claimed, outcome = settlement.claimed, settlement.outcome
-        arguments += (claimed.id, claimed.queue_key, claimed.token, claimed.tries)
-        if isinstance(outcome, Ended):
-            arguments += (outcome.state.value, outcome.result, life(outcome.ttl_ms))
-        else:
-            arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
-        arguments.append(_also(settlement))
-    return scripts.Request(scripts.FINISH, (), arguments)
-
-
-def _also(settlement: Settlement) -> bytes:
-    """What else belongs to a settlement, as the script reads it; empty for most."""
-    outcome = settlement.outcome
-    trace = outcome.trace if isinstance(outcome, Ended) else b""
-    if not settlement.limits and settlement.workflow is None and not settlement.durable and not trace:
-        return b""
-    also: dict[str, object] = {"l": settlement.limits}
-    if settlement.workflow is not None and isinstance(outcome, Ended):
-        also |= {"w": settlement.workflow, "n": settlement.node, "r": outcome.value.decode()}
-    if trace:
-        also["t"] = trace.decode()
-    if settlement.durable:
-        also["d"] = settlement.durable
-    return wire.dumps(also)
-
-
-def life(ttl_ms: int | None) -> int:
-    """A result's life in the script's terms: at least a minute where it is kept at all, so that a repeated enqueue or
-    settlement is recognised as one."""
-    if ttl_ms is None:
-        return UNTIL_FOREVER
-    return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)
-
-
-def claim_request(claim: ClaimRequest) -> scripts.Request:
-    """What the claim script takes."""
-    modes = (int(claim.lowest_first), int(claim.suspects))
-    arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, *modes)
-    return scripts.Request(scripts.CLAIM, claim.queue_keys, arguments)
-
-
-def read_claim(request: ClaimRequest, answer: list[Any]) -> Claim:
-    """What the claim script returns."""
-    now, next_due = int(answer[0]), int(answer[1])
-    token = f"{keys.TOKEN}{request.worker}:{request.number}"
-    jobs = []
-    for start in range(4, len(answer), FIELDS_PER_CLAIM):
-        job_id, queue, payload, tries, lost, aborted, alone = answer[start : start + FIELDS_PER_CLAIM]
-        place = job_id.decode(), queue.decode(), token, payload
-        jobs.append(Claimed(*place, tries, lost, bool(aborted), now, bool(alone)))
-    return Claim(jobs, None if next_due < 0 else max(0, next_due - now) / 1000, bool(answer[2]), answer[3])

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from worker.broker import scripts
+from worker.broker.availability import unavailable_when_away
 from worker.broker.job_facts import Facts
 from worker.broker.known_jobs import KnownJobs
-from worker.broker.pool import unavailable_when_away
 from worker.broker.server import ServerFacts
 from worker.broker.versions import too_old
 from worker.core import keys, wire

@@ -8,9 +8,10 @@ import redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker.broker import scripts
-from worker.broker.exchange import Settlement, finish_request, urgent_first
-from worker.broker.pool import unavailable_when_away
+from worker.broker.availability import unavailable_when_away
+from worker.broker.exchange import Settlement, urgent_first
 from worker.broker.queue_store import Renewal, Renewed, read_renewed, renewal_arguments
+from worker.broker.round_trips import finish_request
 
 
 class LeaseKeeper:

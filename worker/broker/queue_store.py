@@ -6,22 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from worker.broker import scripts
-from worker.broker.exchange import (
-    Claim,
-    Claimed,
-    ClaimRequest,
-    Settlement,
-    claim_request,
-    finish_request,
-    life,
-    read_claim,
-    was_stored,
-)
-from worker.broker.pool import unavailable_when_away
+from worker.broker.availability import unavailable_when_away
+from worker.broker.exchange import Claimed
+from worker.broker.round_trips import RoundTrips, life
 from worker.core import keys, wire
 from worker.core.errors import CallRefused
 from worker.core.job import Priority
@@ -90,11 +80,8 @@ class Renewed:
     aborted: list[str]
 
 
-class Broker:
+class Broker(RoundTrips):
     """All writes to the queue. Every method raises `BrokerUnavailable` when Redis cannot serve it."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
         """Queue jobs, or find those that stand for them already. Safe to repeat with the same nonces.
@@ -130,71 +117,6 @@ class Broker:
         if job_ids:
             with unavailable_when_away():
                 await self._redis.unlink(*(keys.ENDED + job_id for job_id in job_ids))
-
-    async def exchange(
-        self,
-        settlements: Sequence[Settlement],
-        claim: ClaimRequest | None,
-        unheard: tuple[str, Sequence[int]] = ("", ()),
-    ) -> tuple[list[bool], Claim | None]:
-        """Settle what has run and claim what is due, in one round trip.
-
-        `unheard`: a worker, and the numbers of its claims whose answers it did not get: their jobs are given back.
-        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for, or None
-        where only the claim failed. A settlement that Redis cannot store is logged, and counts as not stored.
-        """
-        requests = []
-        if settlements:
-            requests.append(finish_request(settlements))
-        worker, numbers = unheard
-        if numbers:
-            requests.append(scripts.Request(scripts.GIVE_BACK, (), (worker, *numbers)))
-        if claim is not None:
-            requests.append(claim_request(claim))
-        with unavailable_when_away():
-            answers = await scripts.run_together(self._redis, requests)
-            if isinstance(answers[0], Exception):
-                raise answers[0]
-        if isinstance(answers[-1], Exception):  # what was settled is settled; the next claim tells what is wrong
-            claim = None
-        stored = [was_stored(*pair) for pair in zip(settlements, answers[0], strict=True)] if settlements else []
-        return stored, None if claim is None else read_claim(claim, answers[-1])
-
-    async def heard(self, worker: str, number: int) -> None:
-        """Acknowledge the answer of a claim: the jobs that it brought count as started."""
-        with unavailable_when_away():
-            await self._redis.execute_command("DEL", f"{keys.CLAIMED}{worker}:{number}")
-
-    async def wait_for_token(
-        self, connection: Redis, wake_keys: Sequence[str], seconds: float, claim: ClaimRequest | None
-    ) -> tuple[str | None, Claim | None]:
-        """Wait for a token on a connection that may block; a claim, if given, is made the moment the wait ends.
-
-        The claim follows BLPOP in the same pipeline: Redis runs the next command of a connection only when the blocking
-        one has been answered, so an idle worker gets a job in one round trip.
-
-        Returns the list that the token was in (None: none came), and what was claimed (None: nothing was asked for, or
-        the server did not know the script).
-        """
-        pipe = connection.pipeline(transaction=False)
-        pipe.execute_command("BLPOP", *wake_keys, seconds)
-        if claim is not None:
-            pipe.execute_command(*scripts.command(claim_request(claim)))
-        with unavailable_when_away():
-            token, *answers = await pipe.execute(raise_on_error=False)
-            for answer in (token, *answers):
-                if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
-                    raise answer
-        taken = None if token is None else token[0].decode()
-        if claim is None or isinstance(answers[0], NoScriptError):
-            return taken, None
-        return taken, read_claim(claim, answers[0])
-
-    async def break_off(self, client_id: int) -> bool:
-        """End the wait of a blocked connection (CLIENT UNBLOCK, which answers BLPOP as its timeout would); False when
-        it is not blocked."""
-        with unavailable_when_away():
-            return bool(await self._redis.client_unblock(client_id))
 
     async def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
         """Extend the leases of running jobs and store their progress."""

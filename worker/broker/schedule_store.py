@@ -9,8 +9,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from worker.broker import scripts
+from worker.broker.availability import nothing_of_another_type, unavailable_when_away
 from worker.broker.inspect import Inspector
-from worker.broker.pool import nothing_of_another_type, unavailable_when_away
 from worker.broker.queue_store import NewJob
 from worker.core import keys, wire
 from worker.core.job import from_ms, to_ms

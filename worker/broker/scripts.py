@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from typing import Any
@@ -149,35 +148,3 @@ async def _version(redis: Redis) -> str:
         return str((await redis.info("server")).get("redis_version", "?"))
     except ResponseError:  # INFO may be forbidden
         return "?"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A script with its keys and arguments."""
-
-    script: Script
-    key_names: Sequence[str]
-    arguments: Sequence[Argument]
-
-
-def command(request: Request) -> Sequence[Argument]:
-    """A request as a command, for a server that has the script."""
-    return ("EVALSHA", request.script.sha, len(request.key_names), *request.key_names, *request.arguments)
-
-
-async def run_together(redis: Redis, requests: Sequence[Request]) -> list[Any]:
-    """Run scripts one after the other in a single round trip; each is atomic by itself.
-
-    Returns per request its answer or its error, after sending again the scripts that the server had forgotten.
-    """
-    if len(requests) == 1:
-        only = requests[0]
-        return [await run(redis, only.script, only.key_names, only.arguments)]
-    pipe = redis.pipeline(transaction=False)
-    for request in requests:
-        pipe.execute_command(*command(request))
-    answers = await pipe.execute(raise_on_error=False)
-    for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
-        if isinstance(answer, NoScriptError):
-            answers[place] = await run(redis, request.script, request.key_names, request.arguments)
-    return list(answers)

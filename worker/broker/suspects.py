@@ -5,7 +5,7 @@ from collections.abc import Container
 
 from redis.asyncio import Redis
 
-from worker.broker.pool import nothing_of_another_type, unavailable_when_away
+from worker.broker.availability import nothing_of_another_type, unavailable_when_away
 from worker.core import keys
 
 MOST_LOOKED_AT = 1000

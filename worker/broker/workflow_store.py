@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from worker.broker import scripts
+from worker.broker.availability import unavailable_when_away
 from worker.broker.budget import Budget
-from worker.broker.pool import unavailable_when_away
 from worker.broker.workflow_records import FoundWorkflow, NewNode, NewWorkflow, NodeRecord
 from worker.core import keys, wire
 from worker.core.errors import WorkflowDamaged

@@ -16,7 +16,8 @@ from worker.broker.budget import Budget
 from worker.broker.completions import Ends
 from worker.broker.encoding import new_id, pack, pack_workflow
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
-from worker.broker.pool import Pool, make_pool, thread_client
+from worker.broker.opening import make_pool, thread_client
+from worker.broker.pool import Pool
 from worker.broker.queue_store import Broker, Cancelled, NewJob, Placed
 from worker.broker.schedule_store import Schedules
 from worker.broker.workflow_records import NewWorkflow, read_workflow

@@ -166,14 +166,9 @@ class Context:
         return cast(T, found)  # stored under its own type; in tests it may be a stand-in for it
 
 
-_current: ContextVar[Context | None] = ContextVar("embarq_context", default=None)
+CONTEXT: ContextVar[Context | None] = ContextVar("embarq_context", default=None)  # of the job that runs here
 
 
 def current_context() -> Context | None:
     """The context of the job that runs here, or None outside a job."""
-    return _current.get()
-
-
-def enter_context(context: Context) -> None:
-    """Make `context` the current one for this task and what it starts."""
-    _current.set(context)
+    return CONTEXT.get()

@@ -128,7 +128,16 @@ def _plain(value: Any) -> Any:
     raise NotImplementedError(type(value).__name__)
 
 
-_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+PAYLOADS = msgspec.json.Decoder(Payload)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+JSON = msgspec.json.Encoder(enc_hook=_plain)
+NOT_JSON = (TypeError, ValueError, NotImplementedError, RecursionError, OverflowError)
+
+
+def not_json(value: object, error: Exception) -> NotSerializable:
+    """What one of `NOT_JSON` says of a value that was to be written."""
+    return NotSerializable(f"must be JSON, and {type(value).__name__} is not: {error}")
 
 
 def dumps(value: object) -> bytes:
@@ -138,9 +147,9 @@ def dumps(value: object) -> bytes:
         NotSerializable: something in `value` has no JSON form; the message names its type.
     """
     try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError, NotImplementedError, RecursionError, OverflowError) as error:
-        raise NotSerializable(f"must be JSON, and {type(value).__name__} is not: {error}") from error
+        return JSON.encode(value)
+    except NOT_JSON as error:
+        raise not_json(value, error) from error
 
 
 def dumps_within(value: object, most: int) -> bytes:
@@ -152,10 +161,15 @@ def dumps_within(value: object, most: int) -> bytes:
     """
     data = dumps(value)
     if len(data) > most:
-        raise TooLarge(
-            f"must take at most {most:,} bytes as JSON, not {len(data):,}: store it elsewhere and pass a reference"
-        )
+        raise too_large(data, most)
     return data
+
+
+def too_large(data: bytes, most: int) -> TooLarge:
+    """What is wrong with JSON of more than so many bytes."""
+    return TooLarge(
+        f"must take at most {most:,} bytes as JSON, not {len(data):,}: store it elsewhere and pass a reference"
+    )
 
 
 def plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,5 +216,5 @@ def loads(data: bytes, kind: type[T]) -> T:
         raise MalformedPayload("must be JSON, not pickle: set job_serializer to JSON at its sender")
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MalformedPayload(f"must be the {kind.__name__.lower()} of a job, and cannot be read: {error}") from error

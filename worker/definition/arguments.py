@@ -73,7 +73,8 @@ class ArgumentSchema:
 
     def __init__(self, job: str, function: Callable[..., Any], resources: Container[type] = ()) -> None:
         """`resources`: types that the worker provides; parameters of these, and those whose default is `injected`, are
-        not sent."""
+        not sent. `check` is what `validate` does with up to `most_values` values, but for its errors, which are those
+        of pydantic."""
         self._job = job
         self._function = function
         hints = self._read_hints()
@@ -90,7 +91,8 @@ class ArgumentSchema:
         self._order = list(self._parameters)
         self._hints = hints
         self._adapter = self._build(self._parameters, hints)
-        self._check = fail_fast(self._adapter)
+        self.check: Callable[[Any], dict[str, Any]] = fail_fast(self._adapter).validate_python
+        self.most_values = len(self._order) + MOST_PROBLEMS
         self._adapters_without: dict[str, TypeAdapter[dict[str, Any]]] = {}
 
     def _read_hints(self) -> dict[str, Any]:
@@ -172,12 +174,11 @@ class ArgumentSchema:
         Raises:
             InvalidArguments: a value is missing, unknown or of a wrong type.
         """
-        if len(values) > len(self._order) + MOST_PROBLEMS:
+        if len(values) > self.most_values:
             count = ArgumentProblem(("args",), f"must be at most {len(self._order)}, not {len(values)}")
             raise InvalidArguments(self._job, [count])
         try:
-            checked: dict[str, Any] = self._check.validate_python(values)
-            return checked
+            return self.check(values)
         except ValidationError as error:
             raise InvalidArguments(self._job, self._problems(values, error)) from error
         except RecursionError as error:

@@ -187,6 +187,11 @@ class Registry(Producers):
             raise UnknownJob(name) from None
 
     @property
+    def by_name(self) -> Mapping[str, JobDefinition[..., Any]]:
+        """Jobs by all names that they are known by, aliases too; those that are registered later come into it."""
+        return self._names
+
+    @property
     def names(self) -> Collection[str]:
         """All names that jobs are known by, aliases too."""
         return self._names.keys()

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from worker.broker.exchange import Claimed, Ended, PutBack, Settlement
 from worker.core import wire
@@ -30,7 +31,8 @@ class Run:
 
     Limits and other times are of the monotonic clock; None means that there is no such limit (any more).
     `has_begun`: its task has taken its first step; one that is cancelled before would never settle anything.
-    `interrupt` raises `SoftTimeLimitExceeded` inside the job, `stack` tells where the job is.
+    `interrupt` raises `SoftTimeLimitExceeded` inside the job, `stack` tells where the job is, `coroutine` is the call
+    of an `async def`. `log_fields`: what its log lines carry, once its payload is read.
     For its hooks, where there are some: `inside`, the context variables that they share with the job; `result` and
     `error`, what the function returned, and what ended the try; `has_hooks`, once the function was about to be called.
     """
@@ -48,6 +50,8 @@ class Run:
     hard_at: float | None = None
     interrupt: Callable[[], None] | None = None
     stack: Callable[[], str] | None = None
+    coroutine: "Coroutine[Any, Any, object] | None" = None
+    log_fields: Mapping[str, object] = field(default_factory=dict)
     stop: Stop | None = None
     stopped_at: float | None = None
     inside: contextvars.Context | None = None
@@ -65,10 +69,13 @@ class Run:
         if self.payload is None:  # its execution has not begun
             with contextlib.suppress(MalformedPayload):
                 self.payload = wire.loads(self.claimed.payload, wire.Payload)
-        options = self.payload.options if self.payload else wire.CallOptions()
-        place = (options.workflow, options.node)
-        nonce = self.payload.nonce if self.payload and options.durable else None
-        return Settlement(self.claimed, outcome, self.held_limits, *place, durable=nonce or "")
+        payload = self.payload
+        if payload is None:
+            return Settlement(self.claimed, outcome)
+        options = payload.options
+        held = held_keys(options.limits) if options.limits else ()
+        durable = payload.nonce if options.durable else None
+        return Settlement(self.claimed, outcome, held, options.workflow, options.node, durable or "")
 
     def limit(self, soft: float | None, hard: float) -> None:
         """Start the clocks of the job's function, in seconds from now."""

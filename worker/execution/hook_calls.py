@@ -28,25 +28,20 @@ class HookCalls:
         self._left: set[asyncio.Task[None]] = set()
 
     @property
-    def wanted(self) -> bool:
-        """Whether there are any."""
-        return self._hooks.any
-
-    @property
     def busy(self) -> int:
         """Tries whose `after_job_end` is under way: each keeps its slot."""
         return len(self._after)
 
     async def started(self, run: Run) -> None:
         """The function is about to be called."""
-        run.has_hooks = self.wanted
+        run.has_hooks = self._hooks.any
         for hook in self._hooks.start:
             await self._call(run, hook, run.context)
 
     async def ended(self, run: Run, outcome: Ended | PutBack | None) -> None:
         """The function has ended, and what becomes of the job is about to be stored. Where the try is stopped
         meanwhile, its hooks are broken off: it is over, and nobody is to wait for them."""
-        if not (run.has_hooks and self._hooks.end):
+        if not self._hooks.end:
             return
         run.lift_limits()
         end = _end_of(run, outcome)

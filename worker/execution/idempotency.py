@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from worker.broker.exchange import Claimed
@@ -15,14 +16,13 @@ T = TypeVar("T")
 HELD_PAUSE = 0.1
 
 
+@dataclass(frozen=True, slots=True)
 class LeasedSteps:
-    """The steps of one try, in the right of its lease."""
+    """The steps of one try, in the right of its lease. `most`: bytes that a step's value may take as JSON."""
 
-    def __init__(self, broker: Broker, claimed: Claimed, most: int) -> None:
-        """`most`: bytes that a step's value may take as JSON."""
-        self._most = most
-        self._broker = broker
-        self._claimed = claimed
+    broker: Broker
+    claimed: Claimed
+    most: int
 
     async def once(self, key: str, step: Callable[[], Awaitable[T]], keep: float) -> T:
         """Run `step` or return what an earlier run gave; wait while another try is inside it."""
@@ -30,7 +30,7 @@ class LeasedSteps:
             raise ValueError(f"keep must be from 0.001 to {LONGEST_DELAY:.0f} s, not {keep}")
         keep_ms = int(keep * 1000)
         while True:
-            answer, kept = await self._broker.once(key, self._claimed, StepAction.BEGIN, keep_ms=keep_ms)
+            answer, kept = await self.broker.once(key, self.claimed, StepAction.BEGIN, keep_ms=keep_ms)
             if answer is Step.DONE:
                 return cast(T, wire.loads(kept, Any))
             if answer is Step.YOURS:
@@ -38,15 +38,15 @@ class LeasedSteps:
             self._check(answer)
             await asyncio.sleep(HELD_PAUSE)
         try:
-            value = wire.dumps_within(await step(), self._most)
+            value = wire.dumps_within(await step(), self.most)
         except BaseException:
             with contextlib.suppress(BrokerUnavailable):  # then the end of this lease lets others in
-                await self._broker.once(key, self._claimed, StepAction.UNDONE, keep_ms=keep_ms)
+                await self.broker.once(key, self.claimed, StepAction.UNDONE, keep_ms=keep_ms)
             raise
-        answer, kept = await self._broker.once(key, self._claimed, StepAction.DONE, value=value, keep_ms=keep_ms)
+        answer, kept = await self.broker.once(key, self.claimed, StepAction.DONE, value=value, keep_ms=keep_ms)
         self._check(answer)
         return cast(T, wire.loads(kept, Any))
 
     def _check(self, answer: Step) -> None:
         if answer is Step.LOST:
-            raise LeaseLost(self._claimed.id)
+            raise LeaseLost(self.claimed.id)

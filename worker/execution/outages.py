@@ -21,10 +21,11 @@ class Outages:
     breaks its connection each time by itself does not live on the successes of others."""
 
     def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`patience`: seconds from a job's first such try in which they do not count."""
+        """`patience`: seconds from a job's first such try in which they do not count. `seen`: of which jobs there is
+        something to forget."""
         self._patience = patience
         self._clock = clock
-        self._jobs: dict[str, _Seen] = {}
+        self.seen: dict[str, _Seen] = {}
 
     def pause(self, job_id: str, chance: float | None = None) -> float | None:
         """Seconds until another try that does not use up one; None when there have been such for long enough.
@@ -32,7 +33,7 @@ class Outages:
         `chance`, from 0 to 1, picks within the jitter.
         """
         now = self._clock()
-        seen = self._jobs.pop(job_id, None) or _Seen(now)
+        seen = self.seen.pop(job_id, None) or _Seen(now)
         if now - seen.first_at >= self._patience:
             self._remember(job_id, seen)
             return None
@@ -43,9 +44,9 @@ class Outages:
 
     def forget(self, job_id: str) -> None:
         """The job has ended, or failed for another reason."""
-        self._jobs.pop(job_id, None)
+        self.seen.pop(job_id, None)
 
     def _remember(self, job_id: str, seen: _Seen) -> None:
-        self._jobs[job_id] = seen
-        if len(self._jobs) > MOST_REMEMBERED:
-            del self._jobs[next(iter(self._jobs))]
+        self.seen[job_id] = seen
+        if len(self.seen) > MOST_REMEMBERED:
+            del self.seen[next(iter(self.seen))]

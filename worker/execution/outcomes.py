@@ -1,8 +1,7 @@
 """What a try becomes: pure functions from how it went to what is stored."""
 
 import asyncio
-import contextlib
-import traceback
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,21 +13,19 @@ from worker.broker.exchange import Ended, PutBack
 from worker.core import wire
 from worker.core.config import WorkerConfig
 from worker.core.errors import (
-    ErrorInProcess,
     NotSerializable,
     ResourceUnavailable,
     ResultNotSerializable,
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
     TooLarge,
-    UnknownJob,
 )
 from worker.core.job import State
-from worker.core.raised import traits
 from worker.core.retries import NEVER, RetryPolicy, is_one_of, next_try_in
-from worker.core.texts import LONGEST_MESSAGE, LONGEST_TRACEBACK, head, tail
-from worker.definition.registry import Registry
+from worker.core.texts import LONGEST_MESSAGE, head
+from worker.definition.definitions import JobDefinition
 from worker.execution.attempt import Run, Stop
+from worker.execution.failures import describe, failure, summary, traits_of
 from worker.execution.outages import Outages
 from worker.observability.batched_log_handler import LineLogger
 
@@ -42,7 +39,7 @@ lines = LineLogger("embarq.job")
 class Outcomes:
     """Turns the ends of tries into outcomes, by the rules of the worker and of each job."""
 
-    registry: Registry
+    jobs: Mapping[str, JobDefinition[..., Any]]
     config: WorkerConfig
     worker: str
     outages: Outages
@@ -59,16 +56,16 @@ class Outcomes:
 
     def returned(self, run: Run, result: object) -> Outcome | None:
         """The function returned, which may be too late to count."""
-        return self.stopped(run, None) if run.must_stop else self.succeeded(run, result)
-
-    def succeeded(self, run: Run, result: object) -> Outcome:
-        """The function returned in time."""
+        if run.stop is not None and run.must_stop:
+            return self.stopped(run, None)
         try:
-            packed = msgspec.Raw(wire.dumps_within(result, self.config.max_result))
-            outcome = self.end(run, State.SUCCEEDED, packed)
-        except NotSerializable as error:
-            return self.result_dropped(run, error)
-        lines.info("succeeded", run.context.log_fields() | {"duration": run.duration})
+            packed = wire.JSON.encode(result)
+        except wire.NOT_JSON as error:
+            return self.result_dropped(run, wire.not_json(result, error))
+        if len(packed) > self.config.max_result:
+            return self.result_dropped(run, wire.too_large(packed, self.config.max_result))
+        outcome = self.end(run, State.SUCCEEDED, msgspec.Raw(packed))
+        lines.info("succeeded", {**run.log_fields, "duration": run.duration})
         return outcome
 
     def result_dropped(self, run: Run, error: NotSerializable) -> Outcome:
@@ -90,7 +87,7 @@ class Outcomes:
         away = is_one_of(error, (ResourceUnavailable,))
         pause = self.outages.pause(run.claimed.id) if away else None
         if pause is not None:
-            logger.warning("put back: a resource is away", delay=round(pause, 3), error=_summary(error))
+            logger.warning("put back: a resource is away", delay=round(pause, 3), error=summary(error))
             return PutBack(int(pause * 1000), released=True)
         if not away:
             self.outages.forget(run.claimed.id)
@@ -98,10 +95,9 @@ class Outcomes:
 
     def _tried(self, run: Run, error: BaseException, also: tuple[type[BaseException], ...]) -> Outcome:
         """The try counts. `also`: errors that are tried again beside those of the job's policy."""
-        payload, number = _payload(run), run.context.try_number
-        declared: dict[str, Any] = {}
-        with contextlib.suppress(UnknownJob):
-            declared = dict(self.registry.get(payload.job).declared)
+        payload, number = run.payload or _unread(run), run.context.try_number
+        definition = self.jobs.get(payload.job)
+        declared: Mapping[str, Any] = {} if definition is None else definition.declared
         most = payload.options.max_tries or declared.get("max_tries", self.config.max_tries)
         policy: RetryPolicy = declared.get("retry", NEVER)
         delay = next_try_in(error, replace(policy, on=(*policy.on, *also)), number, most)
@@ -110,23 +106,23 @@ class Outcomes:
         expires = payload.options.expires_in_ms
         if expires is not None and _finished_ms(run) + delay * 1000 > payload.enqueued_ms + expires:
             late = f"its next try would start later than {expires / 1000} s after its enqueue; the last one ended with"
-            return self.expired(run, f"{late} {_summary(error)}", _describe(error)["traceback"])
-        logger.info("retrying", delay=round(delay, 3), duration=run.duration, error=_summary(error))
+            return self.expired(run, f"{late} {summary(error)}", describe(error)["traceback"])
+        logger.info("retrying", delay=round(delay, 3), duration=run.duration, error=summary(error))
         record = wire.TryRecord(
             number=number,
             worker=self.worker,
             started_ms=run.claimed.claimed_ms,
             finished_ms=_finished_ms(run),
             outcome="retry",
-            error=_describe(error) | {"traceback": None},
+            error=describe(error) | {"traceback": None},
         )
         return PutBack(int(delay * 1000), released=False, record=wire.dumps(record))
 
     def failed(self, run: Run, error: BaseException) -> Outcome:
         """The job has failed for good."""
         run.error = error
-        logger.error("failed", error=_summary(error), duration=run.duration, exc_info=error)
-        return self.end(run, State.FAILED, _describe(error), more=_traits(error))
+        logger.error("failed", error=summary(error), duration=run.duration, exc_info=error)
+        return self.end(run, State.FAILED, describe(error), more=traits_of(error))
 
     def expired(self, run: Run, reason: str, trace: str | None = None) -> Outcome:
         """No try may start any more."""
@@ -160,24 +156,20 @@ class Outcomes:
         """The job's final record. `more`: of an exception, for those who look the job up; handlers of its failure in a
         workflow are given the rest. Where no such record can be made, the job has failed, for that reason: left as it
         is, it would run again and again.
-
-        Raises:
-            NotSerializable: the result has no JSON form.
         """
-        self.outages.forget(run.claimed.id)
+        if self.outages.seen:
+            self.outages.forget(run.claimed.id)
         found = {**result, **more} if more and isinstance(result, dict) else result
         try:
-            ttl_ms = self._result_ttl_ms(_payload(run))
-            return _ended(state, self._record(run, state, found, notice), ttl_ms, result)
+            record = self._record(run, state, found, notice)
+            return _ended(state, record, self._result_ttl_ms(record), result)
         except Exception as error:
-            if state is State.SUCCEEDED and isinstance(error, NotSerializable):
-                raise
             logger.exception("engine fault", job_id=run.claimed.id)
             told = failure(type(error).__name__, f"its end could not be stored: {head(error, LONGEST_MESSAGE)}")
             return _ended(State.FAILED, _bare(self._record(run, State.FAILED, told, None)), FAULT_TTL_MS, told)
 
     def _record(self, run: Run, state: State, result: object, notice: dict[str, Any] | None) -> wire.Result:
-        claimed, payload = run.claimed, _payload(run)
+        claimed, payload, progress = run.claimed, run.payload or _unread(run), run.context.last_progress
         return wire.Result(
             tries=run.context.try_number,
             job=payload.job,
@@ -194,26 +186,29 @@ class Outcomes:
             lease=claimed.token,
             nonce=payload.nonce,
             options=payload.options,
-            progress=wire.progress_record(run.context.last_progress),
+            progress=None if progress is None else wire.progress_record(progress),
             worker=self.worker,
             notice=notice,
         )
 
-    def _result_ttl_ms(self, payload: wire.Payload) -> int | None:
-        asked = payload.options.result_ttl_ms
+    def _result_ttl_ms(self, record: wire.Result) -> int | None:
+        asked = record.options.result_ttl_ms
         if asked is not None:
             return None if asked == wire.FOREVER_MS else asked
-        ttl = self.config.result_ttl
-        with contextlib.suppress(UnknownJob):  # whose failure is kept like any other result
-            ttl = self.registry.get(payload.job).declared.get("result_ttl", ttl)
+        definition, ttl = self.jobs.get(record.job), self.config.result_ttl
+        if definition is not None:  # the failure of an unknown one is kept like any other result
+            ttl = definition.declared.get("result_ttl", ttl)
         return None if ttl is None else int(ttl * 1000)
 
 
 def _ended(state: State, record: wire.Result, ttl_ms: int | None, value: object) -> Ended:
     """`value`: what a workflow goes on with."""
-    packed = wire.dumps(value) if record.options.workflow is not None else b""
+    packed = b"" if record.options.workflow is None else wire.dumps(value)
     trace = wire.dumps(_trace(record)) if ttl_ms == 0 else b""
-    return Ended(state, wire.dumps(record), ttl_ms, packed, trace)
+    try:
+        return Ended(state, wire.JSON.encode(record), ttl_ms, packed, trace)
+    except wire.NOT_JSON as error:
+        raise wire.not_json(record, error) from error
 
 
 def _bare(record: wire.Result) -> wire.Result:
@@ -226,32 +221,11 @@ def _trace(record: wire.Result) -> wire.Result:
     return msgspec.structs.replace(_bare(record), result=None if record.success else record.result)
 
 
-def failure(kind: str, message: str, trace: str | None = None) -> dict[str, Any]:
-    """A failure as the wire promises it."""
-    cut = None if trace is None else tail(trace, LONGEST_TRACEBACK)
-    return {"type": kind, "message": head(message, LONGEST_MESSAGE), "traceback": cut}
-
-
-def _payload(run: Run) -> wire.Payload:
-    """The run's payload, or a stand-in for one that cannot be read."""
-    return run.payload or wire.Payload(job="?", enqueued_ms=run.claimed.claimed_ms)
+def _unread(run: Run) -> wire.Payload:
+    """A stand-in for a payload that cannot be read."""
+    return wire.Payload(job="?", enqueued_ms=run.claimed.claimed_ms)
 
 
 def _finished_ms(run: Run) -> int:
     """Redis' clock at the claim, and the time since by ours."""
-    return run.claimed.claimed_ms + int(run.duration * 1000)
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, ErrorInProcess):
-        return failure(error.kind, str(error), error.trace)
-    return failure(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
-
-
-def _traits(error: BaseException) -> Mapping[str, Any]:
-    return error.traits if isinstance(error, ErrorInProcess) else traits(error, head(error, LONGEST_MESSAGE))
-
-
-def _summary(error: BaseException) -> str:
-    kind = error.kind if isinstance(error, ErrorInProcess) else type(error).__name__
-    return f"{kind}: {head(error, LONGEST_MESSAGE)}"
+    return run.claimed.claimed_ms + round((time.monotonic() - run.started) * 1000)

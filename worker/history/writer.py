@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.broker.pool import Pool, blocking_connection
+from worker.broker.opening import blocking_connection
+from worker.broker.pool import Pool
 from worker.core.periodic import OUTAGES, Duty, keep_doing_all
 from worker.history.cutting import UNREADABLE, Unfit, cut, split
 from worker.history.stream import Entry, RecordStream

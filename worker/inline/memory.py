@@ -8,8 +8,9 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 
-from worker.broker.exchange import Ended, life
+from worker.broker.exchange import Ended
 from worker.broker.queue_store import NewJob
+from worker.broker.round_trips import life
 from worker.core import keys
 from worker.execution.attempt import Run, Stop
 from worker.inline.flow import Flow

@@ -22,7 +22,8 @@ from worker.definition.resources import Provider, open_resources
 from worker.execution.attempt import Run, Stop
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.executor import Executor
-from worker.execution.outcomes import Outcome, failure
+from worker.execution.failures import failure
+from worker.execution.outcomes import Outcome
 from worker.inline.frames import Frame, Place, current
 from worker.inline.memory import Entry
 
@@ -35,7 +36,7 @@ WORKER = "inline"
 class InlineExecutor(Executor):
     """Runs jobs with `process=True` in a thread: breakpoints, coverage and a test's patches work there, too."""
 
-    def _room(self, definition: JobDefinition[..., Any]) -> AbstractAsyncContextManager[None]:
+    def _room(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
     async def _in_process(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from redis.asyncio import Redis
 
-from worker.broker.pool import unavailable_when_away
+from worker.broker.availability import unavailable_when_away
 from worker.core import keys
 from worker.execution.attempt import Run, Stop
 

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from worker.broker.exchange import Claim, ClaimRequest
-from worker.broker.pool import Pool, blocking_connection
+from worker.broker.opening import blocking_connection
+from worker.broker.pool import Pool
 from worker.broker.queue_store import Broker
 from worker.core.errors import BrokerUnavailable
 

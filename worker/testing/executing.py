@@ -3,16 +3,14 @@
 import asyncio
 import contextlib
 from asyncio.tasks import _unregister_task  # public, to whoever brings tasks of another kind
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from worker.broker.exchange import Claimed
 from worker.core import wire
 from worker.core.config import WorkerConfig
-from worker.definition.definitions import JobDefinition
 from worker.definition.registry import Registry
 from worker.execution.attempt import Run
 from worker.execution.elsewhere import Elsewhere
@@ -46,9 +44,9 @@ class ToldExecutor(Executor):
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, worker: str) -> None:
         super().__init__(registry, config, worker, client.broker, client.graphs, Elsewhere(client.inspector))
         plain = self.outcomes
-        self.outcomes = self.told = ToldOutcomes(plain.registry, plain.config, plain.worker, plain.outages)
+        self.outcomes = self.told = ToldOutcomes(plain.jobs, plain.config, plain.worker, plain.outages)
+        self.refusals = replace(self.refusals, outcomes=self.told)
         self._ids = client.ids
-        self._coroutines: dict[Run, Coroutine[Any, Any, object]] = {}
 
     def prepare(self, claimed: Claimed) -> Run:
         """A run for a claimed job."""
@@ -56,24 +54,11 @@ class ToldExecutor(Executor):
         run.context.job_id = self._ids.said(claimed.id)
         return run
 
-    async def execute(self, run: Run) -> Outcome | None:
-        """Run one try to its outcome."""
-        try:
-            return await super().execute(run)
-        finally:
-            self._coroutines.pop(run, None)
-
     def _read(self, run: Run) -> wire.Payload:
         payload = super()._read(run)
         if payload.options.workflow is not None:
             run.context.workflow_id = self._ids.said(payload.options.workflow)
         return payload
-
-    def _coroutine(
-        self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]
-    ) -> Coroutine[Any, Any, object]:
-        self._coroutines[run] = super()._coroutine(run, definition, arguments)
-        return self._coroutines[run]
 
     async def end_deaf(self, abandoned: Iterable[Run]) -> None:
         """End jobs that swallow their cancellation: the test's loop would never finish waiting for them when it closes.
@@ -87,8 +72,8 @@ class ToldExecutor(Executor):
             context = run.context
             logger.error("job swallows its cancellation", job=context.job, job_id=context.job_id, stack=stack)
             with contextlib.suppress(BaseException):  # whatever it raises then
-                if run in self._coroutines:
-                    self._coroutines[run].close()
+                if run.coroutine is not None:
+                    run.coroutine.close()
             run.task.cancel()
             tasks.append(run.task)
         if not tasks:

@@ -20,7 +20,7 @@ from tests.support import Kit
 from worker import Client, Context, Priority, Registry, Retry, State, chain, every
 from worker.broker.exchange import Claimed, ClaimRequest
 from worker.broker.inspect import QueueRecord
-from worker.broker.pool import blocking_connection
+from worker.broker.opening import blocking_connection
 from worker.broker.queue_selection import Service
 from worker.broker.queue_store import Renewal
 from worker.client.arq_compat import arq_deserializer, arq_serializer

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
-from worker.broker.pool import CONNECTIONS, THREAD_CONNECTIONS, QuickConnection, make_pool
+from worker.broker.opening import CONNECTIONS, THREAD_CONNECTIONS, make_pool
+from worker.broker.pool import QuickConnection
 
 SignatureOf = dict[Callable[..., Any], str]
 

@@ -14,7 +14,7 @@ from worker import Client, ConcurrencyLimit, State, Worker, every
 from worker.broker.events import latest
 from worker.broker.exchange import Claimed, ClaimRequest, Ended, PutBack, Settlement, urgent_first
 from worker.broker.lease import LeaseKeeper
-from worker.broker.pool import thread_client
+from worker.broker.opening import thread_client
 from worker.core import keys
 from worker.core.errors import BrokerUnavailable
 

@@ -2,7 +2,7 @@
 
 from redis.exceptions import ResponseError
 
-from worker.broker.pool import unavailable_when_away
+from worker.broker.availability import unavailable_when_away
 from worker.cli.check import Check
 from worker.cli.checks.patient import Patient
 from worker.client import Client

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from worker.broker.pool import nothing_of_another_type, unavailable_when_away
+from worker.broker.availability import nothing_of_another_type, unavailable_when_away
 from worker.broker.queue_selection import serving
 from worker.cli.check import Check
 from worker.cli.checks.patient import Patient

@@ -17,7 +17,7 @@ import structlog
 
 from worker.core import wire
 from worker.core.arq_retry import asked_delay
-from worker.core.context import Context, Stopping, enter_context
+from worker.core.context import CONTEXT, Context, Stopping
 from worker.core.errors import NoClient, NotSerializable, Retry, SoftTimeLimitExceeded, TooLarge, type_name
 from worker.core.raised import traits
 from worker.core.stopping import STOPS
@@ -191,7 +191,7 @@ def _call(order: Order, mail: _Mail) -> Verdict:
             stopping=Stopping(),
         )
         context.mail = mail
-        enter_context(context)
+        CONTEXT.set(context)
         arguments = definition.schema.validate(json.loads(order.arguments))
         if not mail.may_start():
             return Verdict("raised", type="CancelledError", message="the worker does not want it any more")
