@@ -22,7 +22,7 @@ from worker.settings.project import find_project
 # One clone, beside one `embarq dev`, is enough for all pages that need one.
 IN_A_CLONE = pytest.mark.xdist_group("clone")
 PAGES = [page for page in map(read_page, sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])) if page.blocks]
-OUTPUT = {"", "text", "console"}
+OUTPUT = {"", "text", "console", "mermaid"}
 CHECKED = {"json", "toml"}
 RUN = {"sh", "python"}
 NOT_RUN = 4  # blocks that say why they cannot run here
