@@ -1,4 +1,4 @@
-"""What the pytest plugin's fixtures give; apart from it, since pytest loads a plugin wherever Embarq is installed."""
+"""The content of the pytest plugin's fixtures; not in the plugin, as pytest loads that wherever Embarq is installed."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def redis_of_tests() -> Iterator[str]:
     url = os.environ.get("REDIS_URL")
     if url:
         if is_production(os.environ):
-            told = "this is production, by EMBARQ_ENV or DYNO: tests do not run on its Redis; "
+            told = "tests must not run on the Redis of production, which this is by EMBARQ_ENV or DYNO: "
             pytest.fail(f"{told}unset REDIS_URL, or set EMBARQ_ENV=development if it is one for tests")
         yield url
         return
@@ -32,13 +32,13 @@ def redis_of_tests() -> Iterator[str]:
 
 
 def registry_of_project(folder: Path) -> Registry:
-    """Where the jobs are registered, once those that the project of a folder names are imported."""
+    """The registry of the jobs, after importing the modules that the project of a folder names."""
     import_jobs(folder, registry)
     return registry
 
 
 def opened_kit(url: str, registry: Registry) -> AbstractAsyncContextManager[Kit]:
-    """A kit whose log pytest shows where a test fails."""
+    """A kit whose log pytest captures, and shows for a test that fails."""
     if not structlog.is_configured():
         hand_to_logging()
     return Kit.open(url, registry)

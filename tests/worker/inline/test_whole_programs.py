@@ -59,9 +59,9 @@ def test_command_runs_the_job_itself(project: Path) -> None:
         (("scheduler",), {}, "EMBARQ_INLINE"),
         (("dev",), {}, "EMBARQ_INLINE"),
         (("queue", "pause", "default"), {}, "inline mode"),
-        (("enqueue", "greet", "name=Ada"), {"EMBARQ_ENV": "production"}, "EMBARQ_INLINE is on"),
-        (("api",), {"DYNO": "web.1", "REDIS_URL": "redis://localhost"}, "EMBARQ_INLINE is on"),
-        (("worker",), {"EMBARQ_ENV": "production"}, "EMBARQ_INLINE is on"),
+        (("enqueue", "greet", "name=Ada"), {"EMBARQ_ENV": "production"}, "EMBARQ_INLINE must be off"),
+        (("api",), {"DYNO": "web.1", "REDIS_URL": "redis://localhost"}, "EMBARQ_INLINE must be off"),
+        (("worker",), {"EMBARQ_ENV": "production"}, "EMBARQ_INLINE must be off"),
     ],
 )
 def test_command_that_cannot_work_says_so(
