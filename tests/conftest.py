@@ -1,6 +1,5 @@
 """Real servers for all tests: a private Redis and a private Postgres, each in a folder of its own."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -8,18 +7,15 @@ import socket
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.support import MIGRATIONS, Kit, free_port
+from tests.databases import EMPTY, WITH_TABLES, copy_data, new_database
+from tests.support import Kit, free_port
 from worker import Client, Registry
-from worker.database import make_engine
-from worker.database.migrate import migrate
 from worker.dev import EmbeddedError, private_postgres, private_redis, redis_program, wheel_redis_program
 from worker.observability.logs import configure_logs
 
@@ -32,6 +28,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configure_logs("INFO", as_json=False)
+
+RUN = pytest.StashKey[str]()
 
 
 def sendable(value: Any) -> Any:
@@ -46,6 +44,20 @@ def sendable(value: Any) -> Any:
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     return sendable((yield))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder that all processes of a test run share."""
+    given = getattr(config, "workerinput", {}).get("run")
+    if given is None:
+        own = tempfile.TemporaryDirectory(prefix="embarq-")
+        config.add_cleanup(own.cleanup)
+    config.stash[RUN] = given or own.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["run"] = node.config.stash[RUN]
 
 
 def redis_programs() -> list[Path]:
@@ -70,37 +82,25 @@ def redis_url(request: pytest.FixtureRequest, servers: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url(servers: Path) -> Iterator[str]:
-    with private_postgres(servers / "postgres") as url:
+def database_url(servers: Path, pytestconfig: pytest.Config) -> Iterator[str]:
+    folder = servers / "postgres"
+    copy_data(Path(pytestconfig.stash[RUN]), folder)
+    with private_postgres(folder) as url:
         yield url
-
-
-@asynccontextmanager
-async def new_database(server_url: str) -> AsyncIterator[AsyncEngine]:
-    """An empty database on the server, with a pool."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    server = make_engine(server_url).execution_options(isolation_level="AUTOCOMMIT")
-    async with server.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {name}"))
-    await server.dispose()
-    engine = make_engine(make_url(server_url).set(database=name).render_as_string(hide_password=False))
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture
 async def fresh_database(database_url: str) -> AsyncIterator[AsyncEngine]:
     """A database without tables."""
-    async with new_database(database_url) as engine:
+    async with new_database(database_url, EMPTY) as engine:
         yield engine
 
 
 @pytest.fixture
-async def migrated(fresh_database: AsyncEngine) -> AsyncEngine:
+async def migrated(database_url: str) -> AsyncIterator[AsyncEngine]:
     """A database with all our tables."""
-    url = str(fresh_database.url)
-    await asyncio.to_thread(migrate, url, MIGRATIONS)
-    return fresh_database
+    async with new_database(database_url, WITH_TABLES) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,10 +8,10 @@ import pytest
 
 from api.app import create_app
 from settings import Settings
+from tests.databases import WITH_TABLES, create_database
 from tests.serving import without_a_socket
-from tests.support import MIGRATIONS, Kit
+from tests.support import Kit
 from worker import Client, registry
-from worker.database.migrate import migrate
 
 
 @asynccontextmanager
@@ -31,8 +32,7 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
 @pytest.fixture(scope="session")
 def tables(database_url: str) -> str:
     """The URL of a database with all our tables."""
-    migrate(database_url, MIGRATIONS)
-    return database_url
+    return asyncio.run(create_database(database_url, WITH_TABLES, "api"))
 
 
 @pytest.fixture
