@@ -56,12 +56,14 @@ from worker.definition.registry import (
 )
 from worker.definition.resources import injected
 from worker.inline import InlineClient, inline
+from worker.runtime.arq_worker import ArqWorker
 from worker.runtime.worker import Worker
 
 Registry.table = LateOutbox("worker.database.outbox")
 
 __all__ = [
     "ArgumentProblem",
+    "ArqWorker",
     "BoundJob",
     "BrokerUnavailable",
     "Call",

@@ -116,6 +116,11 @@ class RoundTrips:
             return taken, None
         return taken, read_claim(claim, claimed[0])
 
+    async def pass_on(self, token: str) -> None:
+        """Leave a token in its list, for another worker."""
+        with unavailable_when_away():
+            await self._redis.execute_command("RPUSH", token, "1")
+
     async def break_off(self, client_id: int) -> bool:
         """End the wait of a blocked connection (CLIENT UNBLOCK, which answers BLPOP as its timeout would); False when
         it is not blocked."""

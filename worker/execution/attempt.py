@@ -60,6 +60,11 @@ class Run:
     error: BaseException | None = None
 
     @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.claimed.id
+
+    @property
     def held_limits(self) -> Sequence[str]:
         """The keys of the limits that it holds."""
         return held_keys(self.payload.options.limits) if self.payload else ()

@@ -27,11 +27,6 @@ class HookCalls:
         self._after: set[asyncio.Task[None]] = set()
         self._left: set[asyncio.Task[None]] = set()
 
-    @property
-    def busy(self) -> int:
-        """Tries whose `after_job_end` is under way: each keeps its slot."""
-        return len(self._after)
-
     async def started(self, run: Run) -> None:
         """The function is about to be called."""
         run.has_hooks = self._hooks.any
@@ -51,14 +46,15 @@ class HookCalls:
         except asyncio.CancelledError:
             logger.warning("hooks were broken off", job_id=run.claimed.id)
 
-    def stored(self, run: Run, outcome: Ended | PutBack, done: Callable[[], None]) -> None:
-        """What became of the job is stored. `done` is called when the hooks have ended, if there are some."""
+    def stored(self, run: Run, outcome: Ended | PutBack, done: Callable[[], None]) -> bool:
+        """What became of the job is stored. Whether there are hooks to call: `done` is called when they have ended."""
         if not (run.has_hooks and self._hooks.after):
-            return
+            return False
         after = asyncio.create_task(self._call_after(run, _end_of(run, outcome)), name=f"end of {run.claimed.id}")
         self._after.add(after)
         after.add_done_callback(self._after.discard)
         after.add_done_callback(lambda _: done())
+        return True
 
     async def _call_after(self, run: Run, end: JobEnd) -> None:
         for hook in self._hooks.after:

@@ -163,11 +163,8 @@ class Runner:
             self._settle(entry, outcome)
         elif outcome is not None and outcome.record:
             entry.past = [*entry.past, outcome.record][-keys.TRIES_KEPT :]
-        after, hooks = asyncio.Event(), self._executor.hooks
-        before = hooks.busy
-        if outcome is not None:
-            hooks.stored(run, outcome, after.set)
-        if hooks.busy == before:  # there are none
+        after = asyncio.Event()
+        if outcome is None or not self._executor.hooks.stored(run, outcome, after.set):
             after.set()
         return after
 

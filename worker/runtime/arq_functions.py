@@ -7,7 +7,6 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Function
 
 from worker.core.config import WorkerConfig
-from worker.core.errors import DefinitionError
 from worker.definition.definitions import JobDefinition
 from worker.definition.registry import Registry
 
@@ -20,15 +19,8 @@ class JobFunction(Function):
 
 
 def all_as_arq(registry: Registry, config: WorkerConfig) -> list[JobFunction]:
-    """The jobs of a registry.
-
-    Raises:
-        DefinitionError: it has none.
-    """
-    found = [_as_arq(definition, config) for definition in registry]
-    if not found:
-        raise DefinitionError("no job is registered, and a worker needs one: import the modules that declare @job")
-    return found
+    """The jobs of a registry."""
+    return [_as_arq(definition, config) for definition in registry]
 
 
 def _as_arq(definition: JobDefinition[..., Any], config: WorkerConfig) -> JobFunction:

@@ -11,7 +11,7 @@ from worker.broker.queue_store import Broker
 from worker.core.errors import BrokerUnavailable
 from worker.execution.attempt import Run, Stop
 from worker.execution.outcomes import Outcome, Outcomes
-from worker.runtime.fetcher import Pump
+from worker.runtime.state import State
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
@@ -22,21 +22,21 @@ TASKS_END_WITHIN = 0.2
 class HandingBack:
     """Settles what is left of a worker's jobs, so that no lease has to end by itself.
 
-    `runs`: those that hold a slot; `abandoned`: those whose outcome is stored, and whose task has not ended.
+    `abandoned`: those whose outcome is known, and whose task has not ended.
     """
 
-    def __init__(self, runs: dict[str, Run], abandoned: set[Run], pump: Pump, outcomes: Outcomes) -> None:
-        self._runs = runs
+    def __init__(self, state: State[Run, Settlement], abandoned: set[Run], outcomes: Outcomes) -> None:
+        self._state = state
         self._abandoned = abandoned
-        self._pump = pump
         self._outcomes = outcomes
 
     def unsettled(self) -> list[Settlement]:
         """Outcomes that Redis has not confirmed, and the jobs that run, handed back. May be called from any thread."""
-        settlements = self._pump.unsettled()
+        runs = [run for run in list(self._state.runs.values()) if self._state.leases.get(run) is False]
+        settlements = self._state.unsettled()  # after that look: one that ends meanwhile is here
         settled = {id(each.claimed) for each in settlements}
-        for run in list(self._runs.values()):
-            if id(run.claimed) not in settled and run not in self._abandoned and run.stop is not Stop.LEASE_LOST:
+        for run in runs:
+            if id(run.claimed) not in settled and run.stop is not Stop.LEASE_LOST:
                 settlements.append(run.settle(self._outcome(run)))
         return settlements
 
@@ -52,12 +52,14 @@ class HandingBack:
         if unsettled:
             logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
             await _store(broker, unsettled)
-        self._abandoned |= {run for run in self._runs.values() if run.task is not None and not run.task.done()}
-        self._runs.clear()
+        self._abandoned |= {run for run in self._state.leases if run.task is not None and not run.task.done()}
 
     async def _end_tasks(self) -> None:
         """Wait a moment for those that clean up after their cancellation; a second one ends the wait for a thread."""
-        cleaning = [run.task for run in self._runs.values() if run.task is not None]
+        for run, has_ended in list(self._state.leases.items()):
+            if not has_ended:
+                run.cancel(Stop.HANDED_BACK)
+        cleaning = [run.task for run in self._state.leases if run.task is not None]
         if cleaning:
             await asyncio.wait(cleaning, timeout=TASKS_END_WITHIN)
         left = [task for task in (*cleaning, *(run.task for run in self._abandoned)) if task is not None]

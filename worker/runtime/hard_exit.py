@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import structlog
 from redis.exceptions import ResponseError
@@ -29,7 +28,8 @@ from redis.exceptions import ResponseError
 from worker.broker.exchange import Settlement
 from worker.broker.lease import LeaseKeeper
 from worker.core.errors import BrokerUnavailable
-from worker.core.stopping import NOW, STOPS, StopPlan, stops_here
+from worker.core.stopping import NOW, STOPS, stops_here
+from worker.runtime.worker import Worker
 from worker.system.parent import Parent
 
 logger = structlog.stdlib.get_logger("embarq.watchdog")
@@ -40,34 +40,10 @@ TOLD_WITHIN = 0.1  # seconds for the log
 LONGEST_SIGNALS = 1024
 
 
-class Stoppable(Protocol):
-    """A worker, as the watchdog sees it."""
-
-    plan: StopPlan
-
-    @property
-    def is_seen(self) -> bool:
-        """Whether Redis knows of it; asked for from a thread, as what follows."""
-        ...
-
-    @property
-    def running(self) -> int:
-        """How many jobs run."""
-        ...
-
-    def follow_plan(self) -> None:
-        """Do what the plan says; called in the loop."""
-        ...
-
-    def unsettled(self) -> list[Settlement]:
-        """What is to be stored before the process may end; called from a thread."""
-        ...
-
-
 class Watchdog:
     """Watches over one worker. `supervisor`: its parent, if that keeps workers; it hears what runs during a stop."""
 
-    def __init__(self, worker: Stoppable, keeper: LeaseKeeper, supervisor: Parent | None = None) -> None:
+    def __init__(self, worker: Worker, keeper: LeaseKeeper, supervisor: Parent | None = None) -> None:
         """`keeper`: with a short time limit, for this thread alone."""
         self._worker = worker
         self._plan = worker.plan
@@ -157,7 +133,7 @@ class Watchdog:
         if self._worker.is_seen:
             supervisor.tell_ready()
         if self._plan.is_on:
-            supervisor.tell_running(self._worker.running)
+            supervisor.tell_running(len(self._worker.runs))
 
     def _arm(self) -> None:
         """There is an end, or a nearer one: see that it comes, and have a connection ready for it."""

@@ -4,20 +4,21 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Sized
 
 import structlog
 
 from worker.broker.inspect import WorkerRecord
 from worker.broker.known_jobs import KnownJobs, told
-from worker.broker.queue_selection import Service
 from worker.client import Client
 from worker.core import keys, wire
 from worker.core.config import WorkerConfig
 from worker.core.errors import ArgumentProblem, BrokerUnavailable, InvalidOptions
 from worker.core.job import Priority
 from worker.definition.registry import Registry
+from worker.runtime.claiming import Claiming
 from worker.runtime.pace import Pace
+from worker.runtime.tally import Tally
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
@@ -27,13 +28,19 @@ EVENTS_PART = 8  # of a server's memory that events may take: an eighth
 
 
 class Heartbeat:
-    """Tells Redis that a worker lives, which queues it serves and which jobs it knows. `is_heard`: it has done so."""
+    """Tells Redis that a worker lives, which queues it serves and which jobs it knows, and hears which
+    queues there are. `is_heard`: it has done so."""
 
-    def __init__(self, worker: str, client: Client, registry: Registry, config: WorkerConfig) -> None:
-        self._worker = worker
+    def __init__(
+        self, client: Client, registry: Registry, config: WorkerConfig, claiming: Claiming, runs: Sized, tally: Tally
+    ) -> None:
+        """`runs`: the jobs that are here."""
         self._client = client
         self._registry = registry
         self._config = config
+        self._claiming = claiming
+        self._runs = runs
+        self._tally = tally
         self._started_at = time.time()
         self._event_bytes = config.event_bytes
         self._pace = Pace()
@@ -51,44 +58,44 @@ class Heartbeat:
         for warning in server.warnings:
             logger.warning("redis may lose jobs", reason=warning)
 
-    async def refuse_other_keys(self, service: Service) -> None:
+    async def refuse_other_keys(self) -> None:
         """Look at queues that are named by their keys: what else is there, is somebody's. It would be left alone, and
         the worker would wait for nothing.
 
         Raises:
             InvalidOptions: one holds something else.
         """
-        served = [keys.queue_key(queue) for queue in service.queues]
+        served = [keys.queue_key(queue) for queue in self._claiming.service.queues]
         with contextlib.suppress(BrokerUnavailable):
             if wrong := await self._client.inspector.no_queues(served):
                 raise InvalidOptions("worker", [ArgumentProblem(("queues",), told) for told in wrong.values()])
 
-    async def beat(self, service: Service, served: Iterable[str], running: int, ended: int) -> list[str]:
-        """Say it. `ended`: the tries that this worker ever ended. Returns the keys of the queues that are known.
+    async def run_once(self) -> None:
+        """Say it.
 
         Raises:
             BrokerUnavailable: Redis cannot serve it.
         """
         known = self._know()
         record = WorkerRecord(
-            id=self._worker,
+            id=self._claiming.worker,
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=service.told(self._registry.queues),
+            queues=self._claiming.service.told(self._registry.queues),
             concurrency=self._config.concurrency,
-            running=running,
+            running=len(self._runs),
             started_at=self._started_at,
-            rate=self._pace.measure(ended),
+            rate=self._pace.measure(self._tally.ended),
             jobs=known.jobs,
             signatures=known.signatures,
             digests=known.digests,
         )
-        levels = [keys.queue_key(queue, priority) for queue in served for priority in Priority]
+        levels = [keys.queue_key(queue, priority) for queue in self._claiming.served for priority in Priority]
         ttl_ms = int(INTERVAL * BELIEVED_FOR * 1000)
         said = wire.dumps(record)
-        queues = await self._client.broker.heartbeat(self._worker, said, ttl_ms, levels, self._event_bytes)
+        queues = await self._client.broker.heartbeat(self._claiming.worker, said, ttl_ms, levels, self._event_bytes)
         self.is_heard = True
-        return queues
+        self._claiming.heard_of(queues)
 
     def _know(self) -> KnownJobs:
         """What is told of the jobs; thousands take some milliseconds, so it is made again only where there are more."""
@@ -101,4 +108,4 @@ class Heartbeat:
     async def say_goodbye(self) -> None:
         """Say that the worker is gone; where Redis is away, that shows by itself."""
         with contextlib.suppress(BrokerUnavailable):
-            await self._client.broker.heartbeat(self._worker, b"", 0, ())
+            await self._client.broker.heartbeat(self._claiming.worker, b"", 0, ())

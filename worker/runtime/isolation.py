@@ -4,13 +4,13 @@ They run in groups that are halved each time that their worker is lost, so that 
 job beside which nothing ran is judged. The halving is in `suspects.lua`.
 """
 
-import time
-from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
-from worker.broker.exchange import Claim, ClaimRequest
-from worker.core.config import Suspects, WorkerConfig
+from worker.core.config import Suspects
 from worker.core.keys import SUSPECTS_TOGETHER
+from worker.runtime.actions import Ask
+from worker.runtime.events import Brought
 
 PATIENCE = 30.0
 
@@ -30,46 +30,40 @@ class Isolation:
     never idle, it lets its jobs run out once suspects have waited for 30 s.
     """
 
-    def __init__(
-        self, config: WorkerConfig, running: Callable[[], int], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`running`: how many jobs run in the worker."""
-        self._mode = config.suspects
-        self._most = config.concurrency
-        self._running = running
-        self._clock = clock
+    def __init__(self, mode: Suspects, slots: int) -> None:
+        self._mode = mode
+        self._slots = slots
         self._has_group = False
         self._waiting = False
         self._since = 0.0
 
-    def turn(self) -> Turn:
-        """Whose turn it is."""
-        idle = self._running() == 0
-        if idle:
+    def turn(self, running: int, now: float) -> Turn:
+        """Whose turn it is while so many jobs run in the worker."""
+        if not running:
             self._has_group = False
         if self._mode is Suspects.ONLY:
-            return Turn.SUSPECTS if idle else Turn.NOTHING
+            return Turn.NOTHING if running else Turn.SUSPECTS
         if self._has_group:
             return Turn.NOTHING
         if not self._waiting:
             return Turn.OTHERS
-        if idle:
+        if not running:
             return Turn.SUSPECTS
-        return Turn.NOTHING if self._clock() - self._since >= PATIENCE else Turn.OTHERS
+        return Turn.NOTHING if now - self._since >= PATIENCE else Turn.OTHERS
 
     def limit(self, room: int) -> int:
         """How many suspects to ask for at most: half of what the worker can run, 32 at most."""
-        half = self._most if self._mode is Suspects.ONLY else max(1, self._most // 2)
+        half = self._slots if self._mode is Suspects.ONLY else max(1, self._slots // 2)
         return min(room, half, SUSPECTS_TOGETHER)
 
-    def heard(self, request: ClaimRequest, claim: Claim) -> bool:
-        """Take in what a claim says, before its jobs start; whether it leaves nothing for this worker to do."""
-        if request.suspects:
-            self._has_group = bool(claim.jobs)
+    def heard(self, ask: Ask, brought: Brought[Any], now: float) -> bool:
+        """Take in what a claim says, before its jobs begin; whether it leaves nothing for this worker to do."""
+        if ask.suspects:
+            self._has_group = bool(brought.jobs)
             self._waiting = False  # others have a turn first, and their claim tells anew
-            return claim.is_empty and self._mode is Suspects.ONLY
-        waiting = claim.suspects > 0 and self._mode is Suspects.HERE
+            return brought.is_empty and self._mode is Suspects.ONLY
+        waiting = brought.suspects > 0 and self._mode is Suspects.HERE
         if waiting and not self._waiting:
-            self._since = self._clock()
+            self._since = now
         self._waiting = waiting
-        return claim.is_empty and not waiting
+        return brought.is_empty and not waiting

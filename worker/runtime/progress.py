@@ -7,9 +7,12 @@ from worker.core import wire
 from worker.core.job import Progress
 from worker.execution.attempt import Run
 
+INTERVAL = 0.1
+
 
 class ProgressWriter:
-    """Knows what was written of each job. `renewed` is told what a renewal found out."""
+    """Knows what was written of each job. `runs`: those that are here, by their jobs. `renewed` is told what a renewal
+    found out."""
 
     def __init__(
         self,
@@ -22,32 +25,25 @@ class ProgressWriter:
         self._lease_ms = lease_ms
         self._runs = runs
         self._renewed = renewed
-        self._written: dict[str, Progress] = {}
+        self._written: dict[Run, Progress] = {}
 
-    async def write(self) -> None:
+    async def run_once(self) -> None:
         """Write what is new. What could not be written is new the next time.
 
         Raises:
             BrokerUnavailable: Redis cannot serve it.
         """
+        self._written = {run: said for run, said in self._written.items() if self._runs.get(run.id) is run}
         news: list[tuple[Run, Progress]] = []
         for run in self._runs.values():
             latest = run.context.last_progress
-            if latest is not None and latest is not self._written.get(run.claimed.id):
+            if latest is not None and latest is not self._written.get(run):
                 news.append((run, latest))
         if news:
             renewals = [Renewal(run.claimed, _as_json(latest), run.held_limits) for run, latest in news]
             renewed = await self._broker.renew(self._lease_ms, renewals)
-            self._written |= {run.claimed.id: latest for run, latest in news if self._holds(run)}
+            self._written |= dict(news)
             self._renewed([run for run, _ in news], renewed)
-
-    def _holds(self, run: Run) -> bool:
-        """Whether a job has not ended here meanwhile."""
-        return self._runs.get(run.claimed.id) is run
-
-    def forget(self, job_id: str) -> None:
-        """The job has ended here."""
-        self._written.pop(job_id, None)
 
 
 def _as_json(progress: Progress) -> bytes:

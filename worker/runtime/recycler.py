@@ -1,27 +1,27 @@
-"""When a worker process has done, or taken, as much as it may, so that a fresh one is to take its place."""
+"""Ends a worker that has done, or taken, as much as it may, so that a fresh process is to take its place."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.core.config import WorkerConfig
+from worker.runtime.tally import Tally
 from worker.system.memory import resident_megabytes
 
 INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """What a process has done and taken; the memory only where that is bounded."""
+class Recycler:
+    """`recycle` is called when it is enough, again and again until the worker has ended."""
 
-    jobs: int
-    megabytes: float
+    config: WorkerConfig
+    tally: Tally
+    recycle: Callable[[], None]
 
-    def is_enough(self, config: WorkerConfig) -> bool:
-        """Whether it is as much as a worker may."""
-        most_jobs, most_megabytes = config.recycle_jobs or math.inf, config.recycle_megabytes or math.inf
-        return self.jobs >= most_jobs or self.megabytes >= most_megabytes
-
-
-def used(jobs: int, config: WorkerConfig) -> Used:
-    """What this process has used up to now; `jobs`: the tries that it has ended."""
-    return Used(jobs, resident_megabytes() if config.recycle_megabytes else 0)
+    async def run_once(self) -> None:
+        """Look whether it is, whatever the worker does just now."""
+        most_jobs, most_megabytes = self.config.recycle_jobs, self.config.recycle_megabytes
+        megabytes = resident_megabytes() if most_megabytes else 0.0
+        if self.tally.ended >= (most_jobs or math.inf) or megabytes >= (most_megabytes or math.inf):
+            self.recycle()

@@ -13,6 +13,7 @@ from worker.broker.encoding import new_id, pack
 from worker.broker.queue_store import NewJob
 from worker.broker.schedule_store import Fired, Schedules
 from worker.core.calls import Call
+from worker.core.context import Stopping
 from worker.core.errors import (
     ArgumentProblem,
     BrokerUnavailable,
@@ -215,3 +216,18 @@ class Scheduler:
             if schedule.record.declared and schedule.record.name not in self._declared and late > ORPHAN_AFTER:
                 with contextlib.suppress(BrokerUnavailable):
                     await self._schedules.drop(schedule.record.name)
+
+
+class SchedulerService:
+    """A scheduler in a worker: it fires until that is told to stop."""
+
+    def __init__(self, schedules: Schedules, registry: Registry, stopping: Stopping, *, starts: bool) -> None:
+        self._scheduler = Scheduler(schedules, registry, starts=starts)
+        self._stopping = stopping
+
+    async def run(self) -> None:
+        """Fire until cancelled, or told to stop."""
+        async with asyncio.TaskGroup() as group:
+            firing = group.create_task(self._scheduler.run(), name="scheduler")
+            await self._stopping.wait()
+            firing.cancel()

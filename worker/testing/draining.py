@@ -4,13 +4,22 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
-from worker.broker.exchange import Claim, Ended, Settlement
+from worker.broker.exchange import Ended, Settlement
 from worker.client import Client
 from worker.core import keys
 from worker.core.config import WorkerConfig
 from worker.core.errors import JobFailed
 from worker.core.job import Priority
 from worker.definition.registry import Registry
+from worker.execution.attempt import Run
+from worker.execution.executor import Executor
+from worker.runtime import events
+from worker.runtime.actions import Begin, Finish
+from worker.runtime.events import Notified
+from worker.runtime.fetcher import Fetcher
+from worker.runtime.listener import Listener
+from worker.runtime.runner import Runner
+from worker.runtime.state import State
 from worker.runtime.worker import Worker
 from worker.testing.client import TaggedClient
 from worker.testing.executing import ToldExecutor
@@ -20,49 +29,74 @@ LOOKED_AT = 1000
 SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
 
 
+class _CountingRunner(Runner):
+    """Counts starts, and notes which claims came and which jobs have ended."""
+
+    def __init__(self, state: State[Run, Settlement], executor: Executor, fetcher: Fetcher, listener: Listener) -> None:
+        super().__init__(state, executor, fetcher, listener)
+        self.started = 0
+        self.claims: set[str] = set()
+        self.ended_ids: list[str] = []
+
+    def begin(self, begin: Begin[Run]) -> None:
+        """Start jobs that a claim brought."""
+        self.started += len(begin.jobs)
+        self.claims |= {run.claimed.number for run in begin.jobs}
+        super().begin(begin)
+
+    def finish(self, finish: Finish[events.Ended[Run, Settlement]]) -> None:
+        """Outcomes are stored, or refused."""
+        for ended, stored in zip(finish.ended, finish.stored, strict=True):
+            if stored and ended.ack is not None and isinstance(ended.ack.outcome, Ended):
+                self.ended_ids.append(ended.job.id)
+        super().finish(finish)
+
+
 class DrainingWorker(Worker):
     """A worker that ends when no job is left, not even a deferred one: whenever there is nothing else to do, the next
     deferred job is made due. It also stops once it has started more than `most` jobs."""
 
+    _runner_type = _CountingRunner
+    runner: _CountingRunner
+
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, most: int) -> None:
-        super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._hurry)])
-        self.executor = self._told = ToldExecutor(client, registry, config, self.id)
-        self._ids = client.ids
-        self._notes = client.notes
-        self.most = most
-        self.started = 0
-        self.ended: list[str] = []
+        self._tagged = client
+        self._most = most
+        super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._may_skip)])
 
-    def begin(self, claim: Claim, leased_until: float) -> None:
-        """Start the jobs of a claim, and count them."""
-        self.started += len(claim.jobs)
-        self._notes.update(f"{keys.CLAIMED}{self.id}:{each.number}" for each in claim.jobs)
-        if self.started > self.most:
-            self.plan.hurry()
-            self.follow_plan()
-        super().begin(claim, leased_until)
+    def _make_executor(self) -> Executor:
+        self._told = ToldExecutor(self._tagged, self.registry, self.config, self.id)
+        return self._told
 
-    def settled(self, settlements: Sequence[Settlement], stored: Sequence[bool]) -> None:
-        """Free the slots of jobs, and record which have ended."""
-        ends = (each for each, accepted in zip(settlements, stored, strict=True) if accepted)
-        self.ended += [self._ids.said(each.claimed.id) for each in ends if isinstance(each.outcome, Ended)]
-        super().settled(settlements, stored)
+    @property
+    def started(self) -> int:
+        """How many jobs it has started."""
+        return self.runner.started
+
+    @property
+    def ended(self) -> list[str]:
+        """The ids of those that have ended, in order."""
+        return [self._tagged.ids.said(job_id) for job_id in self.runner.ended_ids]
 
     @property
     def errors(self) -> Mapping[str, BaseException]:
         """The exceptions of failed jobs, by their ids."""
         return self._told.told.errors
 
-    async def main(self) -> None:
+    async def async_run(self) -> None:
         """Work until nothing waits."""
         try:
-            await super().main()
+            await super().async_run()
         finally:
-            await self._told.end_deaf(list(self._abandoned))
+            self._tagged.notes.update(f"{keys.CLAIMED}{self.id}:{number}" for number in self.runner.claims)
+            await self._told.end_deaf(list(self.runner.abandoned))
 
-    def _hurry(self) -> bool:
+    def _may_skip(self) -> bool:
         """Whether time may be skipped, as nothing runs; also polls for due jobs at once."""
-        self._pump.look()
+        if self.started > self._most and not self.plan.is_on:
+            self.plan.hurry()
+            self.follow_plan()
+        self.runner.tell(Notified())
         return not self.runs
 
 

@@ -13,6 +13,8 @@ from worker.client.arq_compat import arq_deserializer
 from worker.core import keys
 from worker.core.errors import JobEnded, JobNotFound
 from worker.execution.attempt import Stop
+from worker.runtime.actions import Ask, Exchange
+from worker.runtime.events import Answered
 
 
 @pytest.mark.parametrize("delay", [0, 60])
@@ -172,10 +174,16 @@ async def test_job_that_is_stopped_before_its_first_step_is_settled(kit: Kit, st
     assert claim is not None
     await kit.client.pause_queue(kit.queue)
     async with kit.worker() as worker:
-        worker.begin(claim, time.monotonic() + 5)
+        await eventually(lambda: waits(worker))
+        brought = worker.claiming.brought(claim, time.monotonic() - worker.config.lease + 5)
+        worker.runner.tell(Answered(Exchange((), Ask(1, 1), (), 0), [], brought, time.monotonic()))
         worker.runs[handle.id].cancel(stop)  # its task has not run yet
         assert (await kit.reaches(handle.id, state, 3)).state is state
         await eventually(lambda: settled(worker))
+
+
+async def waits(worker: Worker) -> bool:
+    return worker.state.wait is not None
 
 
 async def settled(worker: Worker) -> bool:

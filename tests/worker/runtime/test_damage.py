@@ -415,7 +415,7 @@ async def test_worker_of_all_queues_asks_only_those_that_hold_something(kit: Kit
     running = asyncio.create_task(worker.async_run())
 
     async def wide() -> bool:
-        return worker._pump.service.by_use
+        return worker.claiming.service.by_use
 
     await eventually(wide)
     for name in ("new-1", "new-2", "q77"):

@@ -145,7 +145,7 @@ async def test_job_of_a_claim_that_was_under_way_at_the_stop_is_given_back(kit: 
         working = asyncio.create_task(worker.async_run())
 
         async def stands() -> bool:
-            return worker._standby._waits and worker._standby._has_claim
+            return worker.state.wait is not None and worker.state.wait.ask is not None
 
         await eventually(stands)
         proxy.passes.clear()
@@ -199,7 +199,7 @@ async def test_what_is_owed_at_the_end_of_a_process(kit: Kit, redis_url: str) ->
         go.set()
 
         async def owed() -> dict[str, str]:
-            found = {each.claimed.id: type(each.outcome).__name__ for each in worker._pump.unsettled()}
+            found = {each.claimed.id: type(each.outcome).__name__ for each in worker.state.unsettled()}
             return found if late.id in found else {}
 
         await eventually(owed)
@@ -310,7 +310,7 @@ async def test_large_result_does_not_keep_other_jobs_from_being_handed_back(kit:
         await kit.enqueue(large)
 
         async def under_way() -> bool:
-            return any(each.size > 1_000_000 for each in worker._pump.unsettled())
+            return any(each.size > 1_000_000 for each in worker.state.unsettled())
 
         await eventually(under_way)
         working.cancel()

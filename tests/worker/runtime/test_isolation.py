@@ -3,15 +3,18 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from tests.support import Gauge, Kit
 from worker import ConcurrencyLimit, Priority, State
-from worker.broker.exchange import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
+from worker.broker.exchange import Claimed, ClaimRequest, Ended, PutBack, Settlement
 from worker.broker.suspects import SuspectQueues
 from worker.core import keys
-from worker.core.config import Suspects, WorkerConfig
+from worker.core.config import Suspects
+from worker.runtime.actions import Ask
+from worker.runtime.events import Brought
 from worker.runtime.isolation import PATIENCE, Isolation, Turn
 
 LEASE_MS = 30
@@ -278,36 +281,26 @@ async def test_isolated_worker_takes_nothing_but_suspects_and_ends(kit: Kit) -> 
     assert (await fresh.job()).state is State.QUEUED
 
 
-def brought(jobs: int = 0, suspects: int = 0) -> Claim:
-    one = Claimed("j", "q", "t", b"", 1, 0, False, 0)
-    return Claim([one] * jobs, None, False, suspects)
+def brought(jobs: int = 0, suspects: int = 0) -> Brought[Any]:
+    return Brought([object()] * jobs, None, False, suspects)
 
 
 def test_turns_of_a_worker_that_is_never_idle() -> None:
-    now, running = 0.0, 5
-    isolation = Isolation(WorkerConfig(concurrency=10), lambda: running, lambda: now)
-    others, own = (ClaimRequest("w", 1, [], 1, 1, suspects=each) for each in (False, True))
-    assert isolation.turn() is Turn.OTHERS
-    isolation.heard(others, brought(1, suspects=7))
-    now = PATIENCE - 1
-    isolation.heard(others, brought(1, suspects=7))
-    assert isolation.turn() is Turn.OTHERS
-    now = PATIENCE
-    assert isolation.turn() is Turn.NOTHING
-    running = 0
-    assert (isolation.turn(), isolation.limit(10)) == (Turn.SUSPECTS, 5)
-    isolation.heard(own, brought(5, suspects=2))
-    running = 5
-    assert isolation.turn() is Turn.NOTHING
-    running = 0
-    assert isolation.turn() is Turn.OTHERS
-    running = 1
-    isolation.heard(others, brought(1, suspects=2))
-    now = 2 * PATIENCE - 1
-    assert isolation.turn() is Turn.OTHERS
-    isolation.heard(others, brought(1))
-    now = 3 * PATIENCE
-    assert isolation.turn() is Turn.OTHERS
+    isolation = Isolation(Suspects.HERE, slots=10)
+    others, own = (Ask(1, 1, suspects=each) for each in (False, True))
+    assert isolation.turn(5, 0.0) is Turn.OTHERS
+    isolation.heard(others, brought(1, suspects=7), 0.0)
+    isolation.heard(others, brought(1, suspects=7), PATIENCE - 1)
+    assert isolation.turn(5, PATIENCE - 1) is Turn.OTHERS
+    assert isolation.turn(5, PATIENCE) is Turn.NOTHING
+    assert (isolation.turn(0, PATIENCE), isolation.limit(10)) == (Turn.SUSPECTS, 5)
+    isolation.heard(own, brought(5, suspects=2), PATIENCE)
+    assert isolation.turn(5, PATIENCE) is Turn.NOTHING
+    assert isolation.turn(0, PATIENCE) is Turn.OTHERS
+    isolation.heard(others, brought(1, suspects=2), PATIENCE)
+    assert isolation.turn(1, 2 * PATIENCE - 1) is Turn.OTHERS
+    isolation.heard(others, brought(1), 2 * PATIENCE - 1)
+    assert isolation.turn(1, 3 * PATIENCE) is Turn.OTHERS
 
 
 async def test_worker_whose_process_starts_others_for_suspects_leaves_them(kit: Kit) -> None:

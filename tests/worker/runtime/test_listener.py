@@ -9,14 +9,15 @@ import pytest
 from tests.support import Gauge, Kit, eventually
 from worker import Client, Context, State, Worker
 from worker.core import keys
+from worker.runtime.state import Phase
 
 
 async def stands(worker: Worker) -> bool:
-    return worker._standby._waits and worker._standby._has_claim
+    return worker.state.wait is not None and worker.state.wait.ask is not None
 
 
 async def only_waits(worker: Worker) -> bool:
-    return worker._standby._waits and not worker._standby._has_claim
+    return worker.state.wait is not None and worker.state.wait.ask is None
 
 
 async def test_claim_stands_while_the_worker_is_idle_only(kit: Kit) -> None:
@@ -46,7 +47,7 @@ async def test_job_comes_with_its_token(kit: Kit) -> None:
     async with kit.worker(poll=30.0) as worker:
         for _ in range(20):
             await eventually(lambda: stands(worker))
-            claims = worker._pump._claims.last
+            claims = worker.state.claims.last
             assert await (await kit.enqueue(claim_number)).result(5) <= claims
 
 
@@ -105,7 +106,7 @@ async def test_idle_worker_stops_at_once_and_takes_nothing_along(kit: Kit) -> No
 
 
 async def ended(worker: Worker) -> bool:
-    return worker.main_task is None or worker.main_task.done()
+    return worker.state.phase is Phase.GONE
 
 
 async def test_wait_goes_on_after_its_connection_was_cut(kit: Kit) -> None:
@@ -114,7 +115,7 @@ async def test_wait_goes_on_after_its_connection_was_cut(kit: Kit) -> None:
 
     async with kit.worker(poll=30.0) as worker:
         await eventually(lambda: stands(worker))
-        await kit.client.redis.client_kill_filter(_id=str(worker._standby._client_id))
+        await kit.client.redis.client_kill_filter(_id=str(worker.runner._listener.client_id))
         await eventually(lambda: stands(worker))
         assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
 
