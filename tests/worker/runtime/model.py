@@ -37,7 +37,7 @@ from worker.runtime.events import (
 from worker.runtime.planner import next_actions, on
 from worker.runtime.state import Phase, Rules, State
 
-LEASE, POLL = 15.0, 0.5
+LEASE, POLL, BLOCKS_FOR = 15.0, 0.5, 5.0
 LARGE = 3 * 1024 * 1024
 AGAIN_AFTER = 0.7
 
@@ -172,6 +172,7 @@ class World:
         self.under_way: list[Sent] = []
         self.late: list[Trip] = []
         self.waits: Wait | None = None
+        self.waits_until = 0.0
         self.waited: Waited[Job] | None = None
         self.breaks_off = False
         self.tasks: list[Job] = []  # that run and hold a slot
@@ -205,7 +206,7 @@ class World:
             case Wait():
                 assert self.waits is None, "one wait at a time"
                 self._check_ask(action.ask, 0)
-                self.waits = action
+                self.waits, self.waits_until = action, self.now + BLOCKS_FOR
             case BreakOff():
                 assert self.waits is not None
                 assert not self.breaks_off
@@ -441,7 +442,7 @@ class World:
             self.end_hooks()
         if self.breaks_off:
             self.try_break_off(again=True)
-        if self.waits is not None and self.waited is None and self.redis.token:
+        if self.waits is not None and self.waited is None and (self.redis.token or self.now >= self.waits_until):
             self.end_wait()
         if self.waited is not None:
             self.hear_wait()

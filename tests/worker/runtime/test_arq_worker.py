@@ -42,7 +42,12 @@ async def test_it_is_arqs_worker_and_counts_as_that_does(kit: Kit) -> None:
     worker: PlainWorker = made(kit)
     assert isinstance(worker, PlainWorker)
     assert set(worker.functions) == {"work", "again"}
-    assert (worker.queue_name, worker.max_jobs, worker.burst, worker.pool) == (kit.queue_key, 100, False, kit.client.arq)
+    assert (worker.queue_name, worker.max_jobs, worker.burst, worker.pool) == (
+        kit.queue_key,
+        100,
+        False,
+        kit.client.arq,
+    )
 
     async def meanwhile() -> None:
         assert await (await kit.enqueue(work, {"how": "well"})).result(20) == "well"
