@@ -93,7 +93,7 @@ def test_options_and_arguments_that_do_not_fit(command: tuple[str, ...], said: s
 def test_database_is_away(embarq: Embarq) -> None:
     ran = embarq("migrate", DATABASE_URL="postgresql://somebody:hunter2@127.0.0.1:1/x")
     assert ran.code == 1
-    assert ran.err.splitlines()[-1].startswith("embarq: Postgres is not available at present (no connection: ")
+    assert ran.err.splitlines()[-1].startswith("embarq: Postgres is not available (no connection: ")
     assert "hunter2" not in ran.err
 
 

@@ -118,7 +118,7 @@ async def test_queue_is_listed_paused_resumed_and_purged(run: Run, kit: Kit) -> 
     (listed,) = [each for each in told(await run("queue", "list", "--json")) if each["queue"] == kit.queue]
     assert (listed["paused"], listed["waiting"]) == (True, 2)
     assert kit.queue in said(await run("queue", "list"))
-    assert said(await run("queue", "resume", kit.queue)) == f"{kit.queue} goes on\n"
+    assert said(await run("queue", "resume", kit.queue)) == f"{kit.queue} is resumed\n"
     assert said(await run("queue", "resume", kit.queue)) == f"{kit.queue} was not paused\n"
     refused = await run("queue", "purge", kit.queue, typed="n\n")
     assert refused.code == 1
@@ -152,12 +152,12 @@ async def test_workflow_is_looked_up_cancelled_and_retried(
     waiting = told(await run("workflow", "show", flow.id, "--json"))
     assert (waiting["state"], [step["state"] for step in waiting["steps"]]) == ("running", ["queued", "waiting"])
     assert '"queued":1' in said(await run("workflow", "show", flow.id))
-    assert said(await run("workflow", "cancel", flow.id)) == f"{flow.id} is cancelled\n"
+    assert said(await run("workflow", "cancel", flow.id)) == f"{flow.id} was cancelled\n"
     again = await run("workflow", "cancel", flow.id)
     assert (again.code, again.out) == (1, "")
     assert flow.id in again.line
     async with kit.worker():
-        assert said(await run("workflow", "retry", flow.id)) == f"{flow.id} goes on\n"
+        assert said(await run("workflow", "retry", flow.id)) == f"{flow.id} is resumed\n"
         ended = told(await run("workflow", "show", flow.id, "--wait", "30", "--json"))
         assert (ended["state"], ended["error"]["message"]) == ("failed", "no luck")
     assert (await kit.client.workflow(flow.id)).state is WorkflowState.FAILED

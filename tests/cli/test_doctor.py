@@ -176,7 +176,7 @@ def test_revision_with_a_name_of_the_engines_is_told_by_its_file(
     file.parent.mkdir()
     file.write_text('revision = "0001"\ndown_revision = None\n')
     code, found = deployment.doctor("--release")
-    assert (code, len(lines(found["wrong"], f"database: {file}: the revision '0001' is"))) == (1, 1)
+    assert (code, len(lines(found["wrong"], f"database: {file}: the revision must not be named '0001'"))) == (1, 1)
 
 
 async def test_tables_of_a_newer_release_are_no_reason_to_stop(deployment: Deployment, migrated: AsyncEngine) -> None:

@@ -98,7 +98,7 @@ def test_redis_of_production_is_refused(project: Path, redis_url: str) -> None:
     for says_so in ({"EMBARQ_ENV": "Production"}, {"DYNO": "run.1"}):
         code, output = run_pytest(project, REDIS_URL=redis_url, **says_so)
         assert code == 1
-        assert "tests do not run on its Redis" in output
+        assert "tests must not run on the Redis of production" in output
 
 
 def test_error_of_a_job_is_shown_where_it_was_raised(project: Path) -> None:
