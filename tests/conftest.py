@@ -31,6 +31,10 @@ configure_logs("INFO", as_json=False)
 
 RUN = pytest.StashKey[str]()
 
+# What needs none of these, in none of these folders, starts no server and no process, and writes no file.
+NOT_FAST = {"servers", "postgres", "tmp_path", "tmp_path_factory"}
+NOT_FAST_FOLDERS = ("chaos", "cli", "documentation", "flow", "hostile", "install", "typing", "worker/dev")
+
 
 def sendable(value: Any) -> Any:
     """A report as pytest-xdist can send it. Tests of hostile texts print what UTF-8 cannot write."""
@@ -53,6 +57,15 @@ def pytest_configure(config: pytest.Config) -> None:
         own = tempfile.TemporaryDirectory(prefix="embarq-")
         config.add_cleanup(own.cleanup)
     config.stash[RUN] = given or own.name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is fast."""
+    here = Path(__file__).parent
+    for item in items:
+        is_elsewhere = any(item.path.is_relative_to(here / folder) for folder in NOT_FAST_FOLDERS)
+        if not is_elsewhere and NOT_FAST.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("fast")
 
 
 @pytest.hookimpl(optionalhook=True)

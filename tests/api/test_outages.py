@@ -195,6 +195,7 @@ async def test_a_request_over_its_budget_is_cancelled_and_answered_503() -> None
         assert [(line["event"], line["path"]) for line in lines] == [("request took too long", "/hang")]
 
 
+@pytest.mark.alone
 async def test_an_answer_does_not_wait_for_clean_up_that_hangs_as_well() -> None:
     async with budgeted(0.1) as (http, told):
         started = time.monotonic()

@@ -46,6 +46,7 @@ def busiest(starts: list[float], period: float) -> int:
     return max(sum(begin <= each < begin + period for each in ordered) for begin in ordered)
 
 
+@pytest.mark.alone
 async def test_rate_limit_holds_over_workers_in_any_window_and_is_used(kit: Kit) -> None:
     starts: list[float] = []
 
@@ -106,6 +107,7 @@ async def calls_of_scripts(kit: Kit) -> int:
     return int(stats["cmdstat_evalsha"]["calls"])
 
 
+@pytest.mark.alone
 async def test_concurrency_limit_holds_over_workers_and_is_used(kit: Kit) -> None:
     running = Gauge()
 
@@ -124,6 +126,7 @@ async def test_concurrency_limit_holds_over_workers_and_is_used(kit: Kit) -> Non
     assert await kit.client.redis.exists(keys.PARKED + "c:3:0:few") == 0
 
 
+@pytest.mark.alone
 async def test_limits_by_argument_count_apart(kit: Kit) -> None:
     running: Counter[str] = Counter()
     most: Counter[str] = Counter()
