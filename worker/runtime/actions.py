@@ -60,7 +60,6 @@ class Begin(Generic[J]):
     """Start jobs."""
 
     jobs: Sequence[J]
-    leased_until: float
 
 
 @dataclass(frozen=True, slots=True)

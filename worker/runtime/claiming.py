@@ -61,7 +61,9 @@ class Claiming:
         return ClaimRequest(self.worker, number, order, ask.limit, lease_ms, lowest_first, ask.suspects)
 
     def brought(self, claim: Claim, asked_at: float) -> Brought[Run]:
-        """What came. Leases count from before the claim was sent: this process may have been frozen since."""
-        leased_until = asked_at + self._config.lease
+        """What came. Leases count from before the claim was sent: this process may have been frozen since. They are
+        known before anybody sees the runs: the thread that watches leases would take them for lost."""
         runs = [self._prepare(claimed) for claimed in claim.jobs]
-        return Brought(runs, claim.next_due_in, claim.more, claim.suspects, leased_until)
+        for run in runs:
+            run.leased_until = asked_at + self._config.lease
+        return Brought(runs, claim.next_due_in, claim.more, claim.suspects)

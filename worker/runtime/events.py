@@ -23,13 +23,12 @@ A = TypeVar("A")
 @dataclass(frozen=True, slots=True)
 class Brought(Generic[J]):
     """What a claim brought. `next_due_in`: seconds until the next job is due (None: none waits); `more`: more is due
-    now; `suspects`: how many of them wait; `leased_until`: when the leases end, unless they are renewed."""
+    now; `suspects`: how many of them wait."""
 
     jobs: Sequence[J]
     next_due_in: float | None
     more: bool
     suspects: int = 0
-    leased_until: float = 0.0
 
     @property
     def is_empty(self) -> bool:

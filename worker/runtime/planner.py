@@ -111,7 +111,7 @@ def _take_in(state: State[J, A]) -> None:
                 if (earlier := state.runs.get(job.id)) is not None:
                     state.due.append(Overtaken(earlier))
                 state.runs[job.id] = job
-        state.due.append(Begin(brought.jobs, brought.leased_until) if serves else Release(brought.jobs))
+        state.due.append(Begin(brought.jobs) if serves else Release(brought.jobs))
     state.brought = []
 
 

@@ -83,7 +83,6 @@ class Runner:
         """Start jobs that a claim brought."""
         loop = asyncio.get_running_loop()
         for run in begin.jobs:
-            run.leased_until = begin.leased_until
             run.task = loop.create_task(self._run(run), name=f"job {run.id}", context=run.inside)
 
     async def _run(self, run: Run) -> None:

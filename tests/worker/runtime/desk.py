@@ -80,7 +80,7 @@ class Desk:
     ) -> events.Brought[Job]:
         found = [Job(name) for name in jobs.split()]
         self.jobs |= {job.id: job for job in found}
-        return events.Brought(found, due, more, suspects, self.now + 15.0)
+        return events.Brought(found, due, more, suspects)
 
     def cut(self) -> None:
         """The answer of an exchange gets lost."""

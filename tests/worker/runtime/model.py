@@ -142,7 +142,7 @@ class Redis:
         due_in = max(0.0, min(dues) - self.now) if dues and not ask.suspects else None
         more = bool(source) and not ask.suspects
         jobs = [Job(job_id, ask.number) for job_id in taken]
-        return Brought(jobs, due_in, more, len(self.suspects), ends)
+        return Brought(jobs, due_in, more, len(self.suspects))
 
     @property
     def is_empty(self) -> bool:
