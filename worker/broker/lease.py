@@ -38,7 +38,7 @@ class LeaseKeeper:
         refused: ResponseError | None = None
         for call in urgent_first(settlements):
             try:
-                self._run(scripts.FINISH, finish_request(call).arguments)
+                self._run(scripts.FINISH, finish_request(call).tail[1:])
             except ResponseError as error:
                 refused = error
         if refused is not None:

@@ -177,7 +177,8 @@ class Pool(ConnectionPool):
         if not self._free.locked():
             await self._free.acquire()
             connection: QuickConnection = self.get_available_connection()  # type: ignore[no-untyped-call]  # redis-py's
-            if connection.is_ready:
+            reader = connection._reader
+            if reader is not None and connection.made_in == self.epoch.number and not reader.at_eof():
                 return connection
             await self.release(connection)
         try:

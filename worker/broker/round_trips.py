@@ -24,11 +24,10 @@ UNTIL_FOREVER = -1
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A script with its keys and arguments."""
+    """A script with what a command has behind its name: the number of its keys, these, its arguments."""
 
     script: Script
-    key_names: Sequence[str]
-    arguments: Sequence[Argument]
+    tail: Sequence[Argument]
 
 
 class RoundTrips:
@@ -55,7 +54,7 @@ class RoundTrips:
         if settlements:
             requests.append(finish_request(settlements, worker))
         if numbers:
-            requests.append(Request(scripts.GIVE_BACK, (), (worker, *numbers)))
+            requests.append(Request(scripts.GIVE_BACK, (0, worker, *numbers)))
         if claim is not None:
             requests.append(claim_request(claim))
         answers = await self._run_together(requests)
@@ -70,11 +69,11 @@ class RoundTrips:
         """Per script its answer or its error, after sending again those that the server had forgotten. Each is atomic
         by itself. Where the first one failed, its error is raised."""
         try:
-            answers = await self._pool.ask(*[_command(each) for each in requests])
+            answers = await self._pool.ask(*[("EVALSHA", each.script.sha, *each.tail) for each in requests])
             for place, answer in enumerate(answers):
                 if isinstance(answer, NoScriptError):
                     again = requests[place]
-                    answers[place] = await scripts.run(self._redis, again.script, again.key_names, again.arguments)
+                    answers[place] = await scripts.load_and_run(self._redis, again.script, again.tail)
             if isinstance(answers[0], Exception):
                 raise answers[0]
         except TROUBLE as error:
@@ -103,7 +102,8 @@ class RoundTrips:
         """
         commands: list[Command] = [("BLPOP", *wake_keys, seconds)]
         if claim is not None:
-            commands.append(_command(claim_request(claim)))
+            request = claim_request(claim)
+            commands.append(("EVALSHA", request.script.sha, *request.tail))
         try:
             token, *claimed = await cast(Pool, connection.connection_pool).ask(*commands)
             for answer in (token, *claimed):
@@ -128,11 +128,6 @@ class RoundTrips:
             return bool(await self._redis.client_unblock(client_id))
 
 
-def _command(request: Request) -> Command:
-    """A request as a command, for a server that has the script."""
-    return ("EVALSHA", request.script.sha, len(request.key_names), *request.key_names, *request.arguments)
-
-
 def _not_stored(settlement: Settlement, answer: bytes) -> bool:
     logger.error(
         "outcome of a job cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace")
@@ -142,7 +137,7 @@ def _not_stored(settlement: Settlement, answer: bytes) -> bool:
 
 def finish_request(settlements: Sequence[Settlement], worker: str = "") -> Request:
     """What the finish script takes. `worker`: whose jobs they are, where that is known already."""
-    arguments: list[Argument] = [worker or settlements[0].claimed.worker]
+    arguments: list[Argument] = [0, worker or settlements[0].claimed.worker]
     for settlement in settlements:
         claimed, outcome = settlement.claimed, settlement.outcome
         arguments += (claimed.id, claimed.queue_key, claimed.token, claimed.tries)
@@ -153,7 +148,7 @@ def finish_request(settlements: Sequence[Settlement], worker: str = "") -> Reque
         trace = outcome.trace if isinstance(outcome, Ended) else b""
         has_more = trace or settlement.limits or settlement.durable or settlement.workflow is not None
         arguments.append(_also(settlement) if has_more else b"")
-    return Request(scripts.FINISH, (), arguments)
+    return Request(scripts.FINISH, arguments)
 
 
 def _also(settlement: Settlement) -> bytes:
@@ -182,7 +177,7 @@ def claim_request(claim: ClaimRequest) -> Request:
     """What the claim script takes."""
     modes = (int(claim.lowest_first), int(claim.suspects))
     arguments = (claim.worker, claim.number, claim.lease_ms, claim.limit, HELD_IDS_STEPPED_OVER, *modes)
-    return Request(scripts.CLAIM, claim.queue_keys, arguments)
+    return Request(scripts.CLAIM, (len(claim.queue_keys), *claim.queue_keys, *arguments))
 
 
 def read_claim(request: ClaimRequest, answer: list[Any]) -> Claim:

@@ -132,15 +132,25 @@ async def run(redis: Redis, script: Script, key_names: Sequence[str] = (), argum
     Raises:
         ServerTooOld: it cannot run any.
     """
+    tail = (len(key_names), *key_names, *arguments)
     try:
-        return await redis.execute_command("EVALSHA", script.sha, len(key_names), *key_names, *arguments)
+        return await redis.execute_command("EVALSHA", script.sha, *tail)
     except NoScriptError:
-        try:
-            return await redis.execute_command("EVAL", script.source, len(key_names), *key_names, *arguments)
-        except ResponseError as error:
-            if HEADER_REFUSED not in str(error):
-                raise
-            raise ServerTooOld(await _version(redis)) from error
+        return await load_and_run(redis, script, tail)
+
+
+async def load_and_run(redis: Redis, script: Script, tail: Sequence[Argument]) -> Any:
+    """Run a script that the server does not know. `tail`: the number of its keys, these, its arguments.
+
+    Raises:
+        ServerTooOld: it cannot run any.
+    """
+    try:
+        return await redis.execute_command("EVAL", script.source, *tail)
+    except ResponseError as error:
+        if HEADER_REFUSED not in str(error):
+            raise
+        raise ServerTooOld(await _version(redis)) from error
 
 
 async def _version(redis: Redis) -> str:

@@ -24,13 +24,13 @@ from worker.core.errors import (
     WorkflowDamaged,
     WorkflowNotFound,
 )
+from worker.core.queue_client import QueueClient
 from worker.definition.definitions import JobDefinition
 from worker.definition.registry import Registry
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Interruptible, Run, Stop
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.hook_calls import HookCalls
 from worker.execution.idempotency import LeasedSteps
-from worker.execution.interrupt import Interruptible
 from worker.execution.outages import Outages
 from worker.execution.outcomes import Outcome, Outcomes
 from worker.execution.processes.pool import Processes
@@ -68,6 +68,7 @@ class Executor:
         self.refusals = Refusals(self.outcomes, config)
         self._processes = Processes(os.cpu_count() or 1, config.max_result)
         self.resources: Mapping[type, object] = {}
+        self.client: QueueClient | None = None
         self.stopping = Stopping()
         self.hooks = HookCalls(registry.hooks)
 
@@ -83,6 +84,7 @@ class Executor:
             resources=self.resources,
             steps=LeasedSteps(self._broker, claimed, self._config.max_result),
             enqueued_ms=claimed.claimed_ms,
+            workers_client=self.client,
         )
         hooks = self._registry.hooks
         hooked = hooks.start or hooks.end or hooks.after

@@ -61,6 +61,7 @@ class Runner:
         self._executor = InlineExecutor(
             registry, config, WORKER, client.broker, client.graphs, Elsewhere(client.inspector)
         )
+        self._executor.client = client
         self._providers: Sequence[Provider] = ()
         self._keeper: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[Mapping[type, object]] | None = None
@@ -124,7 +125,6 @@ class Runner:
         loop = asyncio.get_running_loop()
         run = self._executor.prepare(_claim(entry))
         run.leased_until = math.inf
-        run.context.workers_client = self._client
         run.inside = contextvars.Context()
         run.inside.run(current.set, Frame(run, place))
         entry.run, entry.loop = run, loop

@@ -17,7 +17,18 @@ class Leased(Hashable, Protocol):
 
 
 J = TypeVar("J", bound=Leased)
-A = TypeVar("A")
+
+
+class Sized(Protocol):
+    """What tells Redis how a job has ended."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        ...
+
+
+A = TypeVar("A", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +49,11 @@ class Brought(Generic[J]):
 
 @dataclass(frozen=True, slots=True)
 class Ended(Generic[J, A]):
-    """A job has ended here. `ack`: what tells Redis how, of `size` bytes; None where the lease is lost, and with it the
-    right to say anything."""
+    """A job has ended here. `ack`: what tells Redis how; None where the lease is lost, and with it the right to say
+    anything."""
 
     job: J
     ack: A | None
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,88 @@
-"""Exchanges with Redis: outcomes go and jobs come in the same round trip."""
+"""What a worker fetches: which jobs its claims ask for, and the round trips in which outcomes go and jobs come."""
 
 import asyncio
+import os
+import socket
 import time
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 from redis.exceptions import ResponseError
 
-from worker.broker.exchange import Settlement
+from worker.broker.encoding import new_id
+from worker.broker.exchange import Claim, Claimed, ClaimRequest, Settlement
+from worker.broker.queue_selection import Service
 from worker.broker.queue_store import Broker
+from worker.core import keys
 from worker.core.away import REDIS
+from worker.core.config import WorkerConfig
 from worker.core.errors import BrokerUnavailable
+from worker.core.job import Priority
+from worker.definition.registry import Registry
 from worker.execution.attempt import Run
-from worker.runtime.actions import Exchange
-from worker.runtime.claiming import Claiming
-from worker.runtime.events import Answered, Ended, Refused, Unavailable
+from worker.runtime.actions import Ask, Exchange
+from worker.runtime.events import Answered, Brought, Ended, Interrupted, Refused, Unavailable
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
 CONFIRM_AGAIN_AFTER = 0.1
 
 Trip = Exchange[Ended[Run, Settlement]]
-Answer = Answered[Run, Settlement] | Unavailable[Run, Settlement] | Refused[Run, Settlement]
+Answer = (
+    Answered[Run, Settlement] | Unavailable[Run, Settlement] | Refused[Run, Settlement] | Interrupted[Run, Settlement]
+)
+
+
+def new_worker_id() -> str:
+    """Tells people where a worker runs, and is nobody else's."""
+    return f"{socket.gethostname().replace(':', '-')}-{os.getpid()}-{new_id()[12:24]}"
+
+
+class Claiming:
+    """The claims of one worker. `service`: the queues that it serves now; one of all queues begins with those that jobs
+    declare, until Redis names those that are known. `wake_keys`: the lists in which tokens for these are. `prepare`
+    makes a run of a claimed job."""
+
+    def __init__(
+        self, worker: str, config: WorkerConfig, registry: Registry, prepare: Callable[[Claimed], Run]
+    ) -> None:
+        self.worker = worker
+        self._config = config
+        self._registry = registry
+        self._prepare = prepare
+        asked = Service.read(config.queues)
+        self._serves_all = asked.serves_all
+        declared = sorted({"default", *registry.queues})[: keys.QUEUES_ASKED // len(Priority)]
+        self._serve(Service(tuple(declared)) if asked.serves_all else asked)
+
+    def _serve(self, service: Service) -> None:
+        self.service = service
+        self.wake_keys = [keys.WAKE_ANY] if service.by_use else [keys.wake_key(queue) for queue in service.queues]
+
+    @property
+    def served(self) -> Collection[str]:
+        """The queues that this worker says it serves, by their names."""
+        return self._registry.queues if self._serves_all else self.service.queues
+
+    def heard_of(self, queue_keys: Sequence[str]) -> None:
+        """Serve those, too, if all are to be served."""
+        if self._serves_all:
+            known = {keys.parse_queue_key(key)[0] for key in queue_keys}
+            by_use = len(queue_keys) > keys.QUEUES_ASKED
+            self._serve(Service(tuple(sorted(known | set(self._registry.queues))), by_use=by_use))
+
+    def request(self, ask: Ask) -> ClaimRequest:
+        """What goes to Redis."""
+        number, lease_ms = ask.number, self._config.lease_ms
+        order, lowest_first = self.service.keys(number), self.service.lowest_first(number)
+        return ClaimRequest(self.worker, number, order, ask.limit, lease_ms, lowest_first, ask.suspects)
+
+    def brought(self, claim: Claim, asked_at: float) -> Brought[Run]:
+        """What came. Leases count from before the claim was sent: this process may have been frozen since."""
+        runs = [self._prepare(claimed) for claimed in claim.jobs]
+        for run in runs:
+            run.leased_until = asked_at + self._config.lease
+        return Brought(runs, claim.next_due_in, claim.more, claim.suspects)
 
 
 class Fetcher:
@@ -32,25 +94,28 @@ class Fetcher:
         self._claiming = claiming
         self._lease = lease
 
-    async def exchange(self, trip: Trip) -> Answer:
+    async def exchange(self, trip: Trip, tell: Callable[[Answer], None]) -> None:
         """Store outcomes, give back what was not heard of, claim."""
+        answer: Answer = Interrupted(trip)
         asked_at = time.monotonic()
         settlements = [ended.ack for ended in trip.ended if ended.ack is not None]
         request = None if trip.ask is None else self._claiming.request(trip.ask)
         unheard = (self._claiming.worker, trip.unheard)
         try:
             stored, claim = await self._broker.exchange(settlements, request, unheard)
+            REDIS.goes_on(self)
+            brought = None if claim is None else self._claiming.brought(claim, asked_at)
+            answer = Answered(trip, stored, brought, time.monotonic())
         except BrokerUnavailable as error:
             REDIS.waits(self, error)
-            return Unavailable(trip, time.monotonic())
+            answer = Unavailable(trip, time.monotonic())
         except (ResponseError, ValueError) as error:
-            self._tell(settlements, error)
-            return Refused(trip, time.monotonic())
-        REDIS.goes_on(self)
-        brought = None if claim is None else self._claiming.brought(claim, asked_at)
-        return Answered(trip, stored, brought, time.monotonic())
+            self._log(settlements, error)
+            answer = Refused(trip, time.monotonic())
+        finally:
+            tell(answer)
 
-    def _tell(self, settlements: list[Settlement], error: Exception) -> None:
+    def _log(self, settlements: list[Settlement], error: Exception) -> None:
         if len(settlements) == 1:
             logger.error("an outcome cannot be stored", job_id=settlements[0].claimed.id, reason=str(error))
         else:

@@ -16,7 +16,7 @@ from worker.core.config import WorkerConfig
 from worker.core.errors import ArgumentProblem, BrokerUnavailable, InvalidOptions
 from worker.core.job import Priority
 from worker.definition.registry import Registry
-from worker.runtime.claiming import Claiming
+from worker.runtime.fetcher import Claiming
 from worker.runtime.pace import Pace
 from worker.runtime.tally import Tally
 

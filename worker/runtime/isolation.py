@@ -27,7 +27,8 @@ class Isolation:
     """Decides whose turn it is in one worker, from what its claims say of suspects that wait.
 
     A worker that runs them itself takes a group when nothing else runs in it, and claims nothing beside it. If it is
-    never idle, it lets its jobs run out once suspects have waited for 30 s.
+    never idle, it lets its jobs run out once suspects have waited for 30 s. `is_quiet`: no suspects are known of, so it
+    is the others' turn whatever runs.
     """
 
     def __init__(self, mode: Suspects, slots: int) -> None:
@@ -36,11 +37,13 @@ class Isolation:
         self._has_group = False
         self._waiting = False
         self._since = 0.0
+        self.is_quiet = mode is not Suspects.ONLY
 
     def turn(self, running: int, now: float) -> Turn:
         """Whose turn it is while so many jobs run in the worker."""
         if not running:
             self._has_group = False
+            self._note()
         if self._mode is Suspects.ONLY:
             return Turn.NOTHING if running else Turn.SUSPECTS
         if self._has_group:
@@ -61,9 +64,14 @@ class Isolation:
         if ask.suspects:
             self._has_group = bool(brought.jobs)
             self._waiting = False  # others have a turn first, and their claim tells anew
+            self._note()
             return brought.is_empty and self._mode is Suspects.ONLY
         waiting = brought.suspects > 0 and self._mode is Suspects.HERE
         if waiting and not self._waiting:
             self._since = now
         self._waiting = waiting
+        self._note()
         return brought.is_empty and not waiting
+
+    def _note(self) -> None:
+        self.is_quiet = not (self._has_group or self._waiting or self._mode is Suspects.ONLY)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from redis.asyncio import Redis
@@ -13,8 +14,8 @@ from worker.broker.queue_store import Broker
 from worker.core.errors import BrokerUnavailable
 from worker.execution.attempt import Run
 from worker.runtime.actions import Wait
-from worker.runtime.claiming import Claiming
 from worker.runtime.events import BreakOffTried, Waited, WaitFailed
+from worker.runtime.fetcher import Claiming
 
 BLOCK_SECONDS = 5.0
 NOT_TOLD = 0  # instead of a client's id, by servers that do not let everybody use CLIENT
@@ -36,7 +37,7 @@ class Listener:
         """Close the connection."""
         await self._connection.aclose()
 
-    async def wait(self, wait: Wait) -> Waited[Run] | WaitFailed:
+    async def wait(self, wait: Wait, tell: Callable[[Waited[Run] | WaitFailed], None]) -> None:
         """Wait for a token, with the claim behind it, if there is one."""
         try:
             if self.client_id is None:
@@ -49,11 +50,12 @@ class Listener:
                 )
         except AWAY:
             self.client_id = None
-            return WaitFailed(wait, time.monotonic())
-        brought = None if claim is None else self._claiming.brought(claim, asked_at)
-        return Waited(wait, token, brought, time.monotonic())
+            tell(WaitFailed(wait, time.monotonic()))
+        else:
+            brought = None if claim is None else self._claiming.brought(claim, asked_at)
+            tell(Waited(wait, token, brought, time.monotonic()))
 
-    async def break_off(self) -> BreakOffTried:
+    async def break_off(self, tell: Callable[[BreakOffTried], None]) -> None:
         """End the wait that is under way."""
         try:
             if self.client_id:
@@ -61,7 +63,7 @@ class Listener:
                     await self._broker.break_off(self.client_id)
         except ResponseError:  # not allowed here: waits end by themselves
             self.client_id = NOT_TOLD
-        return BreakOffTried(again=self.client_id != NOT_TOLD, at=time.monotonic())
+        tell(BreakOffTried(again=self.client_id != NOT_TOLD, at=time.monotonic()))
 
     async def pass_on(self, token: str) -> None:
         """Put a token back for others. Where that fails they look by themselves, every half second."""

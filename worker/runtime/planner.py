@@ -5,7 +5,7 @@ end with `SleepUntil` or `Leave` asks for the next one at once: what it brings a
 defends against are the rows of `tests/worker/runtime/test_planner.py`.
 """
 
-from worker.runtime import traffic, waits
+from worker.runtime import traffic
 from worker.runtime.actions import (
     Action,
     Begin,
@@ -34,6 +34,7 @@ from worker.runtime.events import (
     Waited,
     WaitFailed,
 )
+from worker.runtime.isolation import Turn
 from worker.runtime.state import Phase, State
 
 
@@ -45,7 +46,7 @@ def on(state: State[J, A], event: Event[J, A]) -> None:
         case Answered():
             traffic.answered(state, event)
         case Waited():
-            waits.waited(state, event)
+            traffic.waited(state, event)
         case Notified():
             traffic.notify(state)
         case HooksBegun():
@@ -60,9 +61,9 @@ def on(state: State[J, A], event: Event[J, A]) -> None:
         case Interrupted():
             traffic.failed(state, event.exchange)
         case WaitFailed():
-            waits.failed(state, event)
+            traffic.wait_failed(state, event)
         case BreakOffTried():
-            waits.break_off_tried(state, event)
+            traffic.break_off_tried(state, event)
         case Told():
             _told(state, event)
 
@@ -78,41 +79,45 @@ def _told(state: State[J, A], event: Told) -> None:
 
 def next_actions(state: State[J, A], now: float) -> list[Action[Ended[J, A], J]]:
     """What to do now."""
-    if state.brought:
-        _take_in(state)
+    begins = _take_in(state) if state.brought else []
     if state.phase is Phase.DRAINING and _has_come(state.hand_back_at, now):
         state.phase = Phase.HANDING_BACK
         state.due.append(HandBack())
     if state.due:
-        due, state.due = state.due, []
+        due, state.due = [*state.due, *begins], []
         return due
-    if _is_done(state, now):
+    if (not state.leases or state.gone_at is not None) and _is_done(state, now):
         state.phase = Phase.GONE
-        return [Leave()]
-    actions: list[Action[Ended[J, A], J]] = []
-    if (wait := waits.next_wait(state, now)) is not None:
+        return [*begins, Leave()]
+    actions, turn = begins, Turn.OTHERS if state.isolation.is_quiet else state.turn(now)
+    if (wait := traffic.next_wait(state, now, turn)) is not None:
         actions.append(wait)
-    while (exchange := traffic.next_exchange(state, now)) is not None:
+    exchange = traffic.next_exchange(state, now, turn)
+    while exchange is not None:
         actions.append(exchange)
-    actions.append(SleepUntil(_next_time(state, now)))
+        exchange = traffic.next_exchange(state, now, turn) if state.backlog else None
+    actions.append(SleepUntil(_next_time(state, now, turn)))
     return actions
 
 
-def _take_in(state: State[J, A]) -> None:
+def _take_in(state: State[J, A]) -> list[Action[Ended[J, A], J]]:
     """Begin what claims brought. What was under way when the worker was told to stop goes back, for others."""
-    serves = state.phase is Phase.SERVING
-    for number, brought in state.brought:
-        if not brought.jobs:
+    begins: list[Action[Ended[J, A], J]] = []
+    brought, state.brought = state.brought, []
+    for number, each in brought:
+        if state.phase is not Phase.SERVING:
+            state.leases |= dict.fromkeys(each.jobs, False)
+            state.due += [Confirm(number), Release(each.jobs)]
             continue
-        state.due.append(Confirm(number))
-        for job in brought.jobs:
+        begins.append(Confirm(number))
+        for job in each.jobs:
             state.leases[job] = False
-            if serves:
-                if (earlier := state.runs.get(job.id)) is not None:
-                    state.due.append(Overtaken(earlier))
-                state.runs[job.id] = job
-        state.due.append(Begin(brought.jobs) if serves else Release(brought.jobs))
-    state.brought = []
+            job_id = job.id
+            if job_id in state.runs:
+                begins.append(Overtaken(state.runs[job_id]))
+            state.runs[job_id] = job
+        begins.append(Begin(each.jobs))
+    return begins
 
 
 def _has_come(moment: float | None, now: float) -> bool:
@@ -121,16 +126,24 @@ def _has_come(moment: float | None, now: float) -> bool:
 
 def _is_done(state: State[J, A], now: float) -> bool:
     """Whether there is nothing to do and no reason to stay, or no time left."""
-    if _has_come(state.gone_at, now):
+    if state.gone_at is not None and now >= state.gone_at:
         return True
-    if state.sent or state.outbox or state.blocking_claim or state.taken:
+    if state.leases or state.hooks or state.sent or state.outbox or (state.wait and state.wait.ask):
         return False
     return state.phase is not Phase.SERVING or (state.rules.burst and state.nothing_waits)
 
 
-def _next_time(state: State[J, A], now: float) -> float:
+def _next_time(state: State[J, A], now: float, turn: Turn) -> float:
     """When there may be something to do although nothing happens; every poll at the latest."""
-    times = [now + state.rules.poll, traffic.next_time(state, now), waits.next_time(state, now)]
+    times = [now + state.rules.poll]
+    if now < state.resume_at:
+        times.append(state.resume_at)
+    elif not state.sent and state.claim_at < times[0] and traffic.welcome(state, turn) > 0:
+        times.append(state.claim_at)
+    if now < state.wait_at:
+        times.append(state.wait_at)
+    elif state.wrong_since is not None and state.can_break_off and not state.breaking_off:
+        times.append(state.wrong_since + traffic.SETTLED_AFTER)
     if state.phase is Phase.DRAINING and state.hand_back_at is not None:
         times.append(state.hand_back_at)
     if state.gone_at is not None:

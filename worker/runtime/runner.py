@@ -1,6 +1,7 @@
 """Does what the planner says, and tells it what happens: claim → run → finish."""
 
 import asyncio
+import time
 
 import structlog
 
@@ -9,13 +10,16 @@ from worker.execution.attempt import Run, Stop
 from worker.execution.executor import Executor
 from worker.execution.outcomes import Outcome
 from worker.runtime import actions, events
-from worker.runtime.acting import Acting, Action, Event
-from worker.runtime.fetcher import Fetcher, Trip
+from worker.runtime.fetcher import Fetcher
 from worker.runtime.listener import Listener
+from worker.runtime.planner import next_actions, on
 from worker.runtime.state import State
 from worker.runtime.tally import Tally
 
 logger = structlog.stdlib.get_logger("embarq.worker")
+
+Action = actions.Action[events.Ended[Run, Settlement], Run]
+Event = events.Event[Run, Settlement]
 
 
 class Runner:
@@ -28,34 +32,84 @@ class Runner:
         self.abandoned: set[Run] = set()
         self._fetcher = fetcher
         self._listener = listener
-        self._acting = Acting(state, self._do)
-        self.tell = self._acting.tell
+        self._group: asyncio.TaskGroup | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._left = asyncio.Event()
+        self._fault: Exception | None = None
+        self._acts_soon = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
 
     async def run(self) -> None:
-        """Work until the planner leaves."""
+        """Work until the planner leaves: what is under way is broken off then."""
         try:
-            await self._acting.run()
+            async with asyncio.TaskGroup() as self._group:
+                self._act()
+                await self._left.wait()
+                for task in self._under_way:
+                    task.cancel()
+                if self._fault is not None:
+                    raise self._fault
         finally:
+            self._group = None
+            if self._timer is not None:
+                self._timer.cancel()
             self._fetcher.close()
             await self._listener.close()
 
+    def tell(self, event: Event) -> None:
+        """Something has happened: do at once what follows."""
+        on(self.state, event)
+        self._act()
+
+    def _tell_soon(self, event: Event) -> None:
+        """Something has happened that comes in numbers: do what follows once all of it is noted."""
+        on(self.state, event)
+        if self._group is not None and not self._acts_soon:
+            self._acts_soon = True
+            asyncio.get_running_loop().call_soon(self._act)
+
+    def _act(self) -> None:
+        """Do what there is to do, until it is time to sleep, or to leave. A fault of our own ends the worker."""
+        self._acts_soon = False
+        try:
+            while self._group is not None and not self._left.is_set():
+                for action in next_actions(self.state, time.monotonic()):
+                    if isinstance(action, actions.SleepUntil):
+                        if self._timer is None or action.at < self._wakes_at:  # to act earlier does no harm
+                            self._sleep_until(action.at)
+                        return
+                    self._do(action)
+        except Exception as error:
+            self._fault = error
+            self._left.set()
+
     def _do(self, action: Action) -> None:
-        begin = self._acting.begin
         match action:
             case actions.Exchange():
-                begin(self._exchange(action))
+                work = self._fetcher.exchange(action, self.tell)
             case actions.Wait():
-                begin(self._wait(action))
-            case actions.Confirm():
-                begin(self._fetcher.confirm(action.number))
+                work = self._listener.wait(action, self.tell)
             case actions.Begin():
-                self.begin(action)
+                return self.begin(action)
+            case actions.Confirm():
+                work = self._fetcher.confirm(action.number)
+            case actions.BreakOff():
+                work = self._listener.break_off(self.tell)
+            case actions.PassOn():
+                work = self._listener.pass_on(action.token)
+            case _:
+                return self._do_at_once(action)
+        if self._group is not None:
+            task = self._group.create_task(work)
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        return None
+
+    def _do_at_once(self, action: Action) -> None:
+        match action:
             case actions.Finish():
                 self.finish(action)
-            case actions.BreakOff():
-                begin(self._break_off())
-            case actions.PassOn():
-                begin(self._listener.pass_on(action.token))
             case actions.Overtaken():
                 action.job.cancel(Stop.LEASE_LOST)
             case actions.Release():
@@ -65,25 +119,25 @@ class Runner:
                 self.executor.stopping.set()
             case actions.HandBack():
                 self._hand_back()
+            case actions.Leave():
+                self._left.set()
 
-    async def _exchange(self, trip: Trip) -> None:
-        event: Event = events.Interrupted(trip)
-        try:
-            event = await self._fetcher.exchange(trip)
-        finally:
-            self.tell(event)
+    def _sleep_until(self, at: float) -> None:
+        """Act again at that time of the monotonic clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._wake)
 
-    async def _wait(self, wait: actions.Wait) -> None:
-        self.tell(await self._listener.wait(wait))
-
-    async def _break_off(self) -> None:
-        self.tell(await self._listener.break_off())
+    def _wake(self) -> None:
+        self._timer = None
+        self._act()
 
     def begin(self, begin: actions.Begin[Run]) -> None:
         """Start jobs that a claim brought."""
         loop = asyncio.get_running_loop()
         for run in begin.jobs:
-            run.task = loop.create_task(self._run(run), name=f"job {run.id}", context=run.inside)
+            run.task = loop.create_task(self._run(run), name=f"job {run.claimed.id}", context=run.inside)
 
     async def _run(self, run: Run) -> None:
         outcome = await self.executor.execute(run)
@@ -101,7 +155,7 @@ class Runner:
     def ended(self, run: Run, outcome: Outcome | None) -> None:
         """A job has ended; None where its lease is lost."""
         ack = None if outcome is None else run.settle(outcome)
-        self._acting.tell_soon(events.Ended(run, ack, 0 if ack is None else ack.size))
+        self._tell_soon(events.Ended(run, ack))
 
     def finish(self, finish: actions.Finish[events.Ended[Run, Settlement]]) -> None:
         """Outcomes are stored, or refused."""
@@ -112,7 +166,7 @@ class Runner:
             elif ack is not None:
                 self.tally.count(ack.outcome)
                 if self.executor.hooks.stored(run, ack.outcome, self._hooks_ended):
-                    self._acting.tell_soon(events.HooksBegun())
+                    self._tell_soon(events.HooksBegun())
 
     def _release(self, release: actions.Release[Run]) -> None:
         for run in release.jobs:
@@ -123,4 +177,4 @@ class Runner:
             run.cancel(Stop.HANDED_BACK)
 
     def _hooks_ended(self) -> None:
-        self._acting.tell_soon(events.HooksEnded())
+        self._tell_soon(events.HooksEnded())

@@ -90,37 +90,9 @@ class State(Generic[J, A]):
         coming = sum(len(brought.jobs) for _, brought in self.brought) if self.brought else 0
         return len(self.leases) + coming + self.hooks
 
-    @property
-    def asked_for(self) -> int:
-        """Jobs that claims under way may bring."""
-        return sum(exchange.ask.limit for exchange in self.sent if exchange.ask is not None)
-
-    @property
-    def blocking_claim(self) -> bool:
-        """Whether one is out, which may bring a job."""
-        return self.wait is not None and self.wait.ask is not None
-
-    @property
-    def leaving(self) -> int:
-        """Jobs whose outcomes are on their way."""
-        return sum(len(exchange.ended) for exchange in self.sent)
-
-    def room(self, leaving: int) -> int:
-        """How many jobs could begin once `leaving` more have left."""
-        return self.rules.slots - self.taken + leaving if self.phase is Phase.SERVING else 0
-
     def turn(self, now: float) -> Turn:
         """Whether this worker may claim suspects, others, or nothing."""
         return self.isolation.turn(self.taken - self.hooks, now)
-
-    def is_idle(self, now: float) -> bool:
-        """Whether nothing runs, and more than one job is welcome."""
-        free = self.phase is Phase.SERVING and not (self.taken or self.rules.burst)
-        return free and self.rules.slots > 1 and self.turn(now) is Turn.OTHERS
-
-    def has_room(self, now: float) -> bool:
-        """Whether a job of which it is told could begin now."""
-        return self.room(0) > 0 and self.turn(now) is Turn.OTHERS
 
     def unsettled(self) -> list[A]:
         """The outcomes that Redis has not confirmed, those on their way too. May be called from any thread."""

@@ -1,62 +1,62 @@
-"""A worker's exchanges with Redis: outcomes go and jobs come in the same round trips. Part of the planner."""
+"""What a worker has under way in Redis: exchanges, in which outcomes go and jobs come, and a wait for work.
+While nothing runs, a claim stands behind the wait. Part of the planner."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from worker.runtime.actions import Ask, Exchange, Finish
-from worker.runtime.events import A, Answered, Brought, Ended, J, Refused
+from worker.runtime.actions import Ask, BreakOff, Exchange, Finish, PassOn, Wait
+from worker.runtime.events import A, Answered, BreakOffTried, Brought, Ended, J, Refused, Waited, WaitFailed
 from worker.runtime.isolation import Turn
-from worker.runtime.state import State
+from worker.runtime.state import Phase, State
 
 LONGEST_BACKOFF = 2.0
+RECONNECT_DELAY = 0.5
+SETTLED_AFTER = 0.01  # a wait of the wrong kind is left for so long: a job that ends at once makes it right again
 MOST_BYTES = 4 * 1024 * 1024  # of outcomes in one exchange, where there is more than one
 
 
-def next_exchange(state: State[J, A], now: float) -> Exchange[Ended[J, A]] | None:
+def next_exchange(state: State[J, A], now: float, turn: Turn) -> Exchange[Ended[J, A]] | None:
     """The next round trip, if there is something to say and nothing to wait for. Under a backlog two are under way,
     each for half of the slots: Redis works on one while the worker runs the jobs of the other."""
     if now < state.resume_at or len(state.sent) > state.backlog:
         return None
-    most = -(-state.rules.slots // 2) if state.backlog else state.rules.slots
-    ended = state.outbox[: 1 if state.alone else _fitting(state.outbox, most)]
-    ask = None if state.alone else _ask(state, now, len(ended), most)
-    if ask is None and not ended:
+    most, ended = -(-state.rules.slots // 2) if state.backlog else state.rules.slots, state.outbox
+    if len(ended) > 1:
+        ended = ended[: 1 if state.alone else _fitting(ended, most)]
+    limit = 0 if state.alone or now < state.claim_at else min(most, welcome(state, turn, len(ended)))
+    if limit <= 0 and not ended:
         return None
-    exchange = Exchange(tuple(ended), ask, state.claims.to_give_back(now), state.notified)
+    ask = Ask(state.claims.begin(), limit, turn is Turn.SUSPECTS) if limit > 0 else None
+    unheard = state.claims.to_give_back(now) if state.claims.unheard else ()
+    exchange = Exchange(tuple(ended), ask, unheard, state.notified)
     state.sent = [*state.sent, exchange]  # before it leaves the outbox, for who looks from another thread
     state.outbox = state.outbox[len(ended) :]
     return exchange
+
+
+def welcome(state: State[J, A], turn: Turn, leaving: int = 0) -> int:
+    """How many jobs may be asked for, once so many more have left, with those whose outcomes are on their way. Suspects
+    come when nothing else may."""
+    if state.phase is not Phase.SERVING or turn is Turn.NOTHING:
+        return 0
+    coming = int(state.wait is not None and state.wait.ask is not None)
+    for exchange in state.sent:
+        leaving += len(exchange.ended)
+        coming += 0 if exchange.ask is None else exchange.ask.limit
+    room = state.rules.slots - len(state.leases) - state.hooks + leaving
+    if turn is Turn.OTHERS:
+        return room - coming
+    return 0 if coming else state.isolation.limit(room)
 
 
 def _fitting(outbox: Sequence[Ended[J, A]], most: int) -> int:
     """How many of the first outcomes go together: `most`, unless they are large."""
     size = 0
     for count, ended in enumerate(outbox[:most]):
-        size += ended.size
+        size += 0 if ended.ack is None else ended.ack.size
         if size > MOST_BYTES and count:
             return count
     return most
-
-
-def _ask(state: State[J, A], now: float, leaving: int, most: int) -> Ask | None:
-    limit = 0 if now < state.claim_at else min(most, _welcome(state, now, state.leaving + leaving))
-    return Ask(state.claims.begin(), limit, state.turn(now) is Turn.SUSPECTS) if limit > 0 else None
-
-
-def _welcome(state: State[J, A], now: float, leaving: int) -> int:
-    """How many jobs may be asked for, once so many more have left. Suspects come when nothing else may."""
-    room, coming = state.room(leaving), state.asked_for + state.blocking_claim
-    turn = state.turn(now)
-    if turn is Turn.OTHERS:
-        return room - coming
-    return 0 if turn is Turn.NOTHING or coming else state.isolation.limit(room)
-
-
-def next_time(state: State[J, A], now: float) -> float:
-    """When there may be something to exchange although nothing happens."""
-    if now < state.resume_at:
-        return state.resume_at
-    return state.claim_at if not state.sent and _welcome(state, now, 0) > 0 else now + state.rules.poll
 
 
 def ended(state: State[J, A], event: Ended[J, A]) -> None:
@@ -75,7 +75,8 @@ def answered(state: State[J, A], event: Answered[J, A]) -> None:
     exchange = event.exchange
     state.sent = [each for each in state.sent if each is not exchange]
     state.failures = 0
-    state.claims.given_back(exchange.unheard, event.at)
+    if exchange.unheard:
+        state.claims.given_back(exchange.unheard, event.at)
     is_news = state.notified != exchange.notified  # it came while the claim was under way, which may have missed it
     _settled(state, exchange.ended, event.stored)
     if exchange.ask is None:
@@ -98,9 +99,12 @@ def _until_due(state: State[J, A], brought: Brought[J]) -> float:
 
 def brought(state: State[J, A], ask: Ask, brought: Brought[J], at: float) -> None:
     """A claim was answered."""
-    state.claims.answered(ask.number)
-    state.nothing_waits = state.isolation.heard(ask, brought, at)
-    state.brought.append((ask.number, brought))
+    if state.isolation.is_quiet and not (ask.suspects or brought.suspects):
+        state.nothing_waits = not (brought.jobs or brought.more) and brought.next_due_in is None
+    else:
+        state.nothing_waits = state.isolation.heard(ask, brought, at)
+    if brought.jobs:
+        state.brought.append((ask.number, brought))
 
 
 def failed(state: State[J, A], exchange: Exchange[Ended[J, A]]) -> None:
@@ -153,3 +157,70 @@ def notify(state: State[Any, Any]) -> None:
     """Claim as soon as there is room."""
     state.notified += 1
     state.claim_at = 0.0
+
+
+def next_wait(state: State[J, A], now: float, turn: Turn) -> Wait | BreakOff | None:
+    """Wait where there is room, with a claim where the worker is idle. One that runs jobs is only told: one of them may
+    block the loop, and would hold up what was handed over. A wait of the wrong kind is broken off."""
+    welcome, slots = state.phase is Phase.SERVING and turn is Turn.OTHERS, state.rules.slots
+    taken = len(state.leases) + state.hooks
+    idle = welcome and not (taken or state.rules.burst) and slots > 1
+    claims = idle and all(exchange.ask is None for exchange in state.sent)
+    if state.wait is None:
+        if now < state.wait_at or state.backlog or not welcome or taken >= slots:
+            return None
+        state.wait = Wait(Ask(state.claims.begin(), 1) if claims else None)
+        return state.wait
+    if claims if state.wait.ask is None else not idle:
+        return _broken_off(state, now)
+    state.wrong_since = None
+    return None
+
+
+def _broken_off(state: State[J, A], now: float) -> BreakOff | None:
+    """The wait under way is of the wrong kind: break it off, if it still is in a moment."""
+    if state.wrong_since is None:
+        state.wrong_since = now
+    elif now >= state.wrong_since + SETTLED_AFTER and state.can_break_off and not state.breaking_off:
+        state.breaking_off = True
+        return BreakOff()
+    return None
+
+
+def waited(state: State[J, A], event: Waited[J]) -> None:
+    """A wait has ended."""
+    state.wait, state.wrong_since = None, None
+    ask, found = event.wait.ask, event.brought
+    if ask is None:
+        if event.token is not None:
+            _woken(state, event.token, event.at)
+    elif found is None:
+        state.claims.lost(ask.number)
+        notify(state)
+    else:
+        brought(state, ask, found, event.at)
+        if found.more or (not state.isolation.is_quiet and state.turn(event.at) is Turn.SUSPECTS):
+            notify(state)
+        elif found.next_due_in is not None:
+            state.claim_at = min(state.claim_at, event.at + found.next_due_in)
+
+
+def _woken(state: State[J, A], token: str, now: float) -> None:
+    """A token has come. If there is no room any more, others are to hear it; this worker again when it has room."""
+    if state.phase is Phase.SERVING and state.taken < state.rules.slots and state.turn(now) is Turn.OTHERS:
+        notify(state)
+    else:
+        state.due.append(PassOn(token))
+
+
+def wait_failed(state: State[J, A], event: WaitFailed) -> None:
+    """The connection is a new one next time, after a moment; whether it may break off is not known."""
+    waited(state, Waited(event.wait, None, None, event.at))
+    state.wait_at, state.can_break_off = event.at + RECONNECT_DELAY, True
+
+
+def break_off_tried(state: State[J, A], event: BreakOffTried) -> None:
+    """Redis was asked. If the wait goes on all the same, it is asked again in a moment."""
+    state.breaking_off, state.can_break_off = False, event.again
+    if state.wrong_since is not None:
+        state.wrong_since = event.at

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import structlog
 
-from worker.broker.exchange import Claimed, Settlement
+from worker.broker.exchange import Settlement
 from worker.client import Client
 from worker.client.sync import lent
 from worker.core.config import WorkerConfig
@@ -21,9 +21,8 @@ from worker.execution.attempt import Run
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.executor import Executor
 from worker.runtime.background import Background
-from worker.runtime.claiming import Claiming, new_worker_id
 from worker.runtime.events import Told
-from worker.runtime.fetcher import Fetcher
+from worker.runtime.fetcher import Claiming, Fetcher, new_worker_id
 from worker.runtime.handing_back import HandingBack
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.listener import Listener
@@ -63,7 +62,8 @@ class Worker:
         self.client, self.registry, self.config, self.plan = client, registry, config, plan or StopPlan(config.grace)
         self.state: State[Run, Settlement] = State.new(Rules.of(config))
         self.executor = self._make_executor()
-        self.claiming = Claiming(self.id, config, registry, self._prepare)
+        self.executor.client = client
+        self.claiming = Claiming(self.id, config, registry, self.executor.prepare)
         fetcher = Fetcher(client.broker, self.claiming, config.lease)
         listener = Listener(client.broker, self.claiming, client.connections, config.lease)
         self.runner = self._runner_type(self.state, self.executor, fetcher, listener)
@@ -75,11 +75,6 @@ class Worker:
     def _make_executor(self) -> Executor:
         broker, graphs, elsewhere = self.client.broker, self.client.graphs, Elsewhere(self.client.inspector)
         return Executor(self.registry, self.config, self.id, broker, graphs, elsewhere)
-
-    def _prepare(self, claimed: Claimed) -> Run:
-        run = self.executor.prepare(claimed)
-        run.context.workers_client = self.client
-        return run
 
     async def async_run(self) -> None:
         """Work until told to stop, and say goodbye."""

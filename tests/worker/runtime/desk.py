@@ -16,15 +16,26 @@ class Job:
     id: str
 
 
+class Ack(str):
+    """What tells Redis how a job has ended."""
+
+    size: int
+
+    def __new__(cls, text: str, size: int = 1) -> "Ack":
+        ack = super().__new__(cls, text)
+        ack.size = size
+        return ack
+
+
 class Desk:
     """Tells a planner what happens, at a time that stands still in between, and notes what it says to that. What is
     under way is answered in the order in which it was sent."""
 
     def __init__(self, **rules: Any) -> None:
-        self.state: State[Job, str] = State.new(Rules(**{"slots": 2, "poll": 0.5, "lease": 15.0} | rules))
+        self.state: State[Job, Ack] = State.new(Rules(**{"slots": 2, "poll": 0.5, "lease": 15.0} | rules))
         self.now = 100.0
         self.sleeps = 0.0
-        self.trips: list[actions.Exchange[events.Ended[Job, str]]] = []
+        self.trips: list[actions.Exchange[events.Ended[Job, Ack]]] = []
         self.wait: actions.Wait | None = None
         self.jobs: dict[str, Job] = {}
 
@@ -49,14 +60,14 @@ class Desk:
                 return "wait" if action.ask is None else "wait with a claim"
             case actions.Release():
                 for job in action.jobs:
-                    on(self.state, events.Ended(job, f"{job.id} back", 1))
+                    on(self.state, events.Ended(job, Ack(f"{job.id} back")))
             case actions.Finish():
                 pairs = zip(action.ended, action.stored, strict=True)
                 told = [f"{ended.job.id} {'stored' if stored else 'refused'}" for ended, stored in pairs]
                 return "finish " + ", ".join(told)
         return _word(action)
 
-    def _trip(self, trip: actions.Exchange[events.Ended[Job, str]]) -> str:
+    def _trip(self, trip: actions.Exchange[events.Ended[Job, Ack]]) -> str:
         said = []
         if trip.ended:
             said.append("store " + _names([ended.job for ended in trip.ended]))
@@ -97,7 +108,7 @@ class Desk:
     def end(self, names: str, size: int = 1) -> None:
         """Jobs end."""
         for name in names.split():
-            on(self.state, events.Ended(self.jobs[name], f"{name} done", size))
+            on(self.state, events.Ended(self.jobs[name], Ack(f"{name} done", size)))
 
     def lose(self, name: str) -> None:
         """A job has ended whose lease is lost: the earliest run of that name."""
@@ -131,7 +142,7 @@ class Desk:
         """A signal."""
         on(self.state, events.Told(self.now + grace, self.now + grace + 3.0))
 
-    def tell(self, event: events.Event[Job, str]) -> None:
+    def tell(self, event: events.Event[Job, Ack]) -> None:
         """Anything else."""
         on(self.state, event)
 

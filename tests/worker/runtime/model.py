@@ -312,7 +312,7 @@ class World:
                 self.owed.append(ack)
             else:
                 self.holding.discard(job)
-        on(self.state, Ended(job, ack, ack.size if ack else 0))
+        on(self.state, Ended(job, ack))
         if job in self.tasks:
             self.tasks.remove(job)
 

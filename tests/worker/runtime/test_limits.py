@@ -8,7 +8,7 @@ import pytest
 from tests.support import Kit, logged
 from worker import Context, RetryPolicy, SoftTimeLimitExceeded, State
 from worker.core.errors import TimeLimitExceeded
-from worker.execution.interrupt import Interruptible
+from worker.execution.attempt import Interruptible
 
 
 async def test_soft_limit_is_caught_for_a_partial_result(kit: Kit) -> None:
