@@ -1,5 +1,5 @@
 """The URL of Redis, checked before anything connects: redis-py takes a database that is not a number for 0, and its
-connections raise over names behind `?` that they do not know."""
+connections raise a `TypeError` for an option in the query that they do not know."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def check_redis_url(url: str) -> None:
 
 
 def redis_url_problem(url: str) -> str | None:
-    """What is wrong with it, as the end of a sentence."""
+    """What is wrong with a URL, as the end of a sentence; None if nothing."""
     problem = url_problem(SCHEMES, url or "")  # None where a caller passes on what `os.environ.get` gave
     if problem is not None:
         return problem
@@ -44,7 +44,7 @@ def redis_url_problem(url: str) -> str | None:
 
 
 def checks_hostname(url: str) -> bool:
-    """Whether the certificate must be that of the host, which redis-py checks only where it is told to."""
+    """Whether the certificate must match the host's name, which some releases of redis-py check only when asked to."""
     options = dict(parse_qsl(urlsplit(url).query))
     return options.get("ssl_cert_reqs", "required") != "none"
 
@@ -55,9 +55,9 @@ def _problem_with_options(query: str, *, is_tls: bool) -> str | None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in files:
             if not (Path(value).is_file() and os.access(value, os.R_OK)):
-                return f"must name with {name} a file that this process can read"
+                return f"must set {name} to a file that this process can read"
         elif name not in patterns:
-            return f"may have nothing behind its ? but {', '.join((*patterns, *files))}"
+            return f"must have no options but {', '.join((*patterns, *files))}"
         elif not patterns[name].fullmatch(value):
-            return f"has a value for {name} that cannot be one"
+            return f"must have a valid value for {name}"
     return None

@@ -6,7 +6,7 @@ import typer
 
 
 def _seconds(value: float) -> float:
-    """Let times through that end; NaN compares with nothing."""
+    """Refuse negative waits, and NaN: written as `not >=`, because every comparison with NaN is false."""
     if not value >= 0:
         raise typer.BadParameter(f"{value} must be seconds, 0 or more")
     return value

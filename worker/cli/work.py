@@ -128,9 +128,9 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
         worker = Worker(client, registry, config, companions, plan)
         watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
         watchdog.start()
-        keep_heap()
+        keep_heap()  # last: what exists by now lives as long as the process
         await worker.async_run()
-    watchdog.end()
+    watchdog.end()  # outside of the stack: it may end the process at once, and until then it bounds how long that takes
 
 
 async def _schedule(settings: Settings) -> None:

@@ -33,7 +33,7 @@ def make_engine(url: str, *, size: int = 5, patience: Patience = JOBS) -> AsyncE
     engine = create_async_engine(
         f"postgresql+asyncpg://{rest}",
         pool_size=size,
-        max_overflow=0,
+        max_overflow=0,  # never above `size`: Postgres bounds its connections for all processes together
         pool_timeout=patience.pool,
         connect_args={
             "async_creator_fn": connector.connect,
@@ -103,6 +103,8 @@ class Database:
         """
         engine = self.engine
         with unavailable_when_away():
+            # Objects stay readable after the commit: to load an expired attribute again needs I/O, which asyncio's
+            # sessions cannot do on attribute access.
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 yield session
 

@@ -114,6 +114,7 @@ class Registry(Producers):
         if not isinstance(when, str | Every):
             raise DefinitionError('@schedule must say when: @schedule("0 3 * * *"), or @schedule(every(30))')
         at = {"every": when.seconds} if isinstance(when, Every) else {"cron": when}
+        # Checked here too, so that the traceback shows the line of the @schedule; its job is not known yet.
         make_record({"name": "unnamed", "job": "", **declared, **at, "declared": True})
 
         def add(definition: D) -> D:
@@ -169,6 +170,7 @@ class Registry(Producers):
         """
         for name in (definition.name, *definition.declared.get("aliases", ())):
             other = self._names.get(name)
+            # The same function twice is a module imported again, as reloaders and notebooks do: the newer one counts.
             if other is not None and not definition.is_same_as(other):
                 both = " and ".join(f"{each.path} ({place_of(each.function)})" for each in (other, definition))
                 raise DefinitionError(f"two jobs are named {name!r}: {both}; give one @job(name=...)")

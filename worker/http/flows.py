@@ -23,6 +23,7 @@ from worker.http.turns import Turns
 Path = tuple[str | int, ...]
 
 FORMS = ("chain", "group", "chord")
+# msgspec names an unknown field in the text of its error only; the bound keeps a huge name out of the answer.
 _UNKNOWN = re.compile(r"unknown field `(.{1,200}?)`")
 
 
@@ -96,12 +97,13 @@ class FlowReader:
             raise _wrong(path, "must be an object with a group and a callback") from None
         header = Group(await self._parts(parts.group, (*path, "group"), depth))
         callback: Path = (*path, "callback")
-        self._count(1, callback)
+        self._count(1, callback)  # before the parts below it are read: a body may hold more steps than a workflow may
         return chord(header, await self._flow(self._form(parts.callback, callback), callback, depth + 1))
 
     async def _parts(self, value: msgspec.Raw, path: Path, depth: int) -> tuple[Flow, ...]:
         if not is_list(value):
             raise _wrong(path, "must be a list of steps")
+        # Counted before they are decoded: `members` gives up above the room that is left.
         steps = members(value, self._room)
         self._count(self._room + 1 if steps is None else len(steps), path)
         found = []

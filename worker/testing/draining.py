@@ -24,8 +24,8 @@ from worker.runtime.worker import Worker
 from worker.testing.client import TaggedClient
 from worker.testing.executing import ToldExecutor
 
-LOOK_EVERY = 0.01
-LOOKED_AT = 1000
+LOOK_EVERY = 0.01  # seconds; every look also polls, so that a test does not wait for the poll interval
+LOOKED_AT = 1000  # deferred jobs of a queue per look: the script holds up Redis for as long as it runs
 SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
 
 

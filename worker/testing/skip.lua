@@ -6,7 +6,7 @@
 -- Run twice, the second run finds them due and changes nothing.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local TOGETHER = 1000
+local TOGETHER = 1000 -- ms: jobs deferred in one go by the same time differ by a few; they must come due in one batch
 local waiting, earliest = {}, nil
 
 for _, queue in ipairs(KEYS) do
