@@ -135,12 +135,17 @@ def unknown_fields() -> bytes:
 
 @pytest.mark.parametrize(
     "body",
-    [wrong_jobs(10_000, 780), one_wrong_job(), unknown_fields(), b'{"jobs":[' + b"1," * 4_000_000 + b"1]}"],
+    [
+        lambda: wrong_jobs(10_000, 780),
+        one_wrong_job,
+        unknown_fields,
+        lambda: b'{"jobs":[' + b"1," * 4_000_000 + b"1]}",
+    ],
     ids=["ten thousand wrong ones", "a wrong megabyte each", "unknown fields", "four million"],
 )
-async def test_a_bulk_of_wrong_jobs_harms_nobody(api: Served, body: bytes) -> None:
+async def test_a_bulk_of_wrong_jobs_harms_nobody(api: Served, body: Callable[[], bytes]) -> None:
     before = api.memory()
-    answer = await api.post("/api/v1/jobs/bulk", body)
+    answer = await api.post("/api/v1/jobs/bulk", body())
     assert answer.status_code in {202, 422}
     assert len(answer.content) < 8 * MEGABYTE
     assert api.slowest < SLOWEST, (api.slowest, api.asked)
@@ -168,17 +173,20 @@ def group(count: int, step: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (group(400_000, {"job": "echo"}), 422),
-        (group(40_000, {"job": "echo", "args": {}}), 422),
-        (b'{"group":' + b'[{"group":' * 200 + b"[]" + b"}]" * 200 + b"}", 422),
-        (b'{"group":' + b'[{"group":' * 90 + b"[" + b'{"job":"x"},' * 1_000_000 + b"1]" + b"}]" * 90 + b"}", 422),
-        (group(20_000, {"job": "echo", "args": {"value": 1}}), 202),
+        (lambda: group(400_000, {"job": "echo"}), 422),
+        (lambda: group(40_000, {"job": "echo", "args": {}}), 422),
+        (lambda: b'{"group":' + b'[{"group":' * 200 + b"[]" + b"}]" * 200 + b"}", 422),
+        (
+            lambda: b'{"group":' + b'[{"group":' * 90 + b"[" + b'{"job":"x"},' * 1_000_000 + b"1]" + b"}]" * 90 + b"}",
+            422,
+        ),
+        (lambda: group(20_000, {"job": "echo", "args": {"value": 1}}), 202),
     ],
     ids=["too many", "wrong", "deep", "deep and too many", "good"],
 )
-async def test_large_workflows_harm_nobody(api: Served, body: bytes, status: int) -> None:
+async def test_large_workflows_harm_nobody(api: Served, body: Callable[[], bytes], status: int) -> None:
     before = api.memory()
-    answer = await api.post("/api/v1/workflows", body)
+    answer = await api.post("/api/v1/workflows", body())
     assert answer.status_code == status
     assert api.slowest < SLOWEST, (api.slowest, api.asked)
     assert api.blocked() == []
