@@ -145,7 +145,8 @@ async def test_job_of_a_claim_that_was_under_way_at_the_stop_is_given_back(kit: 
         working = asyncio.create_task(worker.async_run())
 
         async def stands() -> bool:
-            return worker.state.wait is not None and worker.state.wait.ask is not None
+            blocked = (await kit.client.redis.info("clients"))["blocked_clients"]
+            return blocked >= 2 and worker.state.wait is not None and worker.state.wait.ask is not None
 
         await eventually(stands)
         proxy.passes.clear()
