@@ -39,8 +39,8 @@ check: .venv/ready
 chaos: .venv/ready
 	@CHAOS_JOBS=20000 CHAOS_WORKFLOWS=500 CHAOS_SECONDS=90 CHAOS_RESTARTS=3 CHAOS_SCHEDULES=200 CHAOS_TRANSACTIONS=10000 \
 		CHAOS_SCHEDULE_SECONDS=60 CHAOS_SCALE=5 CHAOS_INNOCENT_SECONDS=70 CHAOS_INNOCENT_LEASE=15 CHAOS_INNOCENT_WITHIN=600 \
-		HOSTILE_CASES=50000 $(BIN)/pytest -q tests/chaos tests/hostile tests/flow/test_schedules_over_processes.py \
-		tests/flow/test_outbox.py tests/flow/test_isolation.py
+		HOSTILE_CASES=50000 PLANNER_CASES=100000 $(BIN)/pytest -q tests/chaos tests/hostile tests/worker/runtime/test_planner_search.py \
+		tests/flow/test_schedules_over_processes.py tests/flow/test_outbox.py tests/flow/test_isolation.py
 
 soak: .venv/ready
 	@$(BIN)/python -m benchmarks.soak

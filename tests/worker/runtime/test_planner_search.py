@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def wait(world: World, kind: int) -> None:
         world.end_wait()
 
 
+@pytest.mark.timeout(120 + CASES / 20)
 @settings(
     max_examples=CASES,
     deadline=None,
