@@ -33,7 +33,7 @@ from worker.core.errors import (
 )
 from worker.core.handle import JobHandle, WorkflowHandle
 from worker.core.hooks import JobEnd
-from worker.core.job import Job, JobError, Priority, Progress, State, Try
+from worker.core.job import Job, JobAttempt, JobError, Priority, Progress, State
 from worker.core.late_outbox import LateOutbox
 from worker.core.limits import ConcurrencyLimit, RateLimit
 from worker.core.queue_client import QueueClient
@@ -78,6 +78,7 @@ __all__ = [
     "InvalidSchedule",
     "InvalidWorkflow",
     "Job",
+    "JobAttempt",
     "JobDefinition",
     "JobEnd",
     "JobError",
@@ -103,7 +104,6 @@ __all__ = [
     "SyncWorkflowHandle",
     "TimeLimitExceeded",
     "TooLarge",
-    "Try",
     "UnknownJob",
     "Worker",
     "WorkerConfig",

@@ -13,9 +13,9 @@ from dramatiq.results.backends import RedisBackend
 
 from benchmarks.peers import command, meter
 
-broker = RedisBroker(url=os.environ["REDIS_URL"])
-broker.add_middleware(Results(backend=RedisBackend(url=os.environ["REDIS_URL"]), store_results=True))
-dramatiq.set_broker(broker)
+queue_store = RedisBroker(url=os.environ["REDIS_URL"])
+queue_store.add_middleware(Results(backend=RedisBackend(url=os.environ["REDIS_URL"]), store_results=True))
+dramatiq.set_broker(queue_store)
 
 
 @dramatiq.actor

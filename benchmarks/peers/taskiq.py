@@ -12,21 +12,21 @@ from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 from benchmarks.peers import command, meter
 
 URL = os.environ["REDIS_URL"]
-broker = RedisStreamBroker(URL).with_result_backend(RedisAsyncResultBackend(URL, result_ex_time=3600))
+queue_store = RedisStreamBroker(URL).with_result_backend(RedisAsyncResultBackend(URL, result_ex_time=3600))
 
 
-@broker.task
+@queue_store.task
 async def tick() -> None:
     meter.tick()
 
 
-@broker.task
+@queue_store.task
 async def nap(seconds: float) -> None:
     await asyncio.sleep(seconds)
     meter.tick()
 
 
-@broker.task
+@queue_store.task
 async def stamp(due: float) -> None:
     meter.stamp(due)
 
@@ -43,14 +43,14 @@ def worker():
 
 @asynccontextmanager
 async def producer():
-    await broker.startup()
+    await queue_store.startup()
 
     async def enqueue(name, due=None, delay=0.0):
         task, arguments = JOBS[name] if due is None else (stamp, (due,))
         await task.kiq(*arguments)
 
     yield enqueue
-    await broker.shutdown()
+    await queue_store.shutdown()
 
 
 if __name__ == "__main__":

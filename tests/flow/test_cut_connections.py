@@ -8,7 +8,7 @@ import pytest
 from tests.support import CuttingProxy, Kit
 from worker import Client
 from worker.broker.encoding import new_id, pack
-from worker.broker.queue_store import Broker
+from worker.broker.queue_store import QueueStore
 from worker.core.errors import BrokerUnavailable
 from worker.core.options import check_options
 
@@ -72,8 +72,8 @@ async def test_retried_enqueue_of_a_job_that_already_ended_runs_nothing(kit: Kit
 
     options = check_options("work", {"queue": kit.queue})
     job = pack(work.call_with({"n": 1}, options))
-    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
+    assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     await kit.drain()
-    assert await Broker(kit.client.redis).enqueue([job]) == [(job.id, True)]
+    assert await QueueStore(kit.client.redis).enqueue([job]) == [(job.id, True)]
     await kit.drain()
     assert runs == [1]

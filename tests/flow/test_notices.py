@@ -96,7 +96,7 @@ async def test_relay_hears_within_milliseconds(
     kit: Kit, migrated: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "LONGEST_SLEEP", 30.0)
-    relay = asyncio.create_task(Relay(migrated, kit.client.broker).run())
+    relay = asyncio.create_task(Relay(migrated, kit.client.queue_store).run())
     try:
         await asyncio.sleep(0.5)  # its ear is open, and it sleeps
         async with Database(migrated).session() as session:
@@ -119,7 +119,7 @@ async def test_relay_notices_that_its_ear_is_deaf(kit: Kit, monkeypatch: pytest.
         await asyncio.to_thread(migrate, server.url)
         async with SilentProxy(server.url).serve() as proxy:
             engine = make_engine(proxy.url, patience=Patience(pool=5, look=0.3))
-            relay = asyncio.create_task(Relay(engine, kit.client.broker).run())
+            relay = asyncio.create_task(Relay(engine, kit.client.queue_store).run())
             with logged("embarq.worker") as lines:
                 await asyncio.sleep(0.5)
                 proxy.silence_open_links()

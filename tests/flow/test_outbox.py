@@ -47,7 +47,7 @@ async def left(database: Database) -> int:
 
 @asynccontextmanager
 async def relaying(database: Database, client: Client) -> AsyncIterator[None]:
-    task = asyncio.create_task(Relay(database.engine, client.broker).run())
+    task = asyncio.create_task(Relay(database.engine, client.queue_store).run())
     try:
         yield
     finally:
@@ -79,7 +79,7 @@ async def queued(kit: Kit, count: int) -> bool:
 async def test_row_that_is_handed_over_twice_is_one_job(kit: Kit, database: Database) -> None:
     async with database.session() as session:
         await settle.options(queue=kit.queue).enqueue_in(session, 1)
-    relay = Relay(database.engine, kit.client.broker)
+    relay = Relay(database.engine, kit.client.queue_store)
     async with database.engine.begin() as connection:
         rows = (await connection.execute(outbox_table.select())).mappings().all()
         copy = dict(rows[0])
@@ -94,7 +94,7 @@ async def test_several_relays_share_the_work(kit: Kit, database: Database) -> No
     async with database.session() as session:
         for n in range(1200):
             await settle.options(queue=kit.queue).enqueue_in(session, n)
-    relays = [Relay(database.engine, kit.client.broker) for _ in range(3)]
+    relays = [Relay(database.engine, kit.client.queue_store) for _ in range(3)]
     counts = await asyncio.gather(*(relay.relay_once() for relay in relays))
     assert all(0 < count <= BATCH for count in counts)
     rest = await relays[0].relay_once()  # of a batch in which another relay was faster
@@ -112,7 +112,7 @@ async def test_large_rows_go_in_several_calls(kit: Kit, database: Database) -> N
         for _ in range(5):
             await read.options(queue=kit.queue).enqueue_in(session, "x" * 1_500_000)
         await read.options(queue=kit.queue).enqueue_in(session, "x" * 5_000_000)
-    relay = Relay(database.engine, kit.client.broker)
+    relay = Relay(database.engine, kit.client.queue_store)
     assert [await relay.relay_once() for _ in range(5)] == [2, 2, 1, 1, 0]
     assert await kit.client.redis.zcard(kit.queue_key) == 6
 
@@ -123,7 +123,7 @@ async def test_row_that_redis_refuses_is_kept_and_stops_no_other(kit: Kit, datab
     async with database.engine.begin() as connection:
         spoilt = outbox_table.update().where(outbox_table.c.id == ids[2])
         await connection.execute(spoilt.values(nonce="no nonce", written_at=text("now() - interval '1 day'")))
-    relay = Relay(database.engine, kit.client.broker)
+    relay = Relay(database.engine, kit.client.queue_store)
     with logged("embarq.relay") as lines:
         assert await relay.relay_once() == 5
     assert [line["job_id"] for line in lines] == [ids[2]]
@@ -146,10 +146,10 @@ async def test_row_that_cannot_be_queued_now_lets_others_pass(kit: Kit, database
         "ACL", "SETUSER", kit.queue, "on", ">secret", "+@all", *(f"~{pattern}" for pattern in ours)
     )
     async with Client.open(redis_url.replace("://", f"://{kit.queue}:secret@")) as limited:
-        relay = Relay(database.engine, limited.broker)
+        relay = Relay(database.engine, limited.queue_store)
         assert await relay.relay_once() == 2
         assert (await relay.relay_once(), await left(database)) == (0, 1)
-    assert await Relay(database.engine, kit.client.broker).relay_once() == 1
+    assert await Relay(database.engine, kit.client.queue_store).relay_once() == 1
     assert await kit.client.redis.zcard(keys.queue_key(barred)) == 1
     await kit.client.redis.execute_command("ACL", "DELUSER", kit.queue)
 
@@ -157,7 +157,7 @@ async def test_row_that_cannot_be_queued_now_lets_others_pass(kit: Kit, database
 async def test_patrol_has_lost_jobs_handed_over_again(kit: Kit, database: Database) -> None:
     async with database.session() as session:
         job_id = await settle.options(queue=kit.queue, durable=True).enqueue_in(session, 1)
-    relay = Relay(database.engine, kit.client.broker)
+    relay = Relay(database.engine, kit.client.queue_store)
     assert await relay.relay_once() == 1
     await kit.client.redis.delete(keys.JOB + job_id, kit.queue_key)
     async with database.engine.begin() as connection:
@@ -190,7 +190,7 @@ async def test_durable_job_that_ended_long_before_the_relay_looks_does_not_run_a
         ids = [
             await count.options(durable=True, result_ttl=0, queue=kit.queue).enqueue_in(session, n) for n in range(4)
         ]
-    relay = Relay(database.engine, kit.client.broker)
+    relay = Relay(database.engine, kit.client.queue_store)
     assert await relay.relay_once() == 4
     await kit.client.cancel(ids[3])
     await kit.drain()

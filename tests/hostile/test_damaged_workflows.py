@@ -62,7 +62,7 @@ async def test_a_workflow_begins_without_what_a_stranger_left_under_its_id(kit: 
 @pytest.mark.parametrize("piece", [b"\xff", b"{}", b"[]", b'{"w":5}', b'{"w":"x","f":"y"}'])
 async def test_a_piece_that_nobody_left_stops_no_other(kit: Kit, flow: Group, piece: bytes) -> None:
     await kit.client.redis.execute_command("RPUSH", keys.UNFINISHED, piece)
-    await kit.client.graphs.go_on()
+    await kit.client.workflow_store.go_on()
     handle = await kit.client.start(flow, {})
     await kit.drain()
     assert (await kit.client.workflow(handle.id)).state is WorkflowState.SUCCEEDED

@@ -32,7 +32,7 @@ from tests.hostile.values import Nasty
 from tests.support import free_port
 from worker import Client, Priority, Worker, WorkerConfig
 from worker.core import keys
-from worker.core.periodic import Companion
+from worker.core.periodic import BackgroundService
 from worker.database import Database
 from worker.database.relay import Relay
 from worker.dev import private_redis
@@ -50,7 +50,7 @@ SHARED_EVERY = 20  # cases, so that 2,000 damage every key that all share
 LONGEST_ANSWER = 15.0  # seconds; 10 are promised, the rest is for the machine
 WORKERS = "/health/workers"  # may see none until the next heartbeat, when their records were damaged
 QUIET = 5.0  # seconds after the last case, in which nothing may still go wrong
-FATAL = ("engine fault", "guardian fault", "worker fault")
+FATAL = ("engine fault", "watchdog fault", "worker fault")
 OF_JOBS = ("failed", "request failed", "left out of the history")  # what a hostile job or request may come to
 
 Case = HttpCase | DamageCase
@@ -199,10 +199,10 @@ async def working(worker: Worker) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 @asynccontextmanager
-async def companions(redis: Client, database_url: str) -> AsyncIterator[list[Companion]]:
+async def services(redis: Client, database_url: str) -> AsyncIterator[list[BackgroundService]]:
     async with Database.open(database_url, size=5) as database:
         yield [
-            Relay(database.engine, redis.broker),
+            Relay(database.engine, redis.queue_store),
             HistoryWriter(database.engine, redis.connections, "hostile", 30),
         ]
 
@@ -229,7 +229,7 @@ async def arena(tmp_path: Path, migrated: AsyncEngine) -> AsyncIterator[Arena]:
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(serving(settings))
             client = await stack.enter_async_context(Client.open(url))
-            beside = await stack.enter_async_context(companions(client, database_url))
+            beside = await stack.enter_async_context(services(client, database_url))
             workers = {
                 worker: await stack.enter_async_context(working(worker))
                 for worker in (

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from worker.broker.queue_store import NewJob, Placed
+from worker.broker.queue_store import EnqueueResult, NewJob
 from worker.core.errors import BrokerUnavailable, Overloaded
 
 # A script holds Redis for all clients while it runs: 500 jobs take it a few milliseconds, as do 4 MB.
@@ -13,14 +13,14 @@ MOST_BYTES = 4_000_000  # of payload in one script call
 MOST_WAITING = 50_000
 MOST_BYTES_WAITING = 64_000_000
 
-Send = Callable[[Sequence[NewJob]], Awaitable[list[Placed]]]
-Outcome = Placed | Exception
-_Waiting = tuple[NewJob, asyncio.Future[Placed]]
+Send = Callable[[Sequence[NewJob]], Awaitable[list[EnqueueResult]]]
+Outcome = EnqueueResult | Exception
+_Waiting = tuple[NewJob, asyncio.Future[EnqueueResult]]
 
 
 async def send_apart(send: Send, jobs: Sequence[NewJob]) -> list[Outcome]:
     """Send jobs together. If they are refused, send the two halves, and so on, down to the job at fault: only that one
-    is refused. Safe to repeat because a nonce is queued once.
+    is refused. Safe to repeat because a request id is queued once.
 
     Returns per job where it was placed, or why not. Raises `BrokerUnavailable`, which is no job's fault.
     """
@@ -35,7 +35,7 @@ async def send_apart(send: Send, jobs: Sequence[NewJob]) -> list[Outcome]:
     return [*await send_apart(send, jobs[:middle]), *await send_apart(send, jobs[middle:])]
 
 
-class Batches:
+class Batcher:
     """One script call is under way at a time; calls that come meanwhile go together with the next.
 
     A lone call goes at once, in its caller's own task. A caller that is cancelled before its call is sent withdraws it.
@@ -50,7 +50,7 @@ class Batches:
         self._under_way = False
         self._sender: asyncio.Task[None] | None = None
 
-    async def add(self, job: NewJob) -> Placed:
+    async def add(self, job: NewJob) -> EnqueueResult:
         """Queue a job, or find the one that stands for it. Raises what `send` raises.
 
         Raises:
@@ -72,13 +72,13 @@ class Batches:
         if self._sender is not None:
             await self._sender
 
-    async def _join(self, job: NewJob) -> Placed:
+    async def _join(self, job: NewJob) -> EnqueueResult:
         if len(self._waiting) >= MOST_WAITING or self._bytes + len(job.payload) > MOST_BYTES_WAITING:
             raise Overloaded(
                 f"at most {MOST_WAITING:,} calls or {MOST_BYTES_WAITING:,} bytes may wait to be enqueued, and "
                 f"{len(self._waiting):,} calls ({self._bytes:,} bytes) do: try again later"
             )
-        answer: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[EnqueueResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
         self._bytes += len(job.payload)
         try:
@@ -99,7 +99,7 @@ class Batches:
             for (_, answer), outcome in zip(batch, outcomes, strict=True):
                 if answer.done():
                     continue
-                if isinstance(outcome, Placed):
+                if isinstance(outcome, EnqueueResult):
                     answer.set_result(outcome)
                 else:
                     answer.set_exception(outcome)

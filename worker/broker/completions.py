@@ -19,7 +19,7 @@ CHANNELS_AT_ONCE = 500
 MOST_WAITERS = 10_000
 
 
-class Ends:
+class Completions:
     """Notifies those who wait for a job that it has ended. Connects for the first of them, and keeps the connection.
 
     A waiter looks the job up at once, and again whenever it is notified: messages carry nothing, as Pub/Sub delivers at

@@ -51,17 +51,17 @@ def pack(call: Call[Any], most: int = wire.LARGEST) -> NewJob:
     Raises:
         InvalidArguments: as JSON it takes more than `most` bytes.
     """
-    nonce = new_id()
+    request_id = new_id()
     declared, asked = call.definition.declared, call.options
     queue = queue_of(call)
     unique = _unique(call, declared)
     options = call_options(call, queue, unique="" if unique.startswith("u:") else unique)
     payload = wire.Payload(
-        job=call.definition.name, kwargs=dict(call.arguments), options=options, nonce=nonce, enqueued_ms=0
+        job=call.definition.name, kwargs=dict(call.arguments), options=options, request_id=request_id, enqueued_ms=0
     )
     delay_ms, due_ms = times_of(call)
     data = wire.dump_payload(payload, most)
-    return NewJob(asked.get("id") or nonce, queue, nonce, data, delay_ms, due_ms, unique)
+    return NewJob(asked.get("id") or request_id, queue, request_id, data, delay_ms, due_ms, unique)
 
 
 def queue_of(call: Call[Any]) -> str:
@@ -116,15 +116,15 @@ def pack_workflow(
         InvalidArguments: a step's arguments do not fit its job, or take more than `most` bytes.
         InvalidWorkflow: a step cannot be placed.
     """
-    nonce = new_id()
-    workflow_id = single or options.get("id") or nonce
+    request_id = new_id()
+    workflow_id = single or options.get("id") or request_id
     nodes = [_pack_node(graph, number, workflow_id, single, most) for number in range(len(graph.nodes))]
     return NewWorkflow(
         id=workflow_id,
-        nonce=nonce,
+        request_id=request_id,
         on_failure=options.get("on_failure", "stop"),
         last=graph.last,
-        must_end_well=graph.must_end_well,
+        required=graph.required,
         keep_ms=int(options.get("keep", KEPT) * 1000),
         nodes=nodes,
     )
@@ -145,7 +145,7 @@ def _pack_node(graph: Graph, number: int, workflow_id: str, single: str | None, 
         job=call.definition.name,
         kwargs=dict(call.arguments),
         options=call_options(call, queue, input_node=node.after if takes else None, **place),
-        nonce=new_id(),
+        request_id=new_id(),
         enqueued_ms=0,
     )
     delay_ms, due_ms = times_of(call)

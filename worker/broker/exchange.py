@@ -81,7 +81,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class PutBack:
+class Requeue:
     """The job is requeued. `released`: the try does not count. `record`: of a try that does, as JSON."""
 
     delay_ms: int
@@ -90,12 +90,12 @@ class PutBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Ack:
     """What becomes of a claimed job. `limits`: keys of those that it held; `workflow` and `node`: its place in one;
-    `durable`: its nonce, where the database keeps it on record until its end is known there."""
+    `durable`: its request id, where the database keeps it on record until its end is known there."""
 
     claimed: Claimed
-    outcome: Ended | PutBack
+    outcome: Ended | Requeue
     limits: Sequence[str] = ()
     workflow: str | None = None
     node: int | None = None
@@ -105,24 +105,24 @@ class Settlement:
     def size(self) -> int:
         """Bytes, about, that it takes to send it."""
         outcome = self.outcome
-        if isinstance(outcome, PutBack):
+        if isinstance(outcome, Requeue):
             return len(outcome.record)
         return len(outcome.result) + len(outcome.value) + len(outcome.trace)
 
 
-def urgent_first(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
-    """Settlements in calls that store as many as possible in little time: requeued jobs first, then outcomes, the small
+def urgent_first(acks: Sequence[Ack]) -> Iterator[list[Ack]]:
+    """Outcomes in calls that store as many as possible in little time: requeued jobs first, then outcomes, the small
     ones before the large ones, a megabyte at most in a call that has more than one."""
-    back = [each for each in settlements if isinstance(each.outcome, PutBack)]
-    ended = [each for each in settlements if isinstance(each.outcome, Ended)]
+    back = [each for each in acks if isinstance(each.outcome, Requeue)]
+    ended = [each for each in acks if isinstance(each.outcome, Ended)]
     for kind in (back, ended):
-        call: list[Settlement] = []
+        call: list[Ack] = []
         size = 0
-        for settlement in sorted(kind, key=lambda each: each.size):
-            if call and size + settlement.size > URGENT_BYTES:
+        for ack in sorted(kind, key=lambda each: each.size):
+            if call and size + ack.size > URGENT_BYTES:
                 yield call
                 call, size = [], 0
-            call.append(settlement)
-            size += settlement.size
+            call.append(ack)
+            size += ack.size
         if call:
             yield call

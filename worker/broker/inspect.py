@@ -13,13 +13,13 @@ from redis.exceptions import ResponseError
 
 from worker.broker import scripts
 from worker.broker.availability import unavailable_when_away
-from worker.broker.job_facts import Facts
+from worker.broker.job_facts import JobFacts
 from worker.broker.known_jobs import KnownJobs
 from worker.broker.server import ServerFacts
 from worker.broker.versions import too_old
 from worker.core import keys, wire
 from worker.core.errors import JobNotFound, MalformedPayload, ServerTooOld
-from worker.core.job import Job, JobError, Priority, Progress, State, Try, from_ms, read_error
+from worker.core.job import Job, JobAttempt, JobError, Priority, Progress, State, from_ms, read_error
 from worker.core.texts import head
 
 DAMAGED_TOLD = 5
@@ -88,7 +88,7 @@ class _Waiting:
     queue_key: str
     run: "_RunRecord"
     progress: Progress | None
-    history: tuple[Try, ...]
+    history: tuple[JobAttempt, ...]
 
     @property
     def state(self) -> State:
@@ -122,7 +122,7 @@ class Inspector:
             JobNotFound: there is none, or its result is no longer kept.
         """
         now, result, payload, lease, tries, due, queue, run, progress, history = await self.look_up(job_id)
-        past = tuple(_try(record) for record in _readable(history, wire.TryRecord))
+        past = tuple(_try(record) for record in _readable(history, wire.AttemptRecord))
         if result:
             return _ended(job_id, result, past, self._kind)
         if not payload:
@@ -137,14 +137,14 @@ class Inspector:
             answer: LookUp = await scripts.run(self._redis, scripts.LOOKUP, (), (job_id,))
         return answer
 
-    async def why(self, job_id: str) -> Facts:
+    async def why(self, job_id: str) -> JobFacts:
         """What a job waits for."""
         with unavailable_when_away():
             answer = await scripts.run(self._redis, scripts.WHY, (), (job_id,))
         try:
-            return msgspec.json.decode(answer, type=Facts)
+            return msgspec.json.decode(answer, type=JobFacts)
         except (msgspec.MsgspecError, UnicodeDecodeError):  # of a workflow that a stranger has damaged
-            return Facts(time.time() * 1000)
+            return JobFacts(time.time() * 1000)
 
     async def workers(self) -> list[WorkerRecord]:
         """The workers whose heartbeat is fresh."""
@@ -252,8 +252,8 @@ def _arguments(record: wire.Payload | wire.Result) -> dict[str, Any]:
     return {str(place): value for place, value in enumerate(record.args)} | record.kwargs
 
 
-def _try(record: wire.TryRecord) -> Try:
-    return Try(
+def _try(record: wire.AttemptRecord) -> JobAttempt:
+    return JobAttempt(
         number=record.number,
         outcome=record.outcome,
         started_at=from_ms(record.started_ms),
@@ -300,7 +300,7 @@ def _waiting(job_id: str, payload: bytes, seen: _Waiting) -> Job:
     )
 
 
-def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Result]) -> Job:
+def _ended(job_id: str, data: bytes, past: tuple[JobAttempt, ...], kind: type[wire.Result]) -> Job:
     try:
         record = wire.loads(data, kind)
         failure = record.notice if record.success else _read(record.result)
@@ -311,7 +311,7 @@ def _ended(job_id: str, data: bytes, past: tuple[Try, ...], kind: type[wire.Resu
     error = read_error(failure)
     started = from_ms(record.started_ms) if record.started_ms else None
     finished = from_ms(record.finished_ms)
-    last = (Try(record.tries, state, started, finished, record.worker, error),) if started else ()
+    last = (JobAttempt(record.tries, state, started, finished, record.worker, error),) if started else ()
     return Job(
         id=job_id,
         name=record.job,

@@ -23,7 +23,7 @@ class LimitFacts(msgspec.Struct, frozen=True):
         return f"{most} in {float(period) / 1000:g} s of {counted}" if self.is_rate else f"{most} at once of {counted}"
 
 
-class Facts(msgspec.Struct, frozen=True):
+class JobFacts(msgspec.Struct, frozen=True):
     """What the script found, at one moment. Times are Unix milliseconds. `together`: of a suspect, how many may run at
     once; 0 of others. `plain_arq`: a worker of plain arq says that it serves the queue."""
 

@@ -9,7 +9,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from worker.broker import scripts
 from worker.broker.availability import unavailable_when_away
-from worker.broker.exchange import Settlement, urgent_first
+from worker.broker.exchange import Ack, urgent_first
 from worker.broker.queue_store import Renewal, Renewed, read_renewed, renewal_arguments
 from worker.broker.round_trips import finish_request
 
@@ -21,22 +21,22 @@ class LeaseKeeper:
         self._redis = client
 
     def renew(self, lease_ms: int, renewals: Sequence[Renewal]) -> Renewed:
-        """Extend the leases of running jobs, as `Broker.renew` does.
+        """Extend the leases of running jobs, as `QueueStore.renew` does.
 
         Raises:
             BrokerUnavailable: Redis cannot serve it.
         """
         return read_renewed(self._run(scripts.RENEW, renewal_arguments(lease_ms, renewals)))
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Store what became of jobs, as `Broker.exchange` does: what is most urgent first, all that is possible.
+    def settle(self, acks: Sequence[Ack]) -> None:
+        """Store what became of jobs, as `QueueStore.exchange` does: what is most urgent first, all that is possible.
 
         Raises:
             BrokerUnavailable: Redis cannot serve it, and did not get the rest.
             ResponseError: Redis refused some of it, of which this is the last; the rest is stored.
         """
         refused: ResponseError | None = None
-        for call in urgent_first(settlements):
+        for call in urgent_first(acks):
             try:
                 self._run(scripts.FINISH, finish_request(call).tail[1:])
             except ResponseError as error:

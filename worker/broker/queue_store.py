@@ -23,14 +23,14 @@ class NewJob:
 
     id: str
     queue_key: str
-    nonce: str
+    request_id: str
     payload: bytes
     delay_ms: int = 0
     due_ms: int | None = None
     unique: str = ""
 
 
-class Placed(NamedTuple):
+class EnqueueResult(NamedTuple):
     """The job that stands for a call: a new one, or one that was there."""
 
     id: str
@@ -80,11 +80,11 @@ class Renewed:
     aborted: list[str]
 
 
-class Broker(RoundTrips):
+class QueueStore(RoundTrips):
     """All writes to the queue. Every method raises `BrokerUnavailable` when Redis cannot serve it."""
 
-    async def enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
-        """Queue jobs, or find those that stand for them already. Safe to repeat with the same nonces.
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
+        """Queue jobs, or find those that stand for them already. Safe to repeat with the same request ids.
 
         Raises:
             CallRefused: one of them is wrong; none was queued.
@@ -92,11 +92,11 @@ class Broker(RoundTrips):
         arguments: list[scripts.Argument] = []
         for job in jobs:
             due = "" if job.due_ms is None else job.due_ms
-            arguments += (job.id, job.queue_key, job.delay_ms, due, job.nonce, job.payload, job.unique)
+            arguments += (job.id, job.queue_key, job.delay_ms, due, job.request_id, job.payload, job.unique)
         with unavailable_when_away(), _refusals():
             answers = await scripts.run(self._redis, scripts.ENQUEUE, (), arguments)
         return [
-            Placed(job.id, answer == 1) if isinstance(answer, int) else Placed(answer.decode(), False)
+            EnqueueResult(job.id, answer == 1) if isinstance(answer, int) else EnqueueResult(answer.decode(), False)
             for job, answer in zip(jobs, answers, strict=True)
         ]
 

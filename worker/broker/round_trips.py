@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError
 
 from worker.broker import scripts
 from worker.broker.availability import TROUBLE, raise_ours, unavailable_when_away
-from worker.broker.exchange import Claim, Claimed, ClaimRequest, Ended, Settlement
+from worker.broker.exchange import Ack, Claim, Claimed, ClaimRequest, Ended
 from worker.broker.pool import Command, Pool
 from worker.broker.scripts import Argument, Script
 from worker.core import keys, wire
@@ -39,20 +39,20 @@ class RoundTrips:
 
     async def exchange(
         self,
-        settlements: Sequence[Settlement],
+        acks: Sequence[Ack],
         claim: ClaimRequest | None,
         unheard: tuple[str, Sequence[int]] = ("", ()),
     ) -> tuple[list[bool], Claim | None]:
         """Settle what has run and claim what is due, in one round trip.
 
         `unheard`: a worker, and the numbers of its claims whose answers it did not get: their jobs are given back.
-        Returns per settlement whether it was stored (False: the lease was lost), and the claim if asked for, or None
-        where only the claim failed. A settlement that Redis cannot store is logged, and counts as not stored.
+        Returns per outcome whether it was stored (False: the lease was lost), and the claim if asked for, or None
+        where only the claim failed. An outcome that Redis cannot store is logged, and counts as not stored.
         """
         requests: list[Request] = []
         worker, numbers = unheard
-        if settlements:
-            requests.append(finish_request(settlements, worker))
+        if acks:
+            requests.append(finish_request(acks, worker))
         if numbers:
             requests.append(Request(scripts.GIVE_BACK, (0, worker, *numbers)))
         if claim is not None:
@@ -61,8 +61,8 @@ class RoundTrips:
         if isinstance(answers[-1], Exception):  # what was settled is settled; the next claim tells what is wrong
             claim = None
         stored = []
-        for settlement, answer in zip(settlements, answers[0] if settlements else (), strict=True):
-            stored.append(bool(answer) if isinstance(answer, int) else _not_stored(settlement, answer))
+        for ack, answer in zip(acks, answers[0] if acks else (), strict=True):
+            stored.append(bool(answer) if isinstance(answer, int) else _not_stored(ack, answer))
         return stored, None if claim is None else read_claim(claim, answers[-1])
 
     async def _run_together(self, requests: Sequence[Request]) -> list[Any]:
@@ -128,46 +128,44 @@ class RoundTrips:
             return bool(await self._redis.client_unblock(client_id))
 
 
-def _not_stored(settlement: Settlement, answer: bytes) -> bool:
-    logger.error(
-        "outcome of a job cannot be stored", job_id=settlement.claimed.id, reason=answer.decode(errors="replace")
-    )
+def _not_stored(ack: Ack, answer: bytes) -> bool:
+    logger.error("outcome of a job cannot be stored", job_id=ack.claimed.id, reason=answer.decode(errors="replace"))
     return False
 
 
-def finish_request(settlements: Sequence[Settlement], worker: str = "") -> Request:
+def finish_request(acks: Sequence[Ack], worker: str = "") -> Request:
     """What the finish script takes. `worker`: whose jobs they are, where that is known already."""
-    arguments: list[Argument] = [0, worker or settlements[0].claimed.worker]
-    for settlement in settlements:
-        claimed, outcome = settlement.claimed, settlement.outcome
+    arguments: list[Argument] = [0, worker or acks[0].claimed.worker]
+    for ack in acks:
+        claimed, outcome = ack.claimed, ack.outcome
         arguments += (claimed.id, claimed.queue_key, claimed.token, claimed.tries)
         if isinstance(outcome, Ended):
             arguments += (outcome.state.value, outcome.result, life(outcome.ttl_ms))
         else:
             arguments += ("release" if outcome.released else "retry", outcome.record, outcome.delay_ms)
         trace = outcome.trace if isinstance(outcome, Ended) else b""
-        has_more = trace or settlement.limits or settlement.durable or settlement.workflow is not None
-        arguments.append(_also(settlement) if has_more else b"")
+        has_more = trace or ack.limits or ack.durable or ack.workflow is not None
+        arguments.append(_also(ack) if has_more else b"")
     return Request(scripts.FINISH, arguments)
 
 
-def _also(settlement: Settlement) -> bytes:
-    """What else belongs to a settlement, as the script reads it; empty for most."""
-    outcome = settlement.outcome
-    also: dict[str, object] = {"l": settlement.limits}
+def _also(ack: Ack) -> bytes:
+    """What else belongs to an outcome, as the script reads it; empty for most."""
+    outcome = ack.outcome
+    also: dict[str, object] = {"l": ack.limits}
     if isinstance(outcome, Ended):
-        if settlement.workflow is not None:
-            also |= {"w": settlement.workflow, "n": settlement.node, "r": outcome.value.decode()}
+        if ack.workflow is not None:
+            also |= {"w": ack.workflow, "n": ack.node, "r": outcome.value.decode()}
         if outcome.trace:
             also["t"] = outcome.trace.decode()
-    if settlement.durable:
-        also["d"] = settlement.durable
+    if ack.durable:
+        also["d"] = ack.durable
     return wire.dumps(also)
 
 
 def life(ttl_ms: int | None) -> int:
     """A result's life in the script's terms: at least a minute where it is kept at all, so that a repeated enqueue or
-    settlement is recognised as one."""
+    outcome is recognised as one."""
     if ttl_ms is None:
         return UNTIL_FOREVER
     return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)

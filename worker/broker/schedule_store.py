@@ -43,7 +43,7 @@ class Timetable:
     schedules: tuple[Schedule, ...]
 
 
-class Schedules:
+class ScheduleStore:
     """Every method raises `BrokerUnavailable` when Redis cannot serve it."""
 
     def __init__(self, redis: Redis) -> None:

@@ -40,10 +40,10 @@ class NewWorkflow:
     """A workflow to start. `last`: the node whose value is the result."""
 
     id: str
-    nonce: str
+    request_id: str
     on_failure: str
     last: int
-    must_end_well: int
+    required: int
     keep_ms: int
     nodes: Sequence[NewNode]
 

@@ -45,7 +45,7 @@ def undamaged(workflow_id: str) -> Iterator[None]:
         raise WorkflowDamaged(workflow_id, error) from error
 
 
-class Graphs:
+class WorkflowStore:
     """Every method raises `BrokerUnavailable` when Redis cannot serve it, and those about one workflow
     `WorkflowDamaged` when somebody else has written under its keys."""
 
@@ -56,7 +56,7 @@ class Graphs:
         self.unfinished = asyncio.Event()
 
     async def start(self, new: NewWorkflow) -> bool:
-        """Start a workflow, once; False when its id is taken. Safe to repeat with the same nonce."""
+        """Start a workflow, once; False when its id is taken. Safe to repeat with the same request id."""
         slices = list(_slices(new.nodes))
         place = answer = 0
         while place < len(slices):
@@ -183,7 +183,7 @@ def _slices(nodes: Sequence[NewNode]) -> Iterator[tuple[int, Sequence[NewNode]]]
 
 
 def _start_arguments(new: NewWorkflow, first: int, nodes: Sequence[NewNode]) -> list[scripts.Argument]:
-    arguments: list[scripts.Argument] = [new.id, new.nonce, new.on_failure, new.last, new.must_end_well, new.keep_ms]
+    arguments: list[scripts.Argument] = [new.id, new.request_id, new.on_failure, new.last, new.required, new.keep_ms]
     arguments += (first, len(new.nodes))
     for node in nodes:
         arguments += (wire.dumps(node.record), node.waits, node.payload)

@@ -15,16 +15,16 @@ from worker.cli.servers import servers_for_jobs
 from worker.core.config import Suspects, WorkerConfig
 from worker.core.errors import DefinitionError
 from worker.core.inline_mode import refuse_inline
-from worker.core.periodic import Companion
+from worker.core.periodic import BackgroundService
 from worker.core.stopping import StopPlan
 from worker.definition.registry import registry
-from worker.runtime.hard_exit import ANSWER_WITHIN, Watchdog
+from worker.runtime.hard_exit import ANSWER_WITHIN, HardExit
 from worker.runtime.isolated import IsolatedWorkers
 from worker.runtime.scheduler import Scheduler
 from worker.runtime.supervisor import supervise
 from worker.runtime.worker import Worker
 from worker.settings import Settings, refuse
-from worker.system.memory import keep_heap
+from worker.system.memory import freeze_heap
 from worker.system.parent import Parent, parent_of
 
 
@@ -115,20 +115,20 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
     database_url = None if config.suspects is Suspects.ONLY else settings.database_url
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(client_for(settings))
-        companions: list[Companion] = []
+        services: list[BackgroundService] = []
         if database_url is not None:
-            beside = load("cli.with_database").companions_of(settings, client, database_url)
-            companions += await stack.enter_async_context(beside)
+            beside = load("cli.with_database").services_of(settings, client, database_url)
+            services += await stack.enter_async_context(beside)
         if not registry.names:
             where = f"in {', '.join(settings.jobs)} (from EMBARQ_JOBS, or jobs in [tool.embarq]; `jobs` by default)"
             raise DefinitionError(f"there is no @job {where}: declare one, or name other modules")
         plan = StopPlan(config.grace)
         if config.suspects is Suspects.ELSEWHERE:
-            companions.append(IsolatedWorkers(SuspectQueues(client.redis), config, plan, apart=supervisor is None))
-        worker = Worker(client, registry, config, companions, plan)
-        watchdog = Watchdog(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
+            services.append(IsolatedWorkers(SuspectQueues(client.redis), config, plan, apart=supervisor is None))
+        worker = Worker(client, registry, config, services, plan)
+        watchdog = HardExit(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
         watchdog.start()
-        keep_heap()  # last: what exists by now lives as long as the process
+        freeze_heap()  # last: what exists by now lives as long as the process
         await worker.async_run()
     watchdog.end()  # outside of the stack: it may end the process at once, and until then it bounds how long that takes
 

@@ -13,7 +13,7 @@ from arq.jobs import JobDef, JobResult, deserialize_job, deserialize_result
 from redis.asyncio import ConnectionPool
 
 from worker.broker.encoding import milliseconds, new_id
-from worker.broker.queue_store import NewJob, Placed
+from worker.broker.queue_store import EnqueueResult, NewJob
 from worker.core import keys, wire
 from worker.core.errors import CallRefused
 from worker.core.job import read_error
@@ -47,7 +47,7 @@ class ArqAdapter(ArqRedis):
     def __init__(
         self,
         pool: ConnectionPool,
-        place: Callable[[NewJob], Awaitable[Placed]],
+        place: Callable[[NewJob], Awaitable[EnqueueResult]],
         stored_id: Callable[[str], str],
         *,
         max_arguments: int,
@@ -92,20 +92,20 @@ class ArqAdapter(ArqRedis):
         if keys.MARK in (_job_id or ""):
             raise CallRefused(f"{_job_id!r}: an id must not hold {keys.MARK!r}")
         queue = _queue_name or self.default_queue_name
-        nonce = new_id()
+        request_id = new_id()
         payload = wire.Payload(
             first_try=_job_try,
             job=function,
             args=list(args),
             kwargs=kwargs,
             options=wire.CallOptions(queue=queue, expires_in_ms=milliseconds(_expires)),
-            nonce=nonce,
+            request_id=request_id,
             enqueued_ms=0,
         )
         due_ms = int(_defer_until.timestamp() * 1000) if _defer_until else None
         data = wire.dump_payload(payload, self._max_arguments)
         delay_ms = milliseconds(_defer_by) or 0
-        placed = await self._place(NewJob(_job_id or nonce, queue, nonce, data, delay_ms, due_ms))
+        placed = await self._place(NewJob(_job_id or request_id, queue, request_id, data, delay_ms, due_ms))
         return ArqJob(self._stored_id(placed.id), self, queue, self.job_deserializer) if placed.created else None
 
     async def queued_jobs(self, *, queue_name: str | None = None) -> list[JobDef]:

@@ -11,17 +11,17 @@ from typing import Self, TypeVar, cast
 
 from redis.asyncio import Redis
 
-from worker.broker.batcher import Batches, send_apart
+from worker.broker.batcher import Batcher, send_apart
 from worker.broker.budget import Budget
-from worker.broker.completions import Ends
+from worker.broker.completions import Completions
 from worker.broker.encoding import new_id, pack, pack_workflow
 from worker.broker.inspect import Inspector, QueueRecord, WorkerRecord
 from worker.broker.opening import make_pool, thread_client
 from worker.broker.pool import Pool
-from worker.broker.queue_store import Broker, Cancelled, NewJob, Placed
-from worker.broker.schedule_store import Schedules
+from worker.broker.queue_store import Cancelled, EnqueueResult, NewJob, QueueStore
+from worker.broker.schedule_store import ScheduleStore
 from worker.broker.workflow_records import NewWorkflow, read_workflow
-from worker.broker.workflow_store import Graphs, undamaged
+from worker.broker.workflow_store import WorkflowStore, undamaged
 from worker.client.arq_compat import ArqAdapter
 from worker.client.bulks import in_bulks, send_in_turn
 from worker.client.diagnosis import Reason, reasons
@@ -75,14 +75,14 @@ class Client:
         self.connections = self._connect(url, size=size, verify_tls=verify_tls)
         self.redis = Redis(connection_pool=self.connections)
         self.max_arguments = max_arguments
-        self.broker = Broker(self.redis)
+        self.queue_store = QueueStore(self.redis)
         self._budget = Budget(budget)
-        self.graphs = Graphs(self.redis, self._budget)
-        self.schedules = Schedules(self.redis)
+        self.workflow_store = WorkflowStore(self.redis, self._budget)
+        self.schedules = ScheduleStore(self.redis)
         self.inspector = Inspector(self.redis)
         self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
-        self._ends = Ends(self.connections)
-        self._batches = Batches(self._enqueue, budget)
+        self._ends = Completions(self.connections)
+        self._batcher = Batcher(self._enqueue, budget)
 
     @classmethod
     @asynccontextmanager
@@ -108,7 +108,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Send what is being enqueued, and close the connections."""
-        await self._batches.close()
+        await self._batcher.close()
         await self._ends.close()
         await self.connections.disconnect()
 
@@ -123,7 +123,7 @@ class Client:
     @cached_property
     def arq(self) -> ArqAdapter:
         """This client for code that was written for arq: a real `ArqRedis`, on the same connections."""
-        return ArqAdapter(self.connections, self._batches.add, self._stored_id, max_arguments=self.max_arguments)
+        return ArqAdapter(self.connections, self._batcher.add, self._stored_id, max_arguments=self.max_arguments)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
         """Queue one call; the handle's `created` is False when a job that stands for it was there already.
@@ -135,7 +135,7 @@ class Client:
             raise refusal(call, "durable", "is for enqueue_in, whose transaction keeps the job")
         if any(name in call.options for name in CALLBACKS):
             return await self._enqueue_with_callbacks(call)
-        placed = await self._batches.add(pack(call, self.max_arguments))
+        placed = await self._batcher.add(pack(call, self.max_arguments))
         return JobHandle(placed.id, self, created=placed.created)
 
     async def _enqueue_with_callbacks(self, call: Call[R]) -> JobHandle[R]:
@@ -143,7 +143,7 @@ class Client:
         signature: Signature[R] = Signature(call.definition, (), call.arguments, call.options, immutable=True)
         single = call.options.get("id") or new_id()
         new = pack_workflow(compile_graph(signature), {}, single=single, most=self.max_arguments)
-        return JobHandle(new.id, self, created=await self.graphs.start(new))
+        return JobHandle(new.id, self, created=await self.workflow_store.start(new))
 
     async def enqueue_many(self, calls: Iterable[Call[R]]) -> list[JobHandle[R]]:
         """Queue many calls, a thousand a round trip (fewer of large ones); handles in the order of the calls.
@@ -170,8 +170,8 @@ class Client:
             handles.append(JobHandle(outcome.id, self, created=outcome.created))
         return handles
 
-    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
-        return await self._budget.persist(lambda: self.broker.enqueue(jobs))
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
+        return await self._budget.persist(lambda: self.queue_store.enqueue(jobs))
 
     async def start(self, flow: Flow, options: WorkflowOptions) -> WorkflowHandle:
         """Start a workflow; the handle's `created` is False when its id was taken already.
@@ -183,7 +183,7 @@ class Client:
         is_large = next(itertools.islice(signatures(flow), LARGE_FLOW, None), None) is not None
         pack_it = partial(_pack_flow, flow, options, self.max_arguments)
         new = await asyncio.to_thread(pack_it) if is_large else pack_it()
-        return WorkflowHandle(new.id, self, created=await self.graphs.start(new))
+        return WorkflowHandle(new.id, self, created=await self.workflow_store.start(new))
 
     async def workflow(self, workflow_id: str) -> Workflow:
         """A workflow with the state of each of its nodes, and its result once it succeeded.
@@ -192,19 +192,19 @@ class Client:
             WorkflowNotFound: there is none, or it is no longer kept.
         """
         with undamaged(workflow_id):
-            found = await self.graphs.find(workflow_id)
+            found = await self.workflow_store.find(workflow_id)
             if found is None:
                 raise WorkflowNotFound(workflow_id)
             told = found.fields["state"] in {WorkflowState.SUCCEEDED, WorkflowState.FAILED}
             node = int(found.fields.get("failed", found.fields["last"]))
-            value = await self.graphs.value(workflow_id, node) if told else None
+            value = await self.workflow_store.value(workflow_id, node) if told else None
             return read_workflow(workflow_id, found, value)
 
     async def wait_for_workflow(self, workflow_id: str, timeout: float | None = None) -> Workflow:
         """A workflow once it has ended, or as it is after `timeout` seconds; raises as `workflow`."""
 
         async def look() -> WorkflowState:
-            state = await self.graphs.state(workflow_id)
+            state = await self.workflow_store.state(workflow_id)
             if state is None:
                 raise WorkflowNotFound(workflow_id)
             with undamaged(workflow_id):
@@ -221,11 +221,11 @@ class Client:
             WorkflowNotFound: there is none, or it is no longer kept.
             WorkflowEnded: it is too late.
         """
-        answer = await self.graphs.cancel(workflow_id)
+        answer = await self.workflow_store.cancel(workflow_id)
         if answer == "unknown":
             raise WorkflowNotFound(workflow_id)
         if answer == "ended":
-            raise WorkflowEnded(workflow_id, await self.graphs.state(workflow_id) or "forgotten")
+            raise WorkflowEnded(workflow_id, await self.workflow_store.state(workflow_id) or "forgotten")
 
     async def retry_workflow(self, workflow_id: str) -> None:
         """Let a workflow that failed or was cancelled go on from there: what ended well keeps its results. It may be
@@ -235,7 +235,7 @@ class Client:
             WorkflowNotFound: there is none, or it is no longer kept.
             WorkflowEnded: it has succeeded.
         """
-        answer = await self.graphs.retry(workflow_id)
+        answer = await self.workflow_store.retry(workflow_id)
         if answer == "unknown":
             raise WorkflowNotFound(workflow_id)
         if answer == "succeeded":
@@ -250,7 +250,7 @@ class Client:
         return await self._budget.persist(lambda: self.inspector.find(job_id))
 
     async def wait_for(self, job_id: str, timeout: float | None = None) -> Job:
-        """The job once it has ended, or as it is after `timeout` seconds (None: wait for ever).
+        """The job once it has ended, or as it is after `timeout` seconds (None: wait without end).
 
         Raises:
             JobNotFound: there is none, or its result is no longer kept.
@@ -281,7 +281,7 @@ class Client:
 
     async def _cancel(self, job_id: str) -> State:
         job = await self.inspector.find(job_id)
-        answer = await self.broker.cancel(job_id, CANCELLED_KEPT_MS)
+        answer = await self.queue_store.cancel(job_id, CANCELLED_KEPT_MS)
         if answer is Cancelled.UNKNOWN:
             raise JobNotFound(job_id)
         if answer is Cancelled.ENDED:
@@ -304,16 +304,16 @@ class Client:
 
     async def pause_queue(self, queue: str) -> bool:
         """Let no worker take jobs from a queue until `resume_queue`; False when it was paused already."""
-        return await self._budget.persist(lambda: self.broker.pause(queue))
+        return await self._budget.persist(lambda: self.queue_store.pause(queue))
 
     async def resume_queue(self, queue: str) -> bool:
         """Let workers take jobs again; False when it was not paused."""
-        return await self._budget.persist(lambda: self.broker.pause(queue, resume=True))
+        return await self._budget.persist(lambda: self.queue_store.pause(queue, resume=True))
 
     async def purge_queue(self, queue: str) -> int:
         """Cancel all jobs that wait in a queue, also deferred ones; how many there were. It takes as long as they are
         many; each slice of them has its time."""
-        return await self.broker.purge(queue, CANCELLED_KEPT_MS)
+        return await self.queue_store.purge(queue, CANCELLED_KEPT_MS)
 
     async def queues(self) -> Sequence[QueueRecord]:
         """Every queue that was ever used, with its length and latency."""

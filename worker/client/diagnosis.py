@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.broker.inspect import WorkerRecord
-from worker.broker.job_facts import Facts, LimitFacts
+from worker.broker.job_facts import JobFacts, LimitFacts
 from worker.broker.queue_selection import serving
 from worker.core.job import from_ms
 from worker.core.keys import PARKED_SCORE, parse_queue_key
@@ -29,7 +29,7 @@ class Reason:
     ahead: int | None = None
 
 
-def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
+def reasons(facts: JobFacts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     """Why the job waits; empty when it runs or has ended."""
     if facts.workflow is not None and facts.job is None:
         return _of_step(facts)
@@ -39,7 +39,7 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     here = serving(workers, queue)
     strange = is_strange(facts, here)
     unknown = [Reason("no_worker_knows", f"no live worker of queue {queue} knows job {facts.job}")] if strange else []
-    if facts.now < facts.due < PARKED_SCORE:  # workers put back what they do not know, for up to 30 s
+    if facts.now < facts.due < PARKED_SCORE:  # workers requeued what they do not know, for up to 30 s
         return [*unknown, Reason("due", "it is not due yet", until=from_ms(facts.due))]
     found = [Reason("queue_paused", f"queue {queue} is paused")] if facts.paused else []
     found += [_of_limit(limit) for limit in facts.limits if limit.room <= 0]
@@ -52,7 +52,7 @@ def reasons(facts: Facts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     return found or [_in_line(facts, [worker for worker in here if worker.knows(facts.job) is not False])]
 
 
-def is_strange(facts: Facts, here: Sequence[WorkerRecord]) -> bool:
+def is_strange(facts: JobFacts, here: Sequence[WorkerRecord]) -> bool:
     """Whether the workers that serve its queue, and there are some, all say that they have no code for the job; those
     of plain arq say nothing."""
     if not here or facts.plain_arq or facts.job is None:
@@ -68,7 +68,7 @@ def _served(workers: Sequence[WorkerRecord]) -> str:
     return f"; those that live serve {', '.join(queues[:QUEUES_NAMED])}{more}"
 
 
-def _of_step(facts: Facts) -> list[Reason]:
+def _of_step(facts: JobFacts) -> list[Reason]:
     if facts.over or facts.waits <= 0:
         return []
     return [Reason("steps", f"it waits for {facts.waits} steps of its workflow", jobs=facts.steps)]
@@ -80,7 +80,7 @@ def _of_limit(limit: LimitFacts) -> Reason:
     return Reason("limit", f"the places are taken: {limit.text}", jobs=limit.holders)
 
 
-def _in_line(facts: Facts, workers: Sequence[WorkerRecord]) -> Reason:
+def _in_line(facts: JobFacts, workers: Sequence[WorkerRecord]) -> Reason:
     """The estimate takes what those workers have done lately, other jobs included."""
     rate = sum(worker.rate for worker in workers)
     until = from_ms(facts.now + 1000 * facts.ahead / rate) if rate > 0 and facts.ahead else None

@@ -126,7 +126,7 @@ def read_error(value: Any) -> JobError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class JobAttempt:
     """One start of a job. `outcome` is a final state, `retry`, or `lost`: its worker fell silent."""
 
     number: int
@@ -159,7 +159,7 @@ class Job:
     worker: str | None = None
     tags: tuple[str, ...] = ()
     workflow_id: str | None = None
-    attempts: tuple[Try, ...] = ()
+    attempts: tuple[JobAttempt, ...] = ()
 
 
 def now_ms() -> int:

@@ -18,7 +18,7 @@ OUTAGES: tuple[type[Exception], ...] = (BrokerUnavailable, OSError)
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class PeriodicTask:
     """A periodic task, run every `interval` seconds; with 0, again as soon as it returns: it waits for its work itself.
 
     `outages`: errors that say that something it needs is unavailable; they are logged without a traceback, and once for
@@ -31,42 +31,42 @@ class Duty:
     outages: tuple[type[Exception], ...] = OUTAGES
 
 
-async def keep_doing(duty: Duty) -> None:
+async def keep_running(task: PeriodicTask) -> None:
     """Run a periodic task until cancelled. No error in it ends the loop."""
-    pause, who = duty.interval, object()
+    pause, who = task.interval, object()
     try:
         while True:
             await asyncio.sleep(pause)
-            pause = duty.interval if await _done(duty, who) else max(duty.interval, PAUSE_AFTER_ERROR)
+            pause = task.interval if await _done(task, who) else max(task.interval, PAUSE_AFTER_ERROR)
     finally:
         for server in (REDIS, DATABASE):
             server.leaves(who)
 
 
-async def _done(duty: Duty, who: object) -> bool:
+async def _done(task: PeriodicTask, who: object) -> bool:
     """Run it once; whether it succeeded."""
     try:
-        await duty.run_once()
+        await task.run_once()
     except Exception as error:
-        if isinstance(error, duty.outages):
-            logger.debug("periodic task waits", task=duty.name, reason=str(error))
+        if isinstance(error, task.outages):
+            logger.debug("periodic task waits", task=task.name, reason=str(error))
             server_of(error).waits(who, error)
         else:
-            logger.exception("periodic task failed", task=duty.name)
+            logger.exception("periodic task failed", task=task.name)
         return False
     for server in (REDIS, DATABASE):
         server.goes_on(who)
     return True
 
 
-async def keep_doing_all(*duties: Duty) -> None:
+async def keep_all_running(*tasks: PeriodicTask) -> None:
     """Run several periodic tasks until cancelled."""
     async with asyncio.TaskGroup() as group:
-        for duty in duties:
-            group.create_task(keep_doing(duty), name=duty.name)
+        for task in tasks:
+            group.create_task(keep_running(task), name=task.name)
 
 
-class Companion(Protocol):
+class BackgroundService(Protocol):
     """A background service of a worker process, such as the relay of an outbox."""
 
     async def run(self) -> None:

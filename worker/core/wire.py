@@ -58,7 +58,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     args: list[Any] = msgspec.field(default_factory=list, name="a")
     kwargs: dict[str, Any] = msgspec.field(default_factory=dict, name="k")
     options: CallOptions = msgspec.field(default_factory=CallOptions, name="o")
-    nonce: str | None = msgspec.field(default=None, name="n")
+    request_id: str | None = msgspec.field(default=None, name="n")
     due_ms: Span | None = msgspec.field(default=None, name="du")
     enqueued_ms: Span = msgspec.field(name="et")
 
@@ -79,7 +79,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     state: str | None = None
     lease: str | None = None
-    nonce: str | None = msgspec.field(default=None, name="n")
+    request_id: str | None = msgspec.field(default=None, name="n")
     options: CallOptions = msgspec.field(default_factory=CallOptions, name="o")
     progress: "ProgressRecord | None" = msgspec.field(default=None, name="p")
     worker: str | None = msgspec.field(default=None, name="w")
@@ -102,7 +102,7 @@ class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     meta: dict[str, Any] | None = msgspec.field(default=None, name="d")
 
 
-class TryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A try before the last: an entry of `embarq:tries:<id>`. The claim script writes those whose lease was lost."""
 
     number: int = msgspec.field(name="n")
@@ -197,7 +197,7 @@ def dump_payload(payload: Payload, most: int = LARGEST) -> bytes:
         "a": payload.args,
         "k": payload.kwargs,
         "o": payload.options,
-        "n": payload.nonce,
+        "n": payload.request_id,
     }
     data = dumps(fields)
     if len(data) > most:

@@ -167,7 +167,7 @@ class Graph:
     last: int
 
     @property
-    def must_end_well(self) -> int:
+    def required(self) -> int:
         """How many nodes must end well for the whole to succeed."""
         return sum(not node.is_handler for node in self.nodes)
 

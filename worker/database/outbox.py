@@ -44,7 +44,7 @@ async def put(session: AsyncSession | AsyncConnection, call: Call[Any]) -> str:
     job = packed(call)
     row = {
         "id": job.id,
-        "nonce": job.nonce,
+        "nonce": job.request_id,
         "queue": job.queue_key,
         "payload": job.payload,
         "delay_ms": job.delay_ms,

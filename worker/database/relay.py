@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from worker.broker.batcher import MOST_BYTES, Outcome, send_apart
-from worker.broker.queue_store import Broker, NewJob, Placed
+from worker.broker.queue_store import EnqueueResult, NewJob, QueueStore
 from worker.core.errors import CallRefused
-from worker.core.periodic import OUTAGES, Duty, keep_doing_all
+from worker.core.periodic import OUTAGES, PeriodicTask, keep_all_running
 from worker.database.notices import CHANNEL
 from worker.database.outbox import outbox_table
 
@@ -34,22 +34,22 @@ NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")  # `sent_a
 class Relay:
     """Woken by a commit (`NOTIFY`), and by a poll once a second.
 
-    A row is sent with the nonce that was written with it: one that is sent twice, because a relay was killed between
-    Redis' answer and its own commit, is one job.
+    A row is sent with the request id that was written with it: one that is sent twice, because a relay was killed
+    between Redis' answer and its own commit, is one job.
     """
 
-    def __init__(self, engine: AsyncEngine, broker: Broker) -> None:
+    def __init__(self, engine: AsyncEngine, queue_store: QueueStore) -> None:
         self._engine = engine
-        self._broker = broker
+        self._queue_store = queue_store
         self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Relay until cancelled. No error ends it."""
         outages = (*OUTAGES, SQLAlchemyError, PostgresError, InterfaceError)
-        await keep_doing_all(
-            Duty("relay listener", 0.0, self._listen, outages),
-            Duty("relay reconciler", PATROL_EVERY, self._patrol_all, outages),
-            Duty("relay", 0.0, self._relay_all, outages),
+        await keep_all_running(
+            PeriodicTask("relay listener", 0.0, self._listen, outages),
+            PeriodicTask("relay reconciler", PATROL_EVERY, self._patrol_all, outages),
+            PeriodicTask("relay", 0.0, self._relay_all, outages),
         )
 
     async def _listen(self) -> None:
@@ -94,7 +94,7 @@ class Relay:
             whole = select(table).where(table.c.id.in_(ids)).order_by(table.c.written_at)
             rows = (await connection.execute(whole)).all()
             async with asyncio.timeout(HANDED_OVER_WITHIN):
-                outcomes = await send_apart(self._broker.enqueue, [_job(row) for row in rows])
+                outcomes = await send_apart(self._queue_store.enqueue, [_job(row) for row in rows])
             return await _settle(connection, rows, outcomes)
 
     async def _patrol_all(self) -> None:
@@ -112,7 +112,7 @@ class Relay:
             ids = (await connection.execute(oldest.with_for_update(skip_locked=True))).scalars().all()
             if not ids:
                 return 0
-            ended, lost = await self._broker.whereabouts(ids)
+            ended, lost = await self._queue_store.whereabouts(ids)
             await connection.execute(delete(table).where(table.c.id.in_(ended)))
             alive = [job_id for job_id in ids if job_id not in ended and job_id not in lost]
             await connection.execute(update(table).where(table.c.id.in_(alive)).values(sent_at=func.now()))
@@ -120,7 +120,7 @@ class Relay:
         if lost:
             logger.warning("durable jobs lost by redis are queued again", jobs=len(lost))
             self._news.set()
-        await self._broker.forget_ended(list(ended))  # only after the commit that deleted their rows
+        await self._queue_store.forget_ended(list(ended))  # only after the commit that deleted their rows
         return len(ids)
 
 
@@ -148,7 +148,7 @@ async def _settle(connection: AsyncConnection, rows: Sequence[Row[Any]], outcome
     """
     table = outbox_table
     outcome_of = {row.id: outcome for row, outcome in zip(rows, outcomes, strict=True)}
-    placed = [row for row in rows if isinstance(outcome_of[row.id], Placed)]
+    placed = [row for row in rows if isinstance(outcome_of[row.id], EnqueueResult)]
     refused = {job_id: error for job_id, error in outcome_of.items() if isinstance(error, CallRefused)}
     failed = {i: error for i, error in outcome_of.items() if isinstance(error, Exception) and i not in refused}
     durable = [row.id for row in placed if row.durable]

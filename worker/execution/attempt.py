@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar, cast
 
-from worker.broker.exchange import Claimed, Ended, PutBack, Settlement
+from worker.broker.exchange import Ack, Claimed, Ended, Requeue
 from worker.core import wire
 from worker.core.context import Context
 from worker.core.errors import MalformedPayload
@@ -87,7 +87,7 @@ class Interruptible(Generic[R]):
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class Attempt:
     """One try of a claimed job: its task, its limits, and why it is being stopped, if it is.
 
     Limits and other times are of the monotonic clock; None means that there is no such limit (any more).
@@ -130,18 +130,18 @@ class Run:
         """The keys of the limits that it holds."""
         return held_keys(self.payload.options.limits) if self.payload else ()
 
-    def settle(self, outcome: Ended | PutBack) -> Settlement:
+    def settle(self, outcome: Ended | Requeue) -> Ack:
         """What tells Redis how the try ended."""
         if self.payload is None:  # its execution has not begun
             with contextlib.suppress(MalformedPayload):
                 self.payload = wire.loads(self.claimed.payload, wire.Payload)
         payload = self.payload
         if payload is None:
-            return Settlement(self.claimed, outcome)
+            return Ack(self.claimed, outcome)
         options = payload.options
         held = held_keys(options.limits) if options.limits else ()
-        durable = payload.nonce if options.durable else None
-        return Settlement(self.claimed, outcome, held, options.workflow, options.node, durable or "")
+        durable = payload.request_id if options.durable else None
+        return Ack(self.claimed, outcome, held, options.workflow, options.node, durable or "")
 
     def limit(self, soft: float | None, hard: float) -> None:
         """Start the clocks of the job's function, in seconds from now."""

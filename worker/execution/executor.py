@@ -12,8 +12,8 @@ import structlog
 from pydantic import ValidationError
 
 from worker.broker.exchange import Claimed
-from worker.broker.queue_store import Broker
-from worker.broker.workflow_store import Graphs
+from worker.broker.queue_store import QueueStore
+from worker.broker.workflow_store import WorkflowStore
 from worker.core import keys, wire
 from worker.core.config import WorkerConfig
 from worker.core.context import CONTEXT, Context, Stopping
@@ -27,7 +27,7 @@ from worker.core.errors import (
 from worker.core.queue_client import QueueClient
 from worker.definition.definitions import JobDefinition
 from worker.definition.registry import Registry
-from worker.execution.attempt import Interruptible, Run, Stop
+from worker.execution.attempt import Attempt, Interruptible, Stop
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.hook_calls import HookCalls
 from worker.execution.idempotency import LeasedSteps
@@ -37,10 +37,10 @@ from worker.execution.processes.pool import Processes
 from worker.execution.refusals import Refusals, Refused
 from worker.execution.threads import JobThread
 from worker.execution.workflow_input import read_input
-from worker.observability.batched_log_handler import LineLogger
+from worker.observability.batched_log_handler import BatchedLogger
 
 logger = structlog.stdlib.get_logger("embarq.job")
-lines = LineLogger("embarq.job")
+lines = BatchedLogger("embarq.job")
 
 UNFIT = (ValidationError, RecursionError)  # what the check of arguments raises
 AT_ONCE = nullcontext()
@@ -54,15 +54,15 @@ class Executor:
         registry: Registry,
         config: WorkerConfig,
         worker: str,
-        broker: Broker,
-        graphs: Graphs,
+        queue_store: QueueStore,
+        workflow_store: WorkflowStore,
         elsewhere: Elsewhere,
     ) -> None:
         self._elsewhere = elsewhere
         self._registry = registry
         self._jobs = registry.by_name
-        self._broker = broker
-        self._graphs = graphs
+        self._queue_store = queue_store
+        self._workflow_store = workflow_store
         self._config = config
         self.outcomes = Outcomes(self._jobs, config, worker, Outages(config.outage_patience))
         self.refusals = Refusals(self.outcomes, config)
@@ -72,7 +72,7 @@ class Executor:
         self.stopping = Stopping()
         self.hooks = HookCalls(registry.hooks)
 
-    def prepare(self, claimed: Claimed) -> Run:
+    def prepare(self, claimed: Claimed) -> Attempt:
         """A run for a claimed job, before its task exists."""
         queue, _ = keys.parse_queue_key(claimed.queue_key)
         context = Context(
@@ -82,15 +82,15 @@ class Executor:
             queue=queue,
             stopping=self.stopping,
             resources=self.resources,
-            steps=LeasedSteps(self._broker, claimed, self._config.max_result),
+            steps=LeasedSteps(self._queue_store, claimed, self._config.max_result),
             enqueued_ms=claimed.claimed_ms,
             workers_client=self.client,
         )
         hooks = self._registry.hooks
         hooked = hooks.start or hooks.end or hooks.after
-        return Run(claimed, context, inside=contextvars.copy_context() if hooked else None)
+        return Attempt(claimed, context, inside=contextvars.copy_context() if hooked else None)
 
-    async def execute(self, run: Run) -> Outcome | None:
+    async def execute(self, run: Attempt) -> Outcome | None:
         """Run one try to its outcome; None when its lease is lost, and with it the right to settle."""
         CONTEXT.set(run.context)
         run.has_begun = True
@@ -114,7 +114,7 @@ class Executor:
             logger.exception("engine fault", job_id=run.claimed.id)
             return self.outcomes.failed(run, error)
 
-    def _read(self, run: Run) -> wire.Payload:
+    def _read(self, run: Attempt) -> wire.Payload:
         claimed, context = run.claimed, run.context
         try:
             payload = wire.PAYLOADS.decode(claimed.payload)
@@ -129,7 +129,7 @@ class Executor:
         run.log_fields = {"job": payload.job, "job_id": context.job_id, "try": context.try_number}
         return payload
 
-    def _admit(self, run: Run, payload: wire.Payload) -> None:
+    def _admit(self, run: Attempt, payload: wire.Payload) -> None:
         """Refuse what was cancelled, has expired, or ended its workers, the last one while nothing ran beside it."""
         claimed, expires = run.claimed, payload.options.expires_in_ms
         if claimed.aborted:
@@ -139,22 +139,22 @@ class Executor:
         if claimed.was_alone and claimed.leases_lost >= self._config.leases_lost_limit:
             raise self.refusals.poisoned(run)
 
-    def _resolve(self, run: Run, payload: wire.Payload) -> JobDefinition[..., Any]:
+    def _resolve(self, run: Attempt, payload: wire.Payload) -> JobDefinition[..., Any]:
         definition = self._jobs.get(payload.job)
         if definition is None:
             raise self.refusals.unknown(run, payload)
         return definition
 
-    async def _take_input(self, run: Run, payload: wire.Payload) -> dict[str, Any]:
+    async def _take_input(self, run: Attempt, payload: wire.Payload) -> dict[str, Any]:
         try:
-            return await read_input(self._graphs, payload.options)
+            return await read_input(self._workflow_store, payload.options)
         except BrokerUnavailable as error:
             raise self.refusals.input_unavailable(error) from error
         except (WorkflowNotFound, WorkflowDamaged) as error:
             raise self.refusals.input_lost(run, error) from error
 
     async def _validate(
-        self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], taken: Mapping[str, Any]
+        self, run: Attempt, payload: wire.Payload, definition: JobDefinition[..., Any], taken: Mapping[str, Any]
     ) -> dict[str, Any]:
         schema = definition.schema
         if not (payload.args or taken) and len(payload.kwargs) <= schema.most_values:
@@ -169,7 +169,7 @@ class Executor:
             raise self.refusals.unfit(run, payload, error, may_fit_elsewhere=elsewhere) from error
 
     async def _run(
-        self, run: Run, payload: wire.Payload, definition: JobDefinition[..., Any], arguments: dict[str, Any]
+        self, run: Attempt, payload: wire.Payload, definition: JobDefinition[..., Any], arguments: dict[str, Any]
     ) -> Outcome | None:
         try:
             async with self._room() if definition.in_process else AT_ONCE:
@@ -193,7 +193,7 @@ class Executor:
         await self.hooks.close()
         await self._processes.close()
 
-    async def _call(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+    async def _call(self, run: Attempt, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         """A coroutine runs in this loop, a plain function in a thread or process with the same context variables."""
         if definition.is_async:
             if definition.schema.injected:
@@ -216,10 +216,10 @@ class Executor:
         """A job for a process waits until one is free; its clocks start then."""
         return self._processes.slots
 
-    async def _in_process(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+    async def _in_process(self, run: Attempt, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         return await self._processes.run(definition.function, arguments, run)
 
-    async def _in_thread(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+    async def _in_thread(self, run: Attempt, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         async with self._registry.given(definition.schema.injected, run.context) as given:
             every = {**arguments, **given}
             function = definition.bound(run.context, every)
@@ -228,7 +228,9 @@ class Executor:
             run.stack = thread.stack
             return await thread.run()
 
-    async def _with_resources(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+    async def _with_resources(
+        self, run: Attempt, definition: JobDefinition[..., Any], arguments: dict[str, Any]
+    ) -> object:
         """What is opened for this try is closed inside it: a session that cannot commit makes the try fail."""
         async with self._registry.given(definition.schema.injected, run.context) as given:
             return await cast(Coroutine[Any, Any, object], definition.invoke(run.context, (), arguments | given))

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from worker.broker.exchange import Ended, PutBack
+from worker.broker.exchange import Ended, Requeue
 from worker.core.hooks import Hooks, JobEnd
 from worker.core.job import State
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 
 logger = structlog.stdlib.get_logger("embarq.hooks")
 
@@ -27,13 +27,13 @@ class HookCalls:
         self._after: set[asyncio.Task[None]] = set()
         self._left: set[asyncio.Task[None]] = set()
 
-    async def started(self, run: Run) -> None:
+    async def started(self, run: Attempt) -> None:
         """The function is about to be called."""
         run.has_hooks = self._hooks.any
         for hook in self._hooks.start:
             await self._call(run, hook, run.context)
 
-    async def ended(self, run: Run, outcome: Ended | PutBack | None) -> None:
+    async def ended(self, run: Attempt, outcome: Ended | Requeue | None) -> None:
         """The function has ended, and what becomes of the job is about to be stored. Where the try is stopped
         meanwhile, its hooks are broken off: it is over, and nobody is to wait for them."""
         if not self._hooks.end:
@@ -46,7 +46,7 @@ class HookCalls:
         except asyncio.CancelledError:
             logger.warning("hooks were broken off", job_id=run.claimed.id)
 
-    def stored(self, run: Run, outcome: Ended | PutBack, done: Callable[[], None]) -> bool:
+    def stored(self, run: Attempt, outcome: Ended | Requeue, done: Callable[[], None]) -> bool:
         """What became of the job is stored. Whether there are hooks to call: `done` is called when they have ended."""
         if not (run.has_hooks and self._hooks.after):
             return False
@@ -56,11 +56,11 @@ class HookCalls:
         after.add_done_callback(lambda _: done())
         return True
 
-    async def _call_after(self, run: Run, end: JobEnd) -> None:
+    async def _call_after(self, run: Attempt, end: JobEnd) -> None:
         for hook in self._hooks.after:
             await self._call(run, hook, run.context, end)
 
-    async def _call(self, run: Run, hook: Callable[..., Awaitable[object]], *args: object) -> None:
+    async def _call(self, run: Attempt, hook: Callable[..., Awaitable[object]], *args: object) -> None:
         """Call one in a task of its own: that may be left behind."""
         if len(self._left) >= MOST_LEFT:
             logger.error("hook is not called: too many calls do not end", hook=_name(hook), calls=len(self._left))
@@ -99,7 +99,7 @@ def _name(hook: object) -> str:
     return str(getattr(hook, "__qualname__", hook))
 
 
-def _end_of(run: Run, outcome: Ended | PutBack | None) -> JobEnd:
+def _end_of(run: Attempt, outcome: Ended | Requeue | None) -> JobEnd:
     if outcome is None:
         state = None
     elif isinstance(outcome, Ended):

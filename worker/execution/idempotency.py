@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from worker.broker.exchange import Claimed
-from worker.broker.queue_store import Broker, Step, StepAction
+from worker.broker.queue_store import QueueStore, Step, StepAction
 from worker.core import wire
 from worker.core.errors import LONGEST_DELAY, BrokerUnavailable, LeaseLost
 
@@ -20,7 +20,7 @@ HELD_PAUSE = 0.1
 class LeasedSteps:
     """The steps of one try, in the right of its lease. `most`: bytes that a step's value may take as JSON."""
 
-    broker: Broker
+    queue_store: QueueStore
     claimed: Claimed
     most: int
 
@@ -30,7 +30,7 @@ class LeasedSteps:
             raise ValueError(f"keep must be from 0.001 to {LONGEST_DELAY:.0f} s, not {keep}")
         keep_ms = int(keep * 1000)
         while True:
-            answer, kept = await self.broker.once(key, self.claimed, StepAction.BEGIN, keep_ms=keep_ms)
+            answer, kept = await self.queue_store.once(key, self.claimed, StepAction.BEGIN, keep_ms=keep_ms)
             if answer is Step.DONE:
                 return cast(T, wire.loads(kept, Any))
             if answer is Step.YOURS:
@@ -41,9 +41,9 @@ class LeasedSteps:
             value = wire.dumps_within(await step(), self.most)
         except BaseException:
             with contextlib.suppress(BrokerUnavailable):  # then the end of this lease lets others in
-                await self.broker.once(key, self.claimed, StepAction.UNDONE, keep_ms=keep_ms)
+                await self.queue_store.once(key, self.claimed, StepAction.UNDONE, keep_ms=keep_ms)
             raise
-        answer, kept = await self.broker.once(key, self.claimed, StepAction.DONE, value=value, keep_ms=keep_ms)
+        answer, kept = await self.queue_store.once(key, self.claimed, StepAction.DONE, value=value, keep_ms=keep_ms)
         self._check(answer)
         return cast(T, wire.loads(kept, Any))
 

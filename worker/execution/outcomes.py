@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from worker.broker.exchange import Ended, PutBack
+from worker.broker.exchange import Ended, Requeue
 from worker.core import wire
 from worker.core.config import WorkerConfig
 from worker.core.errors import (
@@ -24,15 +24,15 @@ from worker.core.job import State
 from worker.core.retries import NEVER, RetryPolicy, is_one_of, next_try_in
 from worker.core.texts import LONGEST_MESSAGE, head
 from worker.definition.definitions import JobDefinition
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 from worker.execution.failures import describe, failure, summary, traits_of
 from worker.execution.outages import Outages
-from worker.observability.batched_log_handler import LineLogger
+from worker.observability.batched_log_handler import BatchedLogger
 
-Outcome = Ended | PutBack
+Outcome = Ended | Requeue
 FAULT_TTL_MS = 3_600_000  # of a job whose end could not be stored as it is
 logger = structlog.stdlib.get_logger("embarq.job")
-lines = LineLogger("embarq.job")
+lines = BatchedLogger("embarq.job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Outcomes:
     worker: str
     outages: Outages
 
-    def after(self, run: Run, error: BaseException) -> Outcome | None:
+    def after(self, run: Attempt, error: BaseException) -> Outcome | None:
         """The function ended with an exception, its own or one that the engine threw in."""
         if isinstance(error, ResultNotSerializable):
             return self.result_dropped(run, error)
@@ -54,7 +54,7 @@ class Outcomes:
             return self.stopped(run, error)
         return self.raised(run, error)
 
-    def returned(self, run: Run, result: object) -> Outcome | None:
+    def returned(self, run: Attempt, result: object) -> Outcome | None:
         """The function returned, which may be too late to count."""
         if run.stop is not None and run.must_stop:
             return self.stopped(run, None)
@@ -68,7 +68,7 @@ class Outcomes:
         lines.info("succeeded", {**run.log_fields, "duration": run.duration})
         return outcome
 
-    def result_dropped(self, run: Run, error: NotSerializable) -> Outcome:
+    def result_dropped(self, run: Attempt, error: NotSerializable) -> Outcome:
         """The function returned something with no JSON form, or too much of it.
 
         The job did its work: calling it failed would be wrong, and would make others repeat it.
@@ -80,20 +80,20 @@ class Outcomes:
         logger.error(line, reason=str(error))
         return self.end(run, State.SUCCEEDED, None, failure(kind, str(error)))
 
-    def raised(self, run: Run, error: BaseException) -> Outcome:
+    def raised(self, run: Attempt, error: BaseException) -> Outcome:
         """The function raised: another try, or failed for good. For want of a resource it is made again in any case, at
         first without counting."""
         run.error = error
         away = is_one_of(error, (ResourceUnavailable,))
         pause = self.outages.pause(run.claimed.id) if away else None
         if pause is not None:
-            logger.warning("put back: a resource is away", delay=round(pause, 3), error=summary(error))
-            return PutBack(int(pause * 1000), released=True)
+            logger.warning("requeued: a resource is unavailable", delay=round(pause, 3), error=summary(error))
+            return Requeue(int(pause * 1000), released=True)
         if not away:
             self.outages.forget(run.claimed.id)
         return self._tried(run, error, also=(ResourceUnavailable,) if away else ())
 
-    def _tried(self, run: Run, error: BaseException, also: tuple[type[BaseException], ...]) -> Outcome:
+    def _tried(self, run: Attempt, error: BaseException, also: tuple[type[BaseException], ...]) -> Outcome:
         """The try counts. `also`: errors that are tried again beside those of the job's policy."""
         payload, number = run.payload or _unread(run), run.context.try_number
         definition = self.jobs.get(payload.job)
@@ -108,7 +108,7 @@ class Outcomes:
             late = f"its next try would start later than {expires / 1000} s after its enqueue; the last one ended with"
             return self.expired(run, f"{late} {summary(error)}", describe(error)["traceback"])
         logger.info("retrying", delay=round(delay, 3), duration=run.duration, error=summary(error))
-        record = wire.TryRecord(
+        record = wire.AttemptRecord(
             number=number,
             worker=self.worker,
             started_ms=run.claimed.claimed_ms,
@@ -116,27 +116,27 @@ class Outcomes:
             outcome="retry",
             error=describe(error) | {"traceback": None},
         )
-        return PutBack(int(delay * 1000), released=False, record=wire.dumps(record))
+        return Requeue(int(delay * 1000), released=False, record=wire.dumps(record))
 
-    def failed(self, run: Run, error: BaseException) -> Outcome:
+    def failed(self, run: Attempt, error: BaseException) -> Outcome:
         """The job has failed for good."""
         run.error = error
         logger.error("failed", error=summary(error), duration=run.duration, exc_info=error)
         return self.end(run, State.FAILED, describe(error), more=traits_of(error))
 
-    def expired(self, run: Run, reason: str, trace: str | None = None) -> Outcome:
+    def expired(self, run: Attempt, reason: str, trace: str | None = None) -> Outcome:
         """No try may start any more."""
         logger.warning("expired", reason=reason)
         return self.end(run, State.EXPIRED, failure("Expired", reason, trace))
 
-    def stopped(self, run: Run, error: BaseException | None) -> Outcome | None:
+    def stopped(self, run: Attempt, error: BaseException | None) -> Outcome | None:
         """The job was cancelled. What follows depends on who did it; None when the lease is lost."""
         if run.stop is Stop.LEASE_LOST:
             logger.warning("lease lost, the job was stopped here", job_id=run.claimed.id)
             return None
         if run.stop is Stop.HANDED_BACK:
             logger.info("handed back", job_id=run.claimed.id, duration=run.duration)
-            return PutBack(0, released=True)
+            return Requeue(0, released=True)
         if run.stop is Stop.CANCELLED:
             logger.info("cancelled", duration=run.duration)
             return self.end(run, State.CANCELLED, failure("CancelledError", "cancelled while it ran"))
@@ -147,7 +147,7 @@ class Outcomes:
 
     def end(
         self,
-        run: Run,
+        run: Attempt,
         state: State,
         result: object,
         notice: dict[str, Any] | None = None,
@@ -168,7 +168,7 @@ class Outcomes:
             told = failure(type(error).__name__, f"its end could not be stored: {head(error, LONGEST_MESSAGE)}")
             return _ended(State.FAILED, _bare(self._record(run, State.FAILED, told, None)), FAULT_TTL_MS, told)
 
-    def _record(self, run: Run, state: State, result: object, notice: dict[str, Any] | None) -> wire.Result:
+    def _record(self, run: Attempt, state: State, result: object, notice: dict[str, Any] | None) -> wire.Result:
         claimed, payload, progress = run.claimed, run.payload or _unread(run), run.context.last_progress
         return wire.Result(
             tries=run.context.try_number,
@@ -184,7 +184,7 @@ class Outcomes:
             id=claimed.id,
             state=state.value,
             lease=claimed.token,
-            nonce=payload.nonce,
+            request_id=payload.request_id,
             options=payload.options,
             progress=None if progress is None else wire.progress_record(progress),
             worker=self.worker,
@@ -221,11 +221,11 @@ def _trace(record: wire.Result) -> wire.Result:
     return msgspec.structs.replace(_bare(record), result=None if record.success else record.result)
 
 
-def _unread(run: Run) -> wire.Payload:
+def _unread(run: Attempt) -> wire.Payload:
     """A stand-in for a payload that cannot be read."""
     return wire.Payload(job="?", enqueued_ms=run.claimed.claimed_ms)
 
 
-def _finished_ms(run: Run) -> int:
+def _finished_ms(run: Attempt) -> int:
     """Redis' clock at the claim, and the time since by ours."""
     return run.claimed.claimed_ms + round((time.monotonic() - run.started) * 1000)

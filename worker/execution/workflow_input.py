@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from worker.broker.workflow_store import Graphs
+from worker.broker.workflow_store import WorkflowStore
 from worker.core import wire
 from worker.core.errors import MalformedPayload, WorkflowDamaged, WorkflowNotFound
 
 
-async def read_input(graphs: Graphs, options: wire.CallOptions) -> dict[str, Any]:
+async def read_input(workflow_store: WorkflowStore, options: wire.CallOptions) -> dict[str, Any]:
     """It, by the name of the argument that it becomes; nothing for a job of no workflow.
 
     Raises:
@@ -17,9 +17,9 @@ async def read_input(graphs: Graphs, options: wire.CallOptions) -> dict[str, Any
     if options.workflow is None or not options.input_name:
         return {}
     if options.input_node is None:
-        value = await graphs.cause(options.workflow, options.node or 0)
+        value = await workflow_store.cause(options.workflow, options.node or 0)
     else:
-        value = await graphs.value(options.workflow, options.input_node)
+        value = await workflow_store.value(options.workflow, options.input_node)
     if value is None:
         raise WorkflowNotFound(options.workflow)
     try:

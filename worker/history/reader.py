@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, func,
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.core.errors import EmbarqError, JobNotFound
-from worker.core.job import Job, Priority, Progress, State, Try, read_error
+from worker.core.job import Job, JobAttempt, Priority, Progress, State, read_error
 from worker.core.options import EARLIEST, LATEST
 from worker.database import unavailable_when_away
 from worker.history.tables import jobs_table, tries_table
@@ -213,5 +213,5 @@ def _progress(record: Mapping[str, Any]) -> Progress:
     return Progress(record["c"], record.get("t"), record.get("m"), record.get("d"))
 
 
-def _try(row: Row[Any]) -> Try:
-    return Try(row.number, row.outcome, row.started_at, row.finished_at, row.worker, read_error(row.error))
+def _try(row: Row[Any]) -> JobAttempt:
+    return JobAttempt(row.number, row.outcome, row.started_at, row.finished_at, row.worker, read_error(row.error))

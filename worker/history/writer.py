@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.broker.opening import blocking_connection
 from worker.broker.pool import Pool
-from worker.core.periodic import OUTAGES, Duty, keep_doing_all
+from worker.core.periodic import OUTAGES, PeriodicTask, keep_all_running
 from worker.history.cutting import UNREADABLE, Unfit, cut, split
 from worker.history.stream import Entry, RecordStream
 
@@ -67,9 +67,9 @@ class HistoryWriter:
         """Write until cancelled. No error ends it."""
         outages = (*OUTAGES, RedisError, SQLAlchemyError, PostgresError, InterfaceError)
         async with blocking_connection(self._pool) as redis:
-            await keep_doing_all(
-                Duty("history", 0.0, lambda: self.write_once(redis), outages),
-                Duty("history cleaner", PRUNE_EVERY, self._prune_all, outages),
+            await keep_all_running(
+                PeriodicTask("history", 0.0, lambda: self.write_once(redis), outages),
+                PeriodicTask("history cleaner", PRUNE_EVERY, self._prune_all, outages),
             )
 
     async def write_once(self, blocking: Redis) -> None:
@@ -86,7 +86,7 @@ class HistoryWriter:
         """
         records, left_out = _records(entries)
         try:
-            for batch in _batches(records, self._most_bytes):
+            for batch in _batcher(records, self._most_bytes):
                 left_out += await self._write(batch)
         except BaseException:
             self._most_bytes = max(FEWEST_BYTES, self._most_bytes // 2)
@@ -171,7 +171,7 @@ def _records(entries: Sequence[Entry]) -> tuple[list[str], int]:
     return records, left_out
 
 
-def _batches(records: Sequence[str], most_bytes: int) -> Iterator[list[str]]:
+def _batcher(records: Sequence[str], most_bytes: int) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for record in records:

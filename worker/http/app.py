@@ -30,7 +30,7 @@ from worker.observability.logs import configure_logs
 from worker.settings import LogFormat, Settings, refuse
 from worker.settings.project import find_project
 from worker.system.loop_watch import watching
-from worker.system.memory import keep_heap
+from worker.system.memory import freeze_heap
 
 # Bodies with many jobs may be larger than others.
 MANY_JOBS = (f"{BASE}/jobs/bulk", f"{BASE}/workflows")
@@ -91,7 +91,7 @@ def _life(
         async with AsyncExitStack() as stack:
             shared = await stack.enter_async_context(_open(settings))
             added = await stack.enter_async_context(own(shared)) if own is not None else {}
-            keep_heap()
+            freeze_heap()
             await stack.enter_async_context(watching(settings.loop_blocked, request_of))
             yield {"shared": shared, **added}
 

@@ -12,10 +12,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.observability.batched_log_handler import LineLogger
+from worker.observability.batched_log_handler import BatchedLogger
 
 logger = structlog.stdlib.get_logger("embarq.api")
-lines = LineLogger("embarq.api")
+lines = BatchedLogger("embarq.api")
 
 REQUEST_ID = "X-Request-ID"
 # An id from a client goes into logs and a header: nothing that could break a line of either.

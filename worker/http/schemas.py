@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from worker.core.job import Job, JobError, Progress, State, Try
+from worker.core.job import Job, JobAttempt, JobError, Progress, State
 from worker.core.options import Moment, problems
 from worker.core.wire import LONGEST_NAME
 from worker.history.reader import MOST, Query
@@ -92,12 +92,12 @@ def job_record(job: Job) -> dict[str, Any]:
         "worker": job.worker,
         "workflow_id": job.workflow_id,
         "tags": job.tags,
-        "tries": [try_record(each) for each in job.attempts],
+        "tries": [attempt_record(each) for each in job.attempts],
         "links": links(job.id),
     }
 
 
-def try_record(each: Try) -> dict[str, Any]:
+def attempt_record(each: JobAttempt) -> dict[str, Any]:
     """A try as clients see it."""
     return {
         "try": each.number,

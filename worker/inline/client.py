@@ -7,9 +7,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
-from worker.broker.batcher import Batches
+from worker.broker.batcher import Batcher
 from worker.broker.pool import Pool
-from worker.broker.queue_store import NewJob, Placed
+from worker.broker.queue_store import EnqueueResult, NewJob
 from worker.client import Client
 from worker.client.sync import lent
 from worker.core import wire
@@ -25,17 +25,17 @@ from worker.definition.registry import Registry
 from worker.definition.registry import registry as default_registry
 from worker.inline.queue import InlineQueue
 from worker.inline.runner import Runner
-from worker.inline.stand_ins import InlineBroker, InlineEnds, InlineGraphs, InlineInspector, NoRedis
+from worker.inline.stand_ins import InlineEnds, InlineInspector, InlineQueueStore, InlineWorkflowStore, NoRedis
 
 R = TypeVar("R")
 
 DEFAULTS = WorkerConfig()
 
 
-class _AtOnce(Batches):
+class _AtOnce(Batcher):
     """Runs each job in its own call, as a running job may enqueue others."""
 
-    async def add(self, job: NewJob) -> Placed:
+    async def add(self, job: NewJob) -> EnqueueResult:
         """Run a job, or find the one that stands for it."""
         (placed,) = await self._send([job])
         return placed
@@ -48,11 +48,11 @@ class InlineClient(Client):
         super().__init__(NOWHERE, max_arguments=max_arguments)
         self._registry = registry
         self._queue = queue
-        self.broker = InlineBroker(self.redis, queue)
-        self.graphs = InlineGraphs(self.redis, self._budget, queue, self._runner)
+        self.queue_store = InlineQueueStore(self.redis, queue)
+        self.workflow_store = InlineWorkflowStore(self.redis, self._budget, queue, self._runner)
         self.inspector = InlineInspector(self.redis, queue)
         self._ends = InlineEnds(self.connections, queue)
-        self._batches = _AtOnce(self._enqueue, self._budget.seconds)
+        self._batcher = _AtOnce(self._enqueue, self._budget.seconds)
         self.outbox = LateOutbox("worker.inline.outbox", self._queue_later)
 
     async def enqueue(self, call: Call[R]) -> JobHandle[R]:
@@ -88,7 +88,7 @@ class InlineClient(Client):
     def _connect(self, url: str, *, size: int, verify_tls: bool) -> Pool:
         return NoRedis()
 
-    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
         return [await self._queue.put(self._runner(), job) for job in jobs]
 
     async def _queue_later(self, call: Call[Any], job: NewJob) -> None:

@@ -41,7 +41,7 @@ class Flow:
     @classmethod
     def begin(cls, new: NewWorkflow) -> "Flow":
         """A workflow whose first jobs are ready."""
-        flow = cls(new, waits=[node.waits for node in new.nodes], left=new.must_end_well, created_ms=_now_ms())
+        flow = cls(new, waits=[node.waits for node in new.nodes], left=new.required, created_ms=_now_ms())
         flow.size = sum(len(node.payload) for node in new.nodes)
         flow._start_ready()
         return flow

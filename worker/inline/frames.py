@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from worker.core.errors import EmbarqError
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 
 DEEPEST = 50  # each job takes some ten frames of Python's stack, which ends at a thousand
 MOST_CALLS = 100_000
@@ -36,7 +36,7 @@ class Place:
 class Frame:
     """A try that is under way, as the jobs that it enqueues see it."""
 
-    run: Run
+    run: Attempt
     place: Place
     _calls: int = field(default=0, init=False)
     _stopped: tuple[float, float | None, float | None] = field(default=(0.0, None, None), init=False)

@@ -12,7 +12,7 @@ from worker.broker.exchange import Ended
 from worker.broker.queue_store import NewJob
 from worker.broker.round_trips import life
 from worker.core import keys
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 from worker.inline.flow import Flow
 
 MOST_ENDED = 10_000
@@ -31,7 +31,7 @@ class Entry:
     tries: int = 0
     past: list[bytes] = field(default_factory=list)
     is_cancelled: bool = False
-    run: Run | None = None
+    run: Attempt | None = None
     loop: asyncio.AbstractEventLoop | None = None
     result: bytes = b""
     forget_at: float = math.inf

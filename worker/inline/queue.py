@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from worker.broker.exchange import Ended
-from worker.broker.queue_store import NewJob, Placed
+from worker.broker.queue_store import EnqueueResult, NewJob
 from worker.broker.workflow_records import NewWorkflow
 from worker.client import Client
 from worker.core import wire
@@ -58,7 +58,7 @@ class InlineQueue:
         for runner in here.values():
             await runner.close()
 
-    async def put(self, runner: Runner, new: NewJob) -> Placed:
+    async def put(self, runner: Runner, new: NewJob) -> EnqueueResult:
         """Run a job, or find the one that stands for it.
 
         Raises:
@@ -71,14 +71,14 @@ class InlineQueue:
             await runner.open()
             known = self.memory.find(new.id)
             if known is not None:
-                return Placed(new.id, known.new.nonce == new.nonce)
+                return EnqueueResult(new.id, known.new.request_id == new.request_id)
             standing = self.memory.standing_for(new.unique, new.id)
             if standing != new.id:
-                return Placed(standing, False)
+                return EnqueueResult(standing, False)
             if self.memory.take(entry) is not entry:  # another thread was faster
-                return Placed(new.id, False)
+                return EnqueueResult(new.id, False)
             await runner.run(entry, place)
-        return Placed(new.id, True)
+        return EnqueueResult(new.id, True)
 
     async def start(self, runner: Runner, new: NewWorkflow) -> bool:
         """Run a workflow, unless its id is taken; raises as `put`."""
@@ -86,7 +86,7 @@ class InlineQueue:
             await runner.open()
             known = self.memory.find_flow(new.id)
             if known is not None:
-                return known.flow.new.nonce == new.nonce
+                return known.flow.new.request_id == new.request_id
             if self.memory.find(new.id) is not None:
                 return False
             flowing = Flowing(Flow.begin(new))

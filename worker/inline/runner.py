@@ -19,7 +19,7 @@ from worker.core.job import State
 from worker.definition.definitions import JobDefinition
 from worker.definition.registry import Registry
 from worker.definition.resources import Provider, open_resources
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.executor import Executor
 from worker.execution.failures import failure
@@ -39,7 +39,7 @@ class InlineExecutor(Executor):
     def _room(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def _in_process(self, run: Run, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
+    async def _in_process(self, run: Attempt, definition: JobDefinition[..., Any], arguments: dict[str, Any]) -> object:
         return await self._in_thread(run, definition, arguments)
 
 
@@ -59,7 +59,7 @@ class Runner:
         self._config = config
         self._settle = settle
         self._executor = InlineExecutor(
-            registry, config, WORKER, client.broker, client.graphs, Elsewhere(client.inspector)
+            registry, config, WORKER, client.queue_store, client.workflow_store, Elsewhere(client.inspector)
         )
         self._executor.client = client
         self._providers: Sequence[Provider] = ()
@@ -144,7 +144,7 @@ class Runner:
             after = self._take(entry, run, outcome or self._executor.outcomes.stopped(run, None))
         await after.wait()
 
-    async def _outcome(self, run: Run, trying: "asyncio.Task[Outcome | None]") -> Outcome | None:
+    async def _outcome(self, run: Attempt, trying: "asyncio.Task[Outcome | None]") -> Outcome | None:
         """Enforce the job's limits until it ends, or has ignored its cancellation for too long."""
         while not trying.done():
             await asyncio.wait([trying], timeout=LOOK_AT_LIMITS)
@@ -156,7 +156,7 @@ class Runner:
                 return self._executor.outcomes.stopped(run, None)
         return trying.result()
 
-    def _take(self, entry: Entry, run: Run, outcome: Outcome | None) -> asyncio.Event:
+    def _take(self, entry: Entry, run: Attempt, outcome: Outcome | None) -> asyncio.Event:
         """Keep what became of a try; the event is set when the hooks that follow have ended."""
         entry.run = entry.loop = None
         if isinstance(outcome, Ended):

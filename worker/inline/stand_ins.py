@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from redis.asyncio import Redis
 
 from worker.broker.budget import Budget
-from worker.broker.completions import Ends
+from worker.broker.completions import Completions
 from worker.broker.exchange import Claimed
 from worker.broker.inspect import Inspector, LookUp, QueueRecord, WorkerRecord
-from worker.broker.job_facts import Facts
+from worker.broker.job_facts import JobFacts
 from worker.broker.pool import Pool, QuickConnection
-from worker.broker.queue_store import Broker, Cancelled, Step, StepAction
+from worker.broker.queue_store import Cancelled, QueueStore, Step, StepAction
 from worker.broker.server import ServerFacts
 from worker.broker.workflow_records import FoundWorkflow, NewWorkflow
-from worker.broker.workflow_store import Graphs
+from worker.broker.workflow_store import WorkflowStore
 from worker.core import wire
 from worker.core.errors import NotInline
 from worker.inline.memory import Entry
@@ -39,7 +39,7 @@ class NoRedis(Pool):
         raise NotInline("this needs Redis, and inline mode (EMBARQ_INLINE=1) has none: run a worker")
 
 
-class InlineBroker(Broker):
+class InlineQueueStore(QueueStore):
     """Cancels jobs, and keeps the records of their steps."""
 
     def __init__(self, redis: Redis, queue: InlineQueue) -> None:
@@ -47,7 +47,7 @@ class InlineBroker(Broker):
         self._queue = queue
 
     async def cancel(self, job_id: str, ttl_ms: int | None) -> Cancelled:
-        """Cancel a job; see `Broker.cancel`. A workflow's job that has not run yet ends when its turn comes."""
+        """Cancel a job; see `QueueStore.cancel`. A workflow's job that has not run yet ends when its turn comes."""
         entry = self._queue.memory.find(job_id)
         if entry is None:
             return Cancelled.UNKNOWN
@@ -58,11 +58,11 @@ class InlineBroker(Broker):
     async def once(
         self, key: str, claimed: Claimed, action: StepAction, *, value: bytes = b"", keep_ms: int
     ) -> tuple[Step, bytes]:
-        """Begin or end a step that is to run once; see `Broker.once`."""
+        """Begin or end a step that is to run once; see `QueueStore.once`."""
         return self._queue.steps.once(key, claimed, action, value, keep_ms)
 
 
-class InlineGraphs(Graphs):
+class InlineWorkflowStore(WorkflowStore):
     """Runs workflows. `runner`: gives the runner of this loop."""
 
     def __init__(self, redis: Redis, budget: Budget, queue: InlineQueue, runner: Callable[[], Runner]) -> None:
@@ -119,9 +119,9 @@ class InlineInspector(Inspector):
         entry = self._queue.memory.find(job_id)
         return _nothing() if entry is None else _known(entry)
 
-    async def why(self, job_id: str) -> Facts:
+    async def why(self, job_id: str) -> JobFacts:
         """What a job waits for: nothing."""
-        return Facts(time.time() * 1000)
+        return JobFacts(time.time() * 1000)
 
     async def workers(self) -> list[WorkerRecord]:
         """None."""
@@ -136,7 +136,7 @@ class InlineInspector(Inspector):
         return ServerFacts("none: inline mode", None, "0", 0, (), evicts=False, policy="noeviction", persists=True)
 
 
-class InlineEnds(Ends):
+class InlineEnds(Completions):
     """Notifies those who wait for a job of this process that it has ended."""
 
     def __init__(self, pool: Pool, queue: InlineQueue) -> None:

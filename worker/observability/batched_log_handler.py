@@ -19,7 +19,7 @@ from typing import IO
 READER_GONE = frozenset({errno.EPIPE, errno.EIO})  # of a pipe; of a terminal
 
 
-class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the type stubs only
+class BatchedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in the type stubs only
     """Writes lines to a stream; many at once where they come together.
 
     When the reader is gone, as of a pipe or a terminal that was closed, they are dropped.
@@ -64,7 +64,7 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic i
             self.release()
 
 
-class LineLogger:
+class BatchedLogger:
     """Writes lines at INFO to one logger of `logging`. Used in the event loop only."""
 
     def __init__(self, name: str) -> None:
@@ -112,7 +112,7 @@ def write_gathered() -> None:
     for name, group in groupby(records, attrgetter("name")):
         together = list(group)
         for handler in _handlers(logging.getLogger(name)):
-            if isinstance(handler, LineHandler):
+            if isinstance(handler, BatchedHandler):
                 handler.write_all(together)
             else:
                 for record in together:

@@ -18,7 +18,7 @@ from worker.core import wire
 from worker.core.context import current_context
 from worker.core.errors import NotSerializable
 from worker.core.texts import LONGEST_TRACEBACK, tail
-from worker.observability.batched_log_handler import LineHandler
+from worker.observability.batched_log_handler import BatchedHandler
 from worker.observability.colours import Output, wants_colour
 from worker.observability.console import coloured_line, console_line, shown
 
@@ -49,7 +49,7 @@ def configure_logs(level: str, *, as_json: bool, stream: Output | None = None) -
     """
     output: Output = stream or sys.stderr
     hand_to_logging()
-    handler = LineHandler(output)
+    handler = BatchedHandler(output)
     handler.setFormatter(LineFormatter(json_line, FOR_MACHINES) if as_json else for_people(wants_colour(output)))
     root = logging.getLogger()
     root.handlers[:] = [handler]

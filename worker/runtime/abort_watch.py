@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from worker.broker.availability import unavailable_when_away
 from worker.core import keys
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 
 SLICE = 500
 
@@ -17,7 +17,7 @@ class AbortWatch:
     Renewals find them too, but every third of a lease only, and claims where there is room for one.
     """
 
-    def __init__(self, redis: Redis, runs: Callable[[], Iterable[Run]]) -> None:
+    def __init__(self, redis: Redis, runs: Callable[[], Iterable[Attempt]]) -> None:
         self._redis = redis
         self._runs = runs
 

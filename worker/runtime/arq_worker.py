@@ -11,7 +11,7 @@ from worker.broker.queue_selection import Service
 from worker.client import Client
 from worker.core import keys
 from worker.core.config import WorkerConfig
-from worker.core.periodic import Companion
+from worker.core.periodic import BackgroundService
 from worker.definition.registry import Registry
 from worker.runtime.arq_functions import all_as_arq
 from worker.runtime.worker import Worker
@@ -45,10 +45,10 @@ class ArqWorker(PlainWorker):
     tasks = _Ours(lambda worker: {run.id: run.task for run in worker.runs.values() if run.task})
 
     def __init__(
-        self, client: Client, registry: Registry, config: WorkerConfig, companions: Sequence[Companion] = ()
+        self, client: Client, registry: Registry, config: WorkerConfig, services: Sequence[BackgroundService] = ()
     ) -> None:
         """See `Worker`."""
-        self.worker = Worker(client, registry, config, companions)
+        self.worker = Worker(client, registry, config, services)
         service = Service.read(config.queues)
         super().__init__(
             all_as_arq(registry, config),

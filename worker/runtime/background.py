@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from worker.broker.lease import LeaseKeeper
 from worker.client import Client
 from worker.core.config import Suspects, WorkerConfig
-from worker.core.periodic import Companion, Duty, keep_doing
+from worker.core.periodic import BackgroundService, PeriodicTask, keep_running
 from worker.definition.registry import Registry
 from worker.runtime import heartbeat, progress, recycler, time_keeper
 from worker.runtime.abort_watch import AbortWatch
@@ -19,7 +19,7 @@ from worker.runtime.recycler import Recycler
 from worker.runtime.runner import Runner
 from worker.runtime.scheduler import SchedulerService
 from worker.runtime.time_keeper import TimeKeeper
-from worker.runtime.watchdog import Guardian, Watch
+from worker.runtime.watchdog import Watch, Watchdog
 
 
 class Background:
@@ -40,26 +40,30 @@ class Background:
         self._runner = runner
         self._heartbeat = heartbeat
         self._recycle = recycle
-        self._control = Control(runner.executor.outcomes.worker, client.connections, client.graphs, runner.state)
+        self._control = Control(
+            runner.executor.outcomes.worker, client.connections, client.workflow_store, runner.state
+        )
 
-    def periodic_tasks(self) -> list[Duty]:
+    def periodic_tasks(self) -> list[PeriodicTask]:
         """What is done again and again."""
         client, config, runner = self._client, self._config, self._runner
         runs = runner.state.runs
-        writer = ProgressWriter(client.broker, config.lease_ms, runs, self._control.renewed)
+        writer = ProgressWriter(client.queue_store, config.lease_ms, runs, self._control.renewed)
         return [
-            Duty("heartbeat", heartbeat.INTERVAL, self._heartbeat.run_once),
-            Duty("progress writer", progress.INTERVAL, writer.run_once),
-            Duty("time keeper", time_keeper.INTERVAL, TimeKeeper(runner.state, config, runner.abandon).run_once),
-            Duty("abort watch", config.poll, AbortWatch(client.redis, runs.values).run_once),
-            Duty("recycler", recycler.INTERVAL, Recycler(config, runner.tally, self._recycle).run_once),
-            Duty("workflows", 0.0, client.graphs.go_on_when_told),
+            PeriodicTask("heartbeat", heartbeat.INTERVAL, self._heartbeat.run_once),
+            PeriodicTask("progress writer", progress.INTERVAL, writer.run_once),
+            PeriodicTask(
+                "time keeper", time_keeper.INTERVAL, TimeKeeper(runner.state, config, runner.abandon).run_once
+            ),
+            PeriodicTask("abort watch", config.poll, AbortWatch(client.redis, runs.values).run_once),
+            PeriodicTask("recycler", recycler.INTERVAL, Recycler(config, runner.tally, self._recycle).run_once),
+            PeriodicTask("workflows", 0.0, client.workflow_store.go_on_when_told),
         ]
 
-    def services(self) -> list[Companion]:
+    def services(self) -> list[BackgroundService]:
         """What has a rhythm of its own."""
         client, registry, config, runner = self._client, self._registry, self._config, self._runner
-        services: list[Companion] = [self._control]
+        services: list[BackgroundService] = [self._control]
         if config.burst and config.suspects is not Suspects.ONLY:
             services.append(Leftovers(client.inspector, registry, config, lambda: runner.tell(Told())))
         if config.schedules and not config.burst:
@@ -67,25 +71,25 @@ class Background:
             services.append(SchedulerService(client.schedules, registry, stopping, starts=config.starts))
         return services
 
-    async def beside(self, main: Callable[[], Awaitable[None]], companions: Sequence[Companion]) -> None:
+    async def beside(self, main: Callable[[], Awaitable[None]], services: Sequence[BackgroundService]) -> None:
         """All of it while `main` runs, and what was brought along. What fails of that cancels it."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(keep_doing(each), name=each.name) for each in self.periodic_tasks()]
-            services = [*self.services(), *companions]
+            tasks = [group.create_task(keep_running(each), name=each.name) for each in self.periodic_tasks()]
+            services = [*self.services(), *services]
             tasks += [group.create_task(each.run(), name=type(each).__name__) for each in services]
-            guardian = self._guardian()
-            guardian.start()
+            watchdog = self._watchdog()
+            watchdog.start()
             try:
                 await main()
             finally:
                 for task in tasks:
                     task.cancel()
-                await guardian.stop()
+                await watchdog.stop()
 
-    def _guardian(self) -> Guardian:
+    def _watchdog(self) -> Watchdog:
         keeper = LeaseKeeper(self._client.for_thread(timeout=max(0.2, self._config.lease / 3)))
         runs = self._runner.state.runs
-        return Guardian(
+        return Watchdog(
             keeper,
             self._config.lease,
             Watch(lambda: list(runs.values()), self._control.lose, self._control.cancel),

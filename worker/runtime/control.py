@@ -7,9 +7,9 @@ from typing import Any
 from worker.broker.opening import blocking_connection
 from worker.broker.pool import Pool
 from worker.broker.queue_store import Renewed
-from worker.broker.workflow_store import Graphs
+from worker.broker.workflow_store import WorkflowStore
 from worker.core import keys
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 from worker.runtime.listener import AWAY, BLOCK_SECONDS
 from worker.runtime.state import State
 
@@ -19,13 +19,13 @@ RECONNECT_DELAY = 0.5
 class Control:
     """Hears what is meant for one worker alone, and stops its jobs."""
 
-    def __init__(self, worker: str, pool: Pool, graphs: Graphs, state: State[Run, Any]) -> None:
+    def __init__(self, worker: str, pool: Pool, workflow_store: WorkflowStore, state: State[Attempt, Any]) -> None:
         self._key = keys.CONTROL + worker
         self._pool = pool
-        self._graphs = graphs
+        self._workflow_store = workflow_store
         self._state = state
 
-    def lose(self, runs: Iterable[Run]) -> None:
+    def lose(self, runs: Iterable[Attempt]) -> None:
         """Stop jobs whose leases are gone, but for those whose outcomes are on their way."""
         for run in runs:
             if self._state.leases.get(run) is False:
@@ -37,7 +37,7 @@ class Control:
             if (run := self._state.runs.get(job_id)) is not None:
                 run.cancel(Stop.CANCELLED)
 
-    def renewed(self, runs: Iterable[Run], renewed: Renewed) -> None:
+    def renewed(self, runs: Iterable[Attempt], renewed: Renewed) -> None:
         """Take in what a renewal of these jobs found out."""
         self.lose(run for run in runs if run.id in renewed.lost)
         self.cancel(renewed.aborted)
@@ -61,7 +61,7 @@ class Control:
         number, _, job_id = rest.partition(" ")
         run = self._state.runs.get(job_id)
         if command == "go":
-            self._graphs.unfinished.set()
+            self._workflow_store.unfinished.set()
         elif command == "abort":
             self.cancel([rest])
         elif run is not None and run.claimed.number == number:

@@ -10,16 +10,16 @@ import structlog
 from redis.exceptions import ResponseError
 
 from worker.broker.encoding import new_id
-from worker.broker.exchange import Claim, Claimed, ClaimRequest, Settlement
+from worker.broker.exchange import Ack, Claim, Claimed, ClaimRequest
 from worker.broker.queue_selection import Service
-from worker.broker.queue_store import Broker
+from worker.broker.queue_store import QueueStore
 from worker.core import keys
 from worker.core.away import REDIS
 from worker.core.config import WorkerConfig
 from worker.core.errors import BrokerUnavailable
 from worker.core.job import Priority
 from worker.definition.registry import Registry
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.runtime.actions import Ask, Exchange
 from worker.runtime.events import Answered, Brought, Ended, Interrupted, Refused, Unavailable
 
@@ -27,10 +27,8 @@ logger = structlog.stdlib.get_logger("embarq.worker")
 
 CONFIRM_AGAIN_AFTER = 0.1
 
-Trip = Exchange[Ended[Run, Settlement]]
-Answer = (
-    Answered[Run, Settlement] | Unavailable[Run, Settlement] | Refused[Run, Settlement] | Interrupted[Run, Settlement]
-)
+Trip = Exchange[Ended[Attempt, Ack]]
+Answer = Answered[Attempt, Ack] | Unavailable[Attempt, Ack] | Refused[Attempt, Ack] | Interrupted[Attempt, Ack]
 
 
 def new_worker_id() -> str:
@@ -44,7 +42,7 @@ class Claiming:
     makes a run of a claimed job."""
 
     def __init__(
-        self, worker: str, config: WorkerConfig, registry: Registry, prepare: Callable[[Claimed], Run]
+        self, worker: str, config: WorkerConfig, registry: Registry, prepare: Callable[[Claimed], Attempt]
     ) -> None:
         self.worker = worker
         self._config = config
@@ -77,7 +75,7 @@ class Claiming:
         order, lowest_first = self.service.keys(number), self.service.lowest_first(number)
         return ClaimRequest(self.worker, number, order, ask.limit, lease_ms, lowest_first, ask.suspects)
 
-    def brought(self, claim: Claim, asked_at: float) -> Brought[Run]:
+    def brought(self, claim: Claim, asked_at: float) -> Brought[Attempt]:
         """What came. Leases count from before the claim was sent: this process may have been frozen since."""
         runs = [self._prepare(claimed) for claimed in claim.jobs]
         for run in runs:
@@ -88,9 +86,9 @@ class Claiming:
 class Fetcher:
     """Makes the round trips of one worker, and says what came of each."""
 
-    def __init__(self, broker: Broker, claiming: Claiming, lease: float) -> None:
+    def __init__(self, queue_store: QueueStore, claiming: Claiming, lease: float) -> None:
         """`lease`, in seconds, bounds how long a claim is confirmed."""
-        self._broker = broker
+        self._queue_store = queue_store
         self._claiming = claiming
         self._lease = lease
 
@@ -98,11 +96,11 @@ class Fetcher:
         """Store outcomes, give back what was not heard of, claim."""
         answer: Answer = Interrupted(trip)
         asked_at = time.monotonic()
-        settlements = [ended.ack for ended in trip.ended if ended.ack is not None]
+        acks = [ended.ack for ended in trip.ended if ended.ack is not None]
         request = None if trip.ask is None else self._claiming.request(trip.ask)
         unheard = (self._claiming.worker, trip.unheard)
         try:
-            stored, claim = await self._broker.exchange(settlements, request, unheard)
+            stored, claim = await self._queue_store.exchange(acks, request, unheard)
             REDIS.goes_on(self)
             brought = None if claim is None else self._claiming.brought(claim, asked_at)
             answer = Answered(trip, stored, brought, time.monotonic())
@@ -110,16 +108,16 @@ class Fetcher:
             REDIS.waits(self, error)
             answer = Unavailable(trip, time.monotonic())
         except (ResponseError, ValueError) as error:
-            self._log(settlements, error)
+            self._log(acks, error)
             answer = Refused(trip, time.monotonic())
         finally:
             tell(answer)
 
-    def _log(self, settlements: list[Settlement], error: Exception) -> None:
-        if len(settlements) == 1:
-            logger.error("an outcome cannot be stored", job_id=settlements[0].claimed.id, reason=str(error))
+    def _log(self, acks: list[Ack], error: Exception) -> None:
+        if len(acks) == 1:
+            logger.error("an outcome cannot be stored", job_id=acks[0].claimed.id, reason=str(error))
         else:
-            logger.warning("redis refuses what the worker asks", reason=str(error), outcomes=len(settlements))
+            logger.warning("redis refuses what the worker asks", reason=str(error), outcomes=len(acks))
 
     async def confirm(self, number: int) -> None:
         """Say that a claim was heard of, also where Redis is away for a moment; where it never hears of it, the try may
@@ -127,7 +125,7 @@ class Fetcher:
         until = time.monotonic() + self._lease
         while time.monotonic() < until:
             try:
-                await self._broker.heard(self._claiming.worker, number)
+                await self._queue_store.heard(self._claiming.worker, number)
             except (BrokerUnavailable, ResponseError):
                 await asyncio.sleep(CONFIRM_AGAIN_AFTER)
             else:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import structlog
 from redis.exceptions import ResponseError
 
-from worker.broker.exchange import PutBack, Settlement, urgent_first
-from worker.broker.queue_store import Broker
+from worker.broker.exchange import Ack, Requeue, urgent_first
+from worker.broker.queue_store import QueueStore
 from worker.core.errors import BrokerUnavailable
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 from worker.execution.outcomes import Outcome, Outcomes
 from worker.runtime.state import State
 
@@ -25,33 +25,33 @@ class HandingBack:
     `abandoned`: those whose outcome is known, and whose task has not ended.
     """
 
-    def __init__(self, state: State[Run, Settlement], abandoned: set[Run], outcomes: Outcomes) -> None:
+    def __init__(self, state: State[Attempt, Ack], abandoned: set[Attempt], outcomes: Outcomes) -> None:
         self._state = state
         self._abandoned = abandoned
         self._outcomes = outcomes
 
-    def unsettled(self) -> list[Settlement]:
+    def unsettled(self) -> list[Ack]:
         """Outcomes that Redis has not confirmed, and the jobs that run, handed back. May be called from any thread."""
         runs = [run for run in list(self._state.runs.values()) if self._state.leases.get(run) is False]
-        settlements = self._state.unsettled()  # after that look: one that ends meanwhile is here
-        settled = {id(each.claimed) for each in settlements}
+        acks = self._state.unsettled()  # after that look: one that ends meanwhile is here
+        settled = {id(each.claimed) for each in acks}
         for run in runs:
             if id(run.claimed) not in settled and run.stop is not Stop.LEASE_LOST:
-                settlements.append(run.settle(self._outcome(run)))
-        return settlements
+                acks.append(run.settle(self._outcome(run)))
+        return acks
 
-    def _outcome(self, run: Run) -> Outcome:
+    def _outcome(self, run: Attempt) -> Outcome:
         """What is stored of a job that does not end: it is handed back, unless it was to be stopped for good."""
         stopped = self._outcomes.stopped(run, None) if run.must_stop else None
-        return PutBack(0, released=True) if stopped is None else stopped
+        return Requeue(0, released=True) if stopped is None else stopped
 
-    async def let_go(self, broker: Broker) -> None:
+    async def let_go(self, queue_store: QueueStore) -> None:
         """See the tasks of jobs out, and store what is left; one that swallows its cancellation is left behind."""
         await self._end_tasks()
         unsettled = self.unsettled()
         if unsettled:
             logger.error("jobs are left behind", jobs=[each.claimed.id for each in unsettled])
-            await _store(broker, unsettled)
+            await _store(queue_store, unsettled)
         self._abandoned |= {run for run in self._state.leases if run.task is not None and not run.task.done()}
 
     async def _end_tasks(self) -> None:
@@ -69,13 +69,13 @@ class HandingBack:
             await asyncio.wait(left, timeout=TASKS_END_WITHIN)
 
 
-async def _store(broker: Broker, settlements: Sequence[Settlement]) -> None:
+async def _store(queue_store: QueueStore, acks: Sequence[Ack]) -> None:
     """Store what can be in a second, what is most urgent first: all else waits for the end of its lease."""
     try:
         async with asyncio.timeout(STORED_WITHIN):
-            for call in urgent_first(settlements):
+            for call in urgent_first(acks):
                 try:
-                    await broker.exchange(call, None)
+                    await queue_store.exchange(call, None)
                 except ResponseError as error:
                     logger.error("jobs could not be handed back: their leases will end", reason=str(error))
     except (BrokerUnavailable, TimeoutError) as error:

@@ -25,7 +25,7 @@ from functools import partial
 import structlog
 from redis.exceptions import ResponseError
 
-from worker.broker.exchange import Settlement
+from worker.broker.exchange import Ack
 from worker.broker.lease import LeaseKeeper
 from worker.core.errors import BrokerUnavailable
 from worker.core.stopping import NOW, STOPS, stops_here
@@ -40,7 +40,7 @@ TOLD_WITHIN = 0.1  # seconds for the log
 LONGEST_SIGNALS = 1024
 
 
-class Watchdog:
+class HardExit:
     """Watches over one worker. `supervisor`: its parent, if that keeps workers; it hears what runs during a stop."""
 
     def __init__(self, worker: Worker, keeper: LeaseKeeper, supervisor: Parent | None = None) -> None:
@@ -168,7 +168,7 @@ def _kill_children() -> None:
         child.join(TICK)
 
 
-def _tell(unsettled: Sequence[Settlement]) -> None:
+def _tell(unsettled: Sequence[Ack]) -> None:
     logger.error("the process ends itself", jobs=[each.claimed.id for each in unsettled])
     _flush()
 

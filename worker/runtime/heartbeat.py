@@ -93,7 +93,9 @@ class Heartbeat:
         levels = [keys.queue_key(queue, priority) for queue in self._claiming.served for priority in Priority]
         ttl_ms = int(INTERVAL * BELIEVED_FOR * 1000)
         said = wire.dumps(record)
-        queues = await self._client.broker.heartbeat(self._claiming.worker, said, ttl_ms, levels, self._event_bytes)
+        queues = await self._client.queue_store.heartbeat(
+            self._claiming.worker, said, ttl_ms, levels, self._event_bytes
+        )
         self.is_heard = True
         self._claiming.heard_of(queues)
 
@@ -108,4 +110,4 @@ class Heartbeat:
     async def say_goodbye(self) -> None:
         """Say that the worker is gone; where Redis is away, that shows by itself."""
         with contextlib.suppress(BrokerUnavailable):
-            await self._client.broker.heartbeat(self._claiming.worker, b"", 0, ())
+            await self._client.queue_store.heartbeat(self._claiming.worker, b"", 0, ())

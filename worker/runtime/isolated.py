@@ -10,7 +10,7 @@ from worker.broker.queue_selection import Service
 from worker.broker.suspects import SuspectQueues
 from worker.core.config import WorkerConfig
 from worker.core.keys import SUSPECTS_TOGETHER
-from worker.core.periodic import Duty, keep_doing_all
+from worker.core.periodic import PeriodicTask, keep_all_running
 from worker.core.stopping import StopPlan
 from worker.runtime.supervisor import TICK, Slot
 
@@ -21,8 +21,8 @@ MOST_CHILDREN = 2
 
 
 class IsolatedWorkers:
-    """A worker's companion: it looks every second whether suspects wait, and starts a child for them, at most two at a
-    time. A child takes one group after the other, and ends when none waits.
+    """A background service of a worker: it looks every second whether suspects wait, and starts a child for them, at
+    most two at a time. A child takes one group after the other, and ends when none waits.
 
     `plan`: when the worker stops, and its children with it; they end with its process, however that ended. `apart`:
     whether they have sessions of their own (`worker.runtime.supervisor`).
@@ -40,9 +40,9 @@ class IsolatedWorkers:
     async def run(self) -> None:
         """Do it until cancelled; all children have ended then."""
         try:
-            await keep_doing_all(
-                Duty("isolated workers", LOOK_EVERY, self._start),
-                Duty("end of isolated workers", TICK, self._tend),
+            await keep_all_running(
+                PeriodicTask("isolated workers", LOOK_EVERY, self._start),
+                PeriodicTask("end of isolated workers", TICK, self._tend),
             )
         finally:
             if not self._plan.is_on:

@@ -9,9 +9,9 @@ import structlog
 from worker.broker.lease import LeaseKeeper
 from worker.broker.queue_store import Renewal
 from worker.core.errors import BrokerUnavailable
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 
-logger = structlog.stdlib.get_logger("embarq.guardian")
+logger = structlog.stdlib.get_logger("embarq.watchdog")
 
 LONGEST_PAUSE = 1.0  # after a renewal that failed
 
@@ -27,8 +27,8 @@ class Renewing:
         self,
         keeper: LeaseKeeper,
         lease: float,
-        runs: Callable[[], list[Run]],
-        lost: Callable[[list[Run]], None],
+        runs: Callable[[], list[Attempt]],
+        lost: Callable[[list[Attempt]], None],
         aborted: Callable[[list[str]], None],
     ) -> None:
         self._keeper = keeper
@@ -54,7 +54,7 @@ class Renewing:
             try:
                 pause = self._lease / 3 if self._renewed(began) else min(LONGEST_PAUSE, self._lease / 10)
             except Exception:
-                logger.exception("guardian fault")
+                logger.exception("watchdog fault")
             pause = max(0.0, began + pause - time.monotonic())
         self._keeper.close()
 

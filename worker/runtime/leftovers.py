@@ -11,7 +11,7 @@ from worker.broker.queue_selection import Service
 from worker.core import keys
 from worker.core.config import WorkerConfig
 from worker.core.job import Priority
-from worker.core.periodic import Duty, keep_doing
+from worker.core.periodic import PeriodicTask, keep_running
 from worker.core.wire import LONGEST_NAME
 from worker.definition.registry import Registry
 
@@ -23,7 +23,7 @@ REST = 10  # times as long as a look took, before the next
 
 
 class Leftovers:
-    """A burst's companion: ends it when nothing else is left in its queues; paused ones are not waited for either."""
+    """A background service of a burst: ends it when nothing else is left in its queues, but for paused ones."""
 
     def __init__(self, inspector: Inspector, registry: Registry, config: WorkerConfig, end: Callable[[], None]) -> None:
         self._inspector = inspector
@@ -35,7 +35,7 @@ class Leftovers:
 
     async def run(self) -> None:
         """Do it until cancelled."""
-        await keep_doing(Duty("leftovers", self._interval, self.run_once))
+        await keep_running(PeriodicTask("leftovers", self._interval, self.run_once))
 
     async def run_once(self) -> None:
         """Look once, unless the last look took so long that it is too early.

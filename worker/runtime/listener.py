@@ -10,9 +10,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from worker.broker.opening import blocking_connection
 from worker.broker.pool import Pool
-from worker.broker.queue_store import Broker
+from worker.broker.queue_store import QueueStore
 from worker.core.errors import BrokerUnavailable
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.runtime.actions import Wait
 from worker.runtime.events import BreakOffTried, Waited, WaitFailed
 from worker.runtime.fetcher import Claiming
@@ -25,9 +25,9 @@ AWAY = (BrokerUnavailable, RedisError, OSError)
 class Listener:
     """Waits for tokens of the served queues, one wait after the other."""
 
-    def __init__(self, broker: Broker, claiming: Claiming, pool: Pool, lease: float) -> None:
+    def __init__(self, queue_store: QueueStore, claiming: Claiming, pool: Pool, lease: float) -> None:
         """`lease`, in seconds, counts for what is handed over from the start of the wait, which lasts a third of it."""
-        self._broker = broker
+        self._queue_store = queue_store
         self._claiming = claiming
         self._connection = blocking_connection(pool)
         self._block = min(BLOCK_SECONDS, lease / 3)
@@ -37,7 +37,7 @@ class Listener:
         """Close the connection."""
         await self._connection.aclose()
 
-    async def wait(self, wait: Wait, tell: Callable[[Waited[Run] | WaitFailed], None]) -> None:
+    async def wait(self, wait: Wait, tell: Callable[[Waited[Attempt] | WaitFailed], None]) -> None:
         """Wait for a token, with the claim behind it, if there is one."""
         try:
             if self.client_id is None:
@@ -45,7 +45,7 @@ class Listener:
             request = None if wait.ask is None else self._claiming.request(wait.ask)
             asked_at = time.monotonic()
             async with asyncio.timeout(2 * BLOCK_SECONDS):
-                token, claim = await self._broker.wait_for_token(
+                token, claim = await self._queue_store.wait_for_token(
                     self._connection, self._claiming.wake_keys, self._block, request
                 )
         except AWAY:
@@ -60,7 +60,7 @@ class Listener:
         try:
             if self.client_id:
                 with suppress(BrokerUnavailable):
-                    await self._broker.break_off(self.client_id)
+                    await self._queue_store.break_off(self.client_id)
         except ResponseError:  # not allowed here: waits end by themselves
             self.client_id = NOT_TOLD
         tell(BreakOffTried(again=self.client_id != NOT_TOLD, at=time.monotonic()))
@@ -68,7 +68,7 @@ class Listener:
     async def pass_on(self, token: str) -> None:
         """Put a token back for others. Where that fails they look by themselves, every half second."""
         with suppress(*AWAY):
-            await self._broker.pass_on(token)
+            await self._queue_store.pass_on(token)
 
 
 async def _client_id(redis: Redis) -> int:

@@ -5,8 +5,8 @@ import time
 
 import structlog
 
-from worker.broker.exchange import PutBack, Settlement
-from worker.execution.attempt import Run, Stop
+from worker.broker.exchange import Ack, Requeue
+from worker.execution.attempt import Attempt, Stop
 from worker.execution.executor import Executor
 from worker.execution.outcomes import Outcome
 from worker.runtime import actions, events
@@ -18,18 +18,18 @@ from worker.runtime.tally import Tally
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
-Action = actions.Action[events.Ended[Run, Settlement], Run]
-Event = events.Event[Run, Settlement]
+Action = actions.Action[events.Ended[Attempt, Ack], Attempt]
+Event = events.Event[Attempt, Ack]
 
 
 class Runner:
     """Runs the jobs of one worker. `abandoned`: those that did not end in time; `tally`: how many have ended."""
 
-    def __init__(self, state: State[Run, Settlement], executor: Executor, fetcher: Fetcher, listener: Listener) -> None:
+    def __init__(self, state: State[Attempt, Ack], executor: Executor, fetcher: Fetcher, listener: Listener) -> None:
         self.state = state
         self.executor = executor
         self.tally = Tally()
-        self.abandoned: set[Run] = set()
+        self.abandoned: set[Attempt] = set()
         self._fetcher = fetcher
         self._listener = listener
         self._group: asyncio.TaskGroup | None = None
@@ -133,31 +133,31 @@ class Runner:
         self._timer = None
         self._act()
 
-    def begin(self, begin: actions.Begin[Run]) -> None:
+    def begin(self, begin: actions.Begin[Attempt]) -> None:
         """Start jobs that a claim brought."""
         loop = asyncio.get_running_loop()
         for run in begin.jobs:
             run.task = loop.create_task(self._run(run), name=f"job {run.claimed.id}", context=run.inside)
 
-    async def _run(self, run: Run) -> None:
+    async def _run(self, run: Attempt) -> None:
         outcome = await self.executor.execute(run)
         if run in self.abandoned:
             self.abandoned.discard(run)
-            logger.warning("abandoned job ended at last", job_id=run.id, duration=run.duration)
+            logger.warning("abandoned job has ended", job_id=run.id, duration=run.duration)
         else:
             self.ended(run, outcome)
 
-    def abandon(self, run: Run) -> None:
+    def abandon(self, run: Attempt) -> None:
         """A job swallows its cancellation: settle it without waiting."""
         self.abandoned.add(run)
         self.ended(run, self.executor.outcomes.stopped(run, None))
 
-    def ended(self, run: Run, outcome: Outcome | None) -> None:
+    def ended(self, run: Attempt, outcome: Outcome | None) -> None:
         """A job has ended; None where its lease is lost."""
         ack = None if outcome is None else run.settle(outcome)
         self._tell_soon(events.Ended(run, ack))
 
-    def finish(self, finish: actions.Finish[events.Ended[Run, Settlement]]) -> None:
+    def finish(self, finish: actions.Finish[events.Ended[Attempt, Ack]]) -> None:
         """Outcomes are stored, or refused."""
         for ended, stored in zip(finish.ended, finish.stored, strict=True):
             run, ack = ended.job, ended.ack
@@ -168,9 +168,9 @@ class Runner:
                 if self.executor.hooks.stored(run, ack.outcome, self._hooks_ended):
                     self._tell_soon(events.HooksBegun())
 
-    def _release(self, release: actions.Release[Run]) -> None:
+    def _release(self, release: actions.Release[Attempt]) -> None:
         for run in release.jobs:
-            self.ended(run, PutBack(0, released=True))
+            self.ended(run, Requeue(0, released=True))
 
     def _hand_back(self) -> None:
         for run in list(self.state.runs.values()):

@@ -11,7 +11,7 @@ import structlog
 
 from worker.broker.encoding import new_id, pack
 from worker.broker.queue_store import NewJob
-from worker.broker.schedule_store import Fired, Schedules
+from worker.broker.schedule_store import Fired, ScheduleStore
 from worker.core.calls import Call
 from worker.core.context import Stopping
 from worker.core.errors import (
@@ -25,7 +25,7 @@ from worker.core.errors import (
 from worker.core.handle import JobHandle
 from worker.core.job import to_ms
 from worker.core.options import check_options
-from worker.core.periodic import Duty, keep_doing
+from worker.core.periodic import PeriodicTask, keep_running
 from worker.core.queue_client import Producer
 from worker.core.schedule import Overlap, Schedule, ScheduleRecord, firings, jittered
 from worker.definition.registry import Registry
@@ -41,7 +41,7 @@ UNFIT = (EmbarqError, OverflowError)
 class Scheduler:
     """Declares the schedules of a registry, and fires those and the ones that were made at run time."""
 
-    def __init__(self, schedules: Schedules, registry: Registry, *, starts: bool = True) -> None:
+    def __init__(self, schedules: ScheduleStore, registry: Registry, *, starts: bool = True) -> None:
         """`starts`: whether its beginning is the start of a worker, at which schedules run that ask for it."""
         self._schedules = schedules
         self._registry = registry
@@ -52,7 +52,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Fire until cancelled. Nothing that goes wrong ends it."""
-        await keep_doing(Duty("scheduler", 0.0, self._fire_and_wait))
+        await keep_running(PeriodicTask("scheduler", 0.0, self._fire_and_wait))
 
     async def begin(self) -> None:
         """Make the registry's schedules known, say what is odd about them, and fire those that run at a start."""
@@ -221,7 +221,7 @@ class Scheduler:
 class SchedulerService:
     """A scheduler in a worker: it fires until that is told to stop."""
 
-    def __init__(self, schedules: Schedules, registry: Registry, stopping: Stopping, *, starts: bool) -> None:
+    def __init__(self, schedules: ScheduleStore, registry: Registry, stopping: Stopping, *, starts: bool) -> None:
         self._scheduler = Scheduler(schedules, registry, starts=starts)
         self._stopping = stopping
 

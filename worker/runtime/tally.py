@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from worker.broker.exchange import PutBack
+from worker.broker.exchange import Requeue
 from worker.core.job import State
 from worker.execution.outcomes import Outcome
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts tries whose outcomes are stored; those that were put back without counting are not among them."""
+    """Counts tries whose outcomes are stored; those that were requeued without counting are not among them."""
 
     complete: int = 0
     failed: int = 0
@@ -17,7 +17,7 @@ class Tally:
 
     def count(self, outcome: Outcome) -> None:
         """Count one."""
-        if isinstance(outcome, PutBack):
+        if isinstance(outcome, Requeue):
             self.retried += not outcome.released
         else:
             self.complete += outcome.state is State.SUCCEEDED

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from worker.core.config import WorkerConfig
-from worker.execution.attempt import Run, Stop
+from worker.execution.attempt import Attempt, Stop
 from worker.runtime.state import State
 
 logger = structlog.stdlib.get_logger("embarq.worker")
@@ -18,7 +18,7 @@ INTERVAL = 0.05
 class TimeKeeper:
     """`abandon` is called with jobs that do not end: they are settled without waiting, and others get their slots."""
 
-    def __init__(self, state: State[Run, Any], config: WorkerConfig, abandon: Callable[[Run], None]) -> None:
+    def __init__(self, state: State[Attempt, Any], config: WorkerConfig, abandon: Callable[[Attempt], None]) -> None:
         self._state = state
         self._cancel_grace = config.cancel_grace
         self._abandon = abandon
@@ -35,7 +35,7 @@ class TimeKeeper:
             if run.stopped_at is not None and now > run.stopped_at + self._cancel_grace:
                 self._leave_behind(run)
 
-    def _leave_behind(self, run: Run) -> None:
+    def _leave_behind(self, run: Attempt) -> None:
         if run.task is None or run.task.done():
             return
         stack = run.stack() if run.stack is not None else ""

@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.broker.lease import LeaseKeeper
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.runtime.lease_renewal import Renewing
 from worker.system.loop_watch import LoopWatch
 
 T = TypeVar("T")
-logger = structlog.stdlib.get_logger("embarq.guardian")
+logger = structlog.stdlib.get_logger("embarq.watchdog")
 
 TICK = 0.05
 LONGEST_MARGIN = 1.0
@@ -36,14 +36,14 @@ BLOCKED_AFTER = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the guardian looks at, and whom it tells. The callbacks run in the loop."""
+    """What the watchdog looks at, and whom it tells. The callbacks run in the loop."""
 
-    runs: Callable[[], list[Run]]
-    lost: Callable[[list[Run]], None]
+    runs: Callable[[], list[Attempt]]
+    lost: Callable[[list[Attempt]], None]
     aborted: Callable[[list[str]], None]
 
 
-class Guardian:
+class Watchdog:
     """Runs beside the loop that creates it, between `start` and `stop`."""
 
     def __init__(self, keeper: LeaseKeeper, lease: float, watch: Watch) -> None:
@@ -60,7 +60,7 @@ class Guardian:
         )
         self._stop = threading.Event()
         self._ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._work, name="guardian", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
 
     @property
     def blockages(self) -> int:
@@ -88,7 +88,7 @@ class Guardian:
             except Exception:
                 if self._loop.is_closed():
                     return
-                logger.exception("guardian fault")
+                logger.exception("watchdog fault")
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._ended.set)
 

@@ -8,16 +8,16 @@ from dataclasses import asdict
 
 import structlog
 
-from worker.broker.exchange import Settlement
+from worker.broker.exchange import Ack
 from worker.client import Client
 from worker.client.sync import lent
 from worker.core.config import WorkerConfig
 from worker.core.errors import BrokerUnavailable, DefinitionError
-from worker.core.periodic import Companion
+from worker.core.periodic import BackgroundService
 from worker.core.stopping import StopPlan
 from worker.definition.registry import Registry
 from worker.definition.resources import open_resources
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.executor import Executor
 from worker.runtime.background import Background
@@ -37,8 +37,8 @@ class Worker:
 
     `await worker.async_run()` works until `handle_sig` was called (or, with `burst`, until nothing is left in the
     queues but jobs that it does not know); all it started has ended by then, or was handed back. So it is where it is
-    cancelled, or one of its companions fails: it hands back first, which takes 3 s at most. It never ends its process:
-    what runs in a thread and does not listen is left behind.
+    cancelled, or one of its background services fails: it hands back first, which takes 3 s at most. It never ends its
+    process: what runs in a thread and does not listen is left behind.
     """
 
     _runner_type = Runner
@@ -48,10 +48,10 @@ class Worker:
         client: Client,
         registry: Registry,
         config: WorkerConfig,
-        companions: Sequence[Companion] = (),
+        services: Sequence[BackgroundService] = (),
         plan: StopPlan | None = None,
     ) -> None:
-        """`companions` run beside the jobs until the worker ends. `plan`: when it stops, where others follow it too.
+        """`services` run beside the jobs until the worker ends. `plan`: when it stops, where others follow it too.
 
         Raises:
             DefinitionError: the registry has no job.
@@ -60,21 +60,25 @@ class Worker:
             raise DefinitionError("no job is registered, and a worker needs one: import the modules that declare @job")
         self.id = new_worker_id()
         self.client, self.registry, self.config, self.plan = client, registry, config, plan or StopPlan(config.grace)
-        self.state: State[Run, Settlement] = State.new(Rules.of(config))
+        self.state: State[Attempt, Ack] = State.new(Rules.of(config))
         self.executor = self._make_executor()
         self.executor.client = client
         self.claiming = Claiming(self.id, config, registry, self.executor.prepare)
-        fetcher = Fetcher(client.broker, self.claiming, config.lease)
-        listener = Listener(client.broker, self.claiming, client.connections, config.lease)
+        fetcher = Fetcher(client.queue_store, self.claiming, config.lease)
+        listener = Listener(client.queue_store, self.claiming, client.connections, config.lease)
         self.runner = self._runner_type(self.state, self.executor, fetcher, listener)
         self._heartbeat = Heartbeat(client, registry, config, self.claiming, self.state.runs, self.runner.tally)
         self._background = Background(client, registry, config, self.runner, self._heartbeat, self._recycle)
-        self._companions = companions
+        self._services = services
         self._handing_back = HandingBack(self.state, self.runner.abandoned, self.executor.outcomes)
 
     def _make_executor(self) -> Executor:
-        broker, graphs, elsewhere = self.client.broker, self.client.graphs, Elsewhere(self.client.inspector)
-        return Executor(self.registry, self.config, self.id, broker, graphs, elsewhere)
+        queue_store, workflow_store, elsewhere = (
+            self.client.queue_store,
+            self.client.workflow_store,
+            Elsewhere(self.client.inspector),
+        )
+        return Executor(self.registry, self.config, self.id, queue_store, workflow_store, elsewhere)
 
     async def async_run(self) -> None:
         """Work until told to stop, and say goodbye."""
@@ -85,7 +89,7 @@ class Worker:
             with lent(self.client, self.registry):
                 async with open_resources(self.registry.providers) as resources:
                     self.executor.resources = resources
-                    await self._background.beside(self._run_jobs, self._companions)
+                    await self._background.beside(self._run_jobs, self._services)
         finally:
             await self.executor.close()
         await self._heartbeat.say_goodbye()
@@ -109,7 +113,7 @@ class Worker:
         finally:
             if running is not None:
                 running.cancel()
-            await self._handing_back.let_go(self.client.broker)
+            await self._handing_back.let_go(self.client.queue_store)
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """First signal: claim no more, give running jobs their grace. A second one hands them back now; the same one
@@ -129,7 +133,7 @@ class Worker:
         if self.plan.hand_back_at is not None:
             self.runner.tell(Told(self.plan.hand_back_at, self.plan.gone_at))
 
-    def unsettled(self) -> list[Settlement]:
+    def unsettled(self) -> list[Ack]:
         """What is to be stored before this process may end. May be called from any thread."""
         return self._handing_back.unsettled()
 
@@ -139,6 +143,6 @@ class Worker:
         return self._heartbeat.is_heard
 
     @property
-    def runs(self) -> Mapping[str, Run]:
+    def runs(self) -> Mapping[str, Attempt]:
         """The jobs that are here, by their ids."""
         return self.state.runs

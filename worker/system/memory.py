@@ -19,7 +19,7 @@ def resident_megabytes() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
 
 
-def keep_heap() -> None:
+def freeze_heap() -> None:
     """Exclude everything that exists once a process has started from garbage collection (`gc.freeze`): it stays anyway.
     Measured, this gives 8 % more jobs and 20 % more requests a second."""
     gc.collect()

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from worker.broker.budget import Budget
-from worker.broker.queue_store import NewJob, Placed
+from worker.broker.queue_store import EnqueueResult, NewJob
 from worker.broker.workflow_records import NewWorkflow
-from worker.broker.workflow_store import Graphs
+from worker.broker.workflow_store import WorkflowStore
 from worker.client import Client
 from worker.client.diagnosis import Reason
 from worker.core import keys
@@ -35,7 +35,7 @@ class TaggedClient(Client):
         self.made: list[NewJob | NewWorkflow] = []
         self.named: set[str] = set()
         self.notes: set[str] = set()
-        self.graphs = _TaggedGraphs(self, self._budget)
+        self.workflow_store = _TaggedGraphs(self, self._budget)
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator["TaggedClient"]:
@@ -45,7 +45,7 @@ class TaggedClient(Client):
             client.made, client.named, client.notes = self.made, self.named, self.notes
             yield client
 
-    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[Placed]:
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
         tagged = [self.tag.job(job, self.ids) for job in jobs]
         self.made += tagged
         placed = await super()._enqueue(tagged)
@@ -119,7 +119,7 @@ class TaggedClient(Client):
         return await super().purge_queue(self.queue(queue))
 
 
-class _TaggedGraphs(Graphs):
+class _TaggedGraphs(WorkflowStore):
     def __init__(self, client: TaggedClient, budget: Budget) -> None:
         super().__init__(client.redis, budget)
         self._client = client

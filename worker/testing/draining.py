@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
-from worker.broker.exchange import Ended, Settlement
+from worker.broker.exchange import Ack, Ended
 from worker.client import Client
 from worker.core import keys
 from worker.core.config import WorkerConfig
 from worker.core.errors import JobFailed
 from worker.core.job import Priority
 from worker.definition.registry import Registry
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.execution.executor import Executor
 from worker.runtime import events
 from worker.runtime.actions import Begin, Finish
@@ -32,19 +32,19 @@ SKIP = (resources.files("worker.testing") / "skip.lua").read_text()
 class _CountingRunner(Runner):
     """Counts starts, and notes which claims came and which jobs have ended."""
 
-    def __init__(self, state: State[Run, Settlement], executor: Executor, fetcher: Fetcher, listener: Listener) -> None:
+    def __init__(self, state: State[Attempt, Ack], executor: Executor, fetcher: Fetcher, listener: Listener) -> None:
         super().__init__(state, executor, fetcher, listener)
         self.started = 0
         self.claims: set[str] = set()
         self.ended_ids: list[str] = []
 
-    def begin(self, begin: Begin[Run]) -> None:
+    def begin(self, begin: Begin[Attempt]) -> None:
         """Start jobs that a claim brought."""
         self.started += len(begin.jobs)
         self.claims |= {run.claimed.number for run in begin.jobs}
         super().begin(begin)
 
-    def finish(self, finish: Finish[events.Ended[Run, Settlement]]) -> None:
+    def finish(self, finish: Finish[events.Ended[Attempt, Ack]]) -> None:
         """Outcomes are stored, or refused."""
         for ended, stored in zip(finish.ended, finish.stored, strict=True):
             if stored and ended.ack is not None and isinstance(ended.ack.outcome, Ended):
@@ -62,7 +62,7 @@ class DrainingWorker(Worker):
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, most: int) -> None:
         self._tagged = client
         self._most = most
-        super().__init__(client, registry, config, companions=[_TimeSkipper(client, config.queues, self._may_skip)])
+        super().__init__(client, registry, config, services=[_TimeSkipper(client, config.queues, self._may_skip)])
 
     def _make_executor(self) -> Executor:
         self._told = ToldExecutor(self._tagged, self.registry, self.config, self.id)

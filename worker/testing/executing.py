@@ -12,7 +12,7 @@ from worker.broker.exchange import Claimed
 from worker.core import wire
 from worker.core.config import WorkerConfig
 from worker.definition.registry import Registry
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.execution.elsewhere import Elsewhere
 from worker.execution.executor import Executor
 from worker.execution.outcomes import Outcome, Outcomes
@@ -30,7 +30,7 @@ class ToldOutcomes(Outcomes):
 
     errors: dict[str, BaseException] = field(default_factory=dict)
 
-    def failed(self, run: Run, error: BaseException) -> Outcome:
+    def failed(self, run: Attempt, error: BaseException) -> Outcome:
         """The job has failed for good."""
         outcome = super().failed(run, error)
         error.add_note(f"raised by job {run.context.job!r}, id {run.context.job_id}, try {run.context.try_number}")
@@ -42,25 +42,27 @@ class ToldExecutor(Executor):
     """Its jobs see the ids that the test uses. `told`: their outcomes."""
 
     def __init__(self, client: TaggedClient, registry: Registry, config: WorkerConfig, worker: str) -> None:
-        super().__init__(registry, config, worker, client.broker, client.graphs, Elsewhere(client.inspector))
+        super().__init__(
+            registry, config, worker, client.queue_store, client.workflow_store, Elsewhere(client.inspector)
+        )
         plain = self.outcomes
         self.outcomes = self.told = ToldOutcomes(plain.jobs, plain.config, plain.worker, plain.outages)
         self.refusals = replace(self.refusals, outcomes=self.told)
         self._ids = client.ids
 
-    def prepare(self, claimed: Claimed) -> Run:
+    def prepare(self, claimed: Claimed) -> Attempt:
         """A run for a claimed job."""
         run = super().prepare(claimed)
         run.context.job_id = self._ids.said(claimed.id)
         return run
 
-    def _read(self, run: Run) -> wire.Payload:
+    def _read(self, run: Attempt) -> wire.Payload:
         payload = super()._read(run)
         if payload.options.workflow is not None:
             run.context.workflow_id = self._ids.said(payload.options.workflow)
         return payload
 
-    async def end_deaf(self, abandoned: Iterable[Run]) -> None:
+    async def end_deaf(self, abandoned: Iterable[Attempt]) -> None:
         """End jobs that swallow their cancellation: the test's loop would never finish waiting for them when it closes.
         Their coroutines are closed, which raises GeneratorExit at their `await`, and `except CancelledError` does not
         catch that; if not even that helps, their tasks are removed from those that the loop waits for."""

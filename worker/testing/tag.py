@@ -34,14 +34,14 @@ class Tag:
     def job(self, new: NewJob, ids: Ids) -> NewJob:
         """A job for the test's own queue."""
         unique = self._key(new.unique)
-        if new.id == new.nonce:
+        if new.id == new.request_id:
             ids.keep(new.id)
         payload = self._payload(new.payload, unique)
         return replace(new, id=ids.own(new.id), queue_key=self.queue_key(new.queue_key), payload=payload, unique=unique)
 
     def workflow(self, new: NewWorkflow, ids: Ids) -> NewWorkflow:
         """A workflow whose jobs go to the test's own queues."""
-        if new.id == new.nonce:
+        if new.id == new.request_id:
             ids.keep(new.id)
         own = ids.own(new.id)
         return replace(new, id=own, nodes=[self._node(node, own, ids) for node in new.nodes])

@@ -8,9 +8,9 @@ from redis.exceptions import ResponseError
 
 from tests.support import Kit
 from worker import State
-from worker.broker import batcher as batches
-from worker.broker.batcher import Batches
-from worker.broker.queue_store import NewJob, Placed
+from worker.broker import batcher
+from worker.broker.batcher import Batcher
+from worker.broker.queue_store import EnqueueResult, NewJob
 from worker.core.calls import Call
 from worker.core.errors import BrokerUnavailable, Overloaded
 
@@ -26,30 +26,30 @@ class Door:
         self.open = asyncio.Event()
         self.sent: list[list[str]] = []
 
-    async def send(self, jobs: Sequence[NewJob]) -> list[Placed]:
+    async def send(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
         await self.open.wait()
         self.sent.append([each.id for each in jobs])
         if any(each.id.startswith("bad") for each in jobs):
             raise ResponseError("ERR invalid expire time")
-        return [Placed(each.id, True) for each in jobs]
+        return [EnqueueResult(each.id, True) for each in jobs]
 
 
 async def test_one_that_is_refused_touches_no_other() -> None:
     door = Door()
-    both = Batches(door.send, 5)
+    both = Batcher(door.send, 5)
     names = ["first", *(f"good{n}" for n in range(100)), "bad", *(f"more{n}" for n in range(100)), "bad2"]
     calls = [asyncio.create_task(both.add(job(name))) for name in names]
     await asyncio.sleep(0)
     door.open.set()
     outcomes = dict(zip(names, await asyncio.gather(*calls, return_exceptions=True), strict=True))
-    assert [name for name, outcome in outcomes.items() if not isinstance(outcome, Placed)] == ["bad", "bad2"]
+    assert [name for name, outcome in outcomes.items() if not isinstance(outcome, EnqueueResult)] == ["bad", "bad2"]
     assert isinstance(outcomes["bad"], ResponseError)
     assert len(door.sent) < 50
 
 
 async def test_a_caller_that_went_is_not_sent_and_breaks_nothing() -> None:
     door = Door()
-    both = Batches(door.send, 5)
+    both = Batcher(door.send, 5)
     calls = [asyncio.create_task(both.add(job(str(n)))) for n in range(5)]
     await asyncio.sleep(0)
     calls[2].cancel()
@@ -64,7 +64,7 @@ async def test_a_caller_that_went_is_not_sent_and_breaks_nothing() -> None:
 
 async def test_a_caller_waits_no_longer_than_it_may() -> None:
     door = Door()
-    both = Batches(door.send, 0.1)
+    both = Batcher(door.send, 0.1)
     first = asyncio.create_task(both.add(job("first")))
     await asyncio.sleep(0)
     with pytest.raises(BrokerUnavailable):
@@ -76,10 +76,10 @@ async def test_a_caller_waits_no_longer_than_it_may() -> None:
 
 
 async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MOST_WAITING", 3)
-    monkeypatch.setattr(batches, "MOST_BYTES_WAITING", 100)
+    monkeypatch.setattr(batcher, "MOST_WAITING", 3)
+    monkeypatch.setattr(batcher, "MOST_BYTES_WAITING", 100)
     door = Door()
-    both = Batches(door.send, 5)
+    both = Batcher(door.send, 5)
     calls = [asyncio.create_task(both.add(job(str(n)))) for n in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="may wait to be enqueued"):
@@ -90,21 +90,21 @@ async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await both.add(job("4"))
     door.open.set()
     await asyncio.gather(*calls)
-    assert await both.add(job("5")) == Placed("5", True)
+    assert await both.add(job("5")) == EnqueueResult("5", True)
 
 
 async def test_many_calls_with_a_bad_one(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     @kit.registry.job(queue=kit.queue)
     async def work(n: int) -> None: ...
 
-    real = kit.client.broker.enqueue
+    real = kit.client.queue_store.enqueue
 
-    async def enqueue(jobs: Sequence[NewJob]) -> list[Placed]:
+    async def enqueue(jobs: Sequence[NewJob]) -> list[EnqueueResult]:
         if any(each.id.endswith("-bad") for each in jobs):
             raise ResponseError("ERR invalid expire time")
         return await real(jobs)
 
-    monkeypatch.setattr(kit.client.broker, "enqueue", enqueue)
+    monkeypatch.setattr(kit.client.queue_store, "enqueue", enqueue)
     ids = [f"{kit.queue}-{'bad' if n == 37 else n}" for n in range(100)]
     calls = [work.options(id=name).call(n) for n, name in enumerate(ids)]
     with pytest.raises(ResponseError) as refused:

@@ -12,7 +12,7 @@ from tests.support import Kit, eventually
 from worker import State, WorkflowState, chain, chord, group
 from worker.broker import scripts
 from worker.broker.encoding import pack_workflow
-from worker.broker.exchange import ClaimRequest, Ended, Settlement
+from worker.broker.exchange import Ack, ClaimRequest, Ended
 from worker.broker.workflow_records import NewWorkflow
 from worker.broker.workflow_store import CANCELLED_KEPT_MS, _slices, _start_arguments
 from worker.core import keys
@@ -133,11 +133,11 @@ async def test_large_group_behind_a_step_in_a_burst(kit: Kit, steps: Steps) -> N
 
 async def test_what_a_dead_worker_left_is_done_by_another(kit: Kit, steps: Steps) -> None:
     handle = await steps.fan_out(1_000).enqueue()
-    _, claim = await kit.client.broker.exchange([], ClaimRequest("dies", 1, [kit.queue_key], 1, 5000))
+    _, claim = await kit.client.queue_store.exchange([], ClaimRequest("dies", 1, [kit.queue_key], 1, 5000))
     assert claim is not None
     (claimed,) = claim.jobs
     ended = Ended(State.SUCCEEDED, b'{"s":true}', 0, b"1")
-    stored, _ = await kit.client.broker.exchange([Settlement(claimed, ended, (), handle.id, 0)], None)
+    stored, _ = await kit.client.queue_store.exchange([Ack(claimed, ended, (), handle.id, 0)], None)
     assert stored == [True]
     assert 0 < await kit.client.redis.zcard(kit.queue_key) < 1_000
     async with kit.worker():
@@ -153,20 +153,20 @@ async def test_start_whose_client_dies_between_slices_goes_away(kit: Kit, steps:
     assert await nothing_waits(kit)
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS):
         assert 0 < await kit.client.redis.pttl(kind + new.id) <= 60_000, kind
-    assert not await kit.client.graphs.start(packed(steps.many(3), new.id))  # the id is taken meanwhile
+    assert not await kit.client.workflow_store.start(packed(steps.many(3), new.id))  # the id is taken meanwhile
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS):
         await kit.client.redis.delete(kind + new.id)  # as time does
     first, nodes = slices[2]
     assert await run(kit, scripts.START, *_start_arguments(new, first, nodes)) == -1
-    assert await kit.client.graphs.start(packed(steps.many(3), new.id))
+    assert await kit.client.workflow_store.start(packed(steps.many(3), new.id))
 
 
 async def test_start_that_is_repeated_goes_on(kit: Kit, steps: Steps) -> None:
     new = packed(steps.many(1_200), f"{kit.queue}-again")
     first, nodes = next(iter(_slices(new.nodes)))
     await run(kit, scripts.START, *_start_arguments(new, first, nodes))
-    assert await kit.client.graphs.start(new)
-    assert await kit.client.graphs.start(new)
+    assert await kit.client.workflow_store.start(new)
+    assert await kit.client.workflow_store.start(new)
     assert await kit.client.redis.zcard(kit.queue_key) == 1_200
     assert await kit.client.redis.pttl(keys.NODES + new.id) == -1
     async with kit.worker():
@@ -191,7 +191,7 @@ async def test_workflow_that_is_cancelled_before_its_last_slice(kit: Kit, steps:
     await kit.client.cancel_workflow(new.id)
     with pytest.raises(WorkflowNotFound):  # it is not all there
         await kit.client.retry_workflow(new.id)
-    assert await kit.client.graphs.start(new)
+    assert await kit.client.workflow_store.start(new)
     assert await nothing_waits(kit)
     for kind in (keys.WORKFLOW, keys.NODES, keys.CALLS, keys.WAITS):
         assert await kit.client.redis.pttl(kind + new.id) > 60_000, kind

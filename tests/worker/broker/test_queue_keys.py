@@ -354,7 +354,7 @@ async def test_lease_is_renewed_in_the_default_queue(turned: Kit) -> None:
     handle = await turned.enqueue(work)
     held = await claimed(turned, "mine", 1)
     await somebody_takes(turned, turned.queue_key)
-    assert (await turned.client.broker.renew(60_000, [Renewal(held)])).lost == []
+    assert (await turned.client.queue_store.renew(60_000, [Renewal(held)])).lost == []
     assert await turned.client.redis.zscore(keys.QUEUE, handle.id)
     assert await turned.client.redis.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
 
@@ -366,7 +366,7 @@ async def test_claim_that_nobody_heard_of_is_given_back_to_the_default_queue(tur
     handle = await turned.enqueue(work)
     await claimed(turned, "deaf", 1)
     await somebody_takes(turned, turned.queue_key)
-    await turned.client.broker.exchange([], None, ("deaf", (1,)))
+    await turned.client.queue_store.exchange([], None, ("deaf", (1,)))
     assert (await handle.state()) is State.QUEUED
     assert await turned.client.redis.zscore(keys.QUEUE, handle.id)
     assert await turned.client.redis.execute_command("HGET", turned.queue_key, "field") == b"somebody's"
@@ -375,7 +375,7 @@ async def test_claim_that_nobody_heard_of_is_given_back_to_the_default_queue(tur
 async def claimed(kit: Kit, worker: str, number: int) -> Claimed:
     """The one job that a claim brings."""
     request = ClaimRequest(worker, number, [kit.queue_key], 10, 60_000)
-    _, found = await kit.client.broker.exchange([], request)
+    _, found = await kit.client.queue_store.exchange([], request)
     assert found is not None
     (job,) = found.jobs
     return job

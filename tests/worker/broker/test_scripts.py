@@ -8,7 +8,7 @@ import pytest
 from tests.support import Kit
 from worker.broker.encoding import new_id
 from worker.broker.events import latest
-from worker.broker.exchange import Claim, Claimed, ClaimRequest, Ended, PutBack, Settlement
+from worker.broker.exchange import Ack, Claim, Claimed, ClaimRequest, Ended, Requeue
 from worker.broker.queue_store import NewJob, Renewal
 from worker.core import keys
 from worker.core.job import State
@@ -17,13 +17,13 @@ LEASE_MS = 5000
 
 
 def new_job(kit: Kit, **fields: Any) -> NewJob:
-    nonce = new_id()
-    payload = f'{{"t":null,"f":"x","a":[],"k":{{}},"o":{{"z":"{kit.queue_key}"}},"n":"{nonce}"}}'.encode()
-    return NewJob(**{"id": new_id(), "queue_key": kit.queue_key, "nonce": nonce, "payload": payload} | fields)
+    request_id = new_id()
+    payload = f'{{"t":null,"f":"x","a":[],"k":{{}},"o":{{"z":"{kit.queue_key}"}},"n":"{request_id}"}}'.encode()
+    return NewJob(**{"id": new_id(), "queue_key": kit.queue_key, "request_id": request_id, "payload": payload} | fields)
 
 
 async def claim(kit: Kit, worker: str = "w1", number: int = 1, limit: int = 10, lease_ms: int = LEASE_MS) -> Claim:
-    _, claim = await kit.client.broker.exchange([], ClaimRequest(worker, number, [kit.queue_key], limit, lease_ms))
+    _, claim = await kit.client.queue_store.exchange([], ClaimRequest(worker, number, [kit.queue_key], limit, lease_ms))
     assert claim is not None
     return claim
 
@@ -33,8 +33,8 @@ async def claim_one(kit: Kit, **options: Any) -> Claimed:
     return claimed
 
 
-async def settle(kit: Kit, claimed: Claimed, outcome: Ended | PutBack) -> bool:
-    stored, _ = await kit.client.broker.exchange([Settlement(claimed, outcome)], None)
+async def settle(kit: Kit, claimed: Claimed, outcome: Ended | Requeue) -> bool:
+    stored, _ = await kit.client.queue_store.exchange([Ack(claimed, outcome)], None)
     return stored[0]
 
 
@@ -48,41 +48,41 @@ def success(claimed: Claimed) -> Ended:
 
 async def test_enqueue_twice_with_one_nonce_says_created_twice(kit: Kit) -> None:
     job = new_job(kit)
-    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
-    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
+    assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
+    assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     assert await kit.client.redis.zcard(kit.queue_key) == 1
 
 
 async def test_enqueue_with_another_nonce_says_it_exists(kit: Kit) -> None:
     job = new_job(kit)
-    assert await kit.client.broker.enqueue([job, new_job(kit, id=job.id)]) == [(job.id, True), (job.id, False)]
+    assert await kit.client.queue_store.enqueue([job, new_job(kit, id=job.id)]) == [(job.id, True), (job.id, False)]
 
 
 async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> None:
     job = new_job(kit)
-    await kit.client.broker.enqueue([job])
+    await kit.client.queue_store.enqueue([job])
     claimed = await claim_one(kit)
-    result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
+    result = f'{{"lease":"{claimed.token}","n":"{job.request_id}"}}'.encode()
     ended = Ended(State.SUCCEEDED, result, 0, trace=result)
     assert await settle(kit, claimed, ended)
-    assert await settle(kit, claimed, ended), "a repeated settlement finds its trace"
-    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
+    assert await settle(kit, claimed, ended), "a repeated outcome finds its trace"
+    assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     assert await kit.client.redis.zcard(kit.queue_key) == 0
 
 
 async def test_id_of_a_job_without_result_is_free_at_its_end(kit: Kit) -> None:
     job = new_job(kit)
-    await kit.client.broker.enqueue([job])
+    await kit.client.queue_store.enqueue([job])
     claimed = await claim_one(kit)
-    result = f'{{"lease":"{claimed.token}","n":"{job.nonce}"}}'.encode()
+    result = f'{{"lease":"{claimed.token}","n":"{job.request_id}"}}'.encode()
     assert await settle(kit, claimed, Ended(State.SUCCEEDED, result, 0, trace=result))
     assert await kit.client.redis.exists(keys.RESULT + job.id) == 0
-    assert await kit.client.broker.enqueue([new_job(kit, id=job.id)]) == [(job.id, True)]
+    assert await kit.client.queue_store.enqueue([new_job(kit, id=job.id)]) == [(job.id, True)]
     assert (await claim_one(kit, number=2)).id == job.id
 
 
 async def test_claim_keeps_the_id_in_the_queue_with_the_lease_as_score(kit: Kit) -> None:
-    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit)])
     claimed = await claim_one(kit)
     assert await kit.client.redis.zscore(kit.queue_key, claimed.id) == claimed.claimed_ms + LEASE_MS
     assert await kit.client.redis.get(keys.LEASE + claimed.id) == claimed.token.encode()
@@ -91,18 +91,18 @@ async def test_claim_keeps_the_id_in_the_queue_with_the_lease_as_score(kit: Kit)
 
 async def test_racing_claims_share_no_job(kit: Kit) -> None:
     jobs = [new_job(kit) for _ in range(200)]
-    await kit.client.broker.enqueue(jobs)
+    await kit.client.queue_store.enqueue(jobs)
     claims = await asyncio.gather(*(claim(kit, worker=f"w{n}", limit=30) for n in range(10)))
     taken = [claimed.id for each in claims for claimed in each.jobs]
     assert sorted(taken) == sorted(job.id for job in jobs)
 
 
 async def test_claim_tells_of_more_and_of_the_next_due_time(kit: Kit) -> None:
-    await kit.client.broker.enqueue([new_job(kit), new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit), new_job(kit)])
     first = await claim(kit, limit=1)
     assert first.more
     await claim(kit, number=2)
-    await kit.client.broker.enqueue([new_job(kit, delay_ms=700)])
+    await kit.client.queue_store.enqueue([new_job(kit, delay_ms=700)])
     idle = await claim(kit, number=3)
     assert not idle.more
     assert idle.next_due_in is not None
@@ -110,7 +110,7 @@ async def test_claim_tells_of_more_and_of_the_next_due_time(kit: Kit) -> None:
 
 
 async def test_settling_twice_is_stored_once_and_said_twice(kit: Kit) -> None:
-    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit)])
     claimed = await claim_one(kit)
     assert await settle(kit, claimed, success(claimed))
     assert await settle(kit, claimed, success(claimed))
@@ -120,10 +120,10 @@ async def test_settling_twice_is_stored_once_and_said_twice(kit: Kit) -> None:
 
 @pytest.mark.parametrize("released", [True, False])
 async def test_putting_back_twice_counts_once(kit: Kit, released: bool) -> None:
-    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit)])
     claimed = await claim_one(kit)
     for _ in range(2):
-        assert await settle(kit, claimed, PutBack(0, released=released))
+        assert await settle(kit, claimed, Requeue(0, released=released))
     again = await claim_one(kit, number=2)
     assert again.tries == (1 if released else 2)
     assert again.leases_lost == 0
@@ -131,9 +131,9 @@ async def test_putting_back_twice_counts_once(kit: Kit, released: bool) -> None:
 
 @pytest.mark.arq_defect(3)
 async def test_late_result_of_a_lost_lease_is_refused(kit: Kit) -> None:
-    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit)])
     late = await claim_one(kit, lease_ms=30)
-    await kit.client.broker.heard(late.worker, int(late.number))
+    await kit.client.queue_store.heard(late.worker, int(late.number))
     await asyncio.sleep(0.06)
     assert not await settle(kit, late, success(late))
     live = await claim_one(kit, worker="w2", number=2)
@@ -144,10 +144,10 @@ async def test_late_result_of_a_lost_lease_is_refused(kit: Kit) -> None:
 
 
 async def test_renewal_extends_and_reports_losses(kit: Kit) -> None:
-    await kit.client.broker.enqueue([new_job(kit), new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit), new_job(kit)])
     held, lost = (await claim(kit)).jobs
     await kit.client.redis.delete(keys.LEASE + lost.id)
-    renewed = await kit.client.broker.renew(60_000, [Renewal(held, b'{"c":1}'), Renewal(lost)])
+    renewed = await kit.client.queue_store.renew(60_000, [Renewal(held, b'{"c":1}'), Renewal(lost)])
     assert renewed.lost == [lost.id]
     assert await kit.client.redis.pttl(keys.LEASE + held.id) > 55_000
     assert await kit.client.redis.zscore(kit.queue_key, held.id) > held.claimed_ms + 55_000
@@ -158,18 +158,18 @@ async def test_ids_held_by_plain_arq_do_not_fill_the_batch(kit: Kit) -> None:
     for n in range(150):
         await kit.client.redis.set(f"{keys.LEASE}{kit.queue}-{n}", b"1", px=5000)
         await kit.client.redis.zadd(kit.queue_key, {f"{kit.queue}-{n}": n + 1})
-    await kit.client.broker.enqueue([new_job(kit) for _ in range(10)])
+    await kit.client.queue_store.enqueue([new_job(kit) for _ in range(10)])
     assert len((await claim(kit, limit=10)).jobs) == 10
     assert await kit.client.redis.zscore(kit.queue_key, f"{kit.queue}-7") == 8
 
 
 async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
-    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit)])
     claimed = await claim_one(kit)
-    await kit.client.broker.enqueue([new_job(kit)])
+    await kit.client.queue_store.enqueue([new_job(kit)])
     await kit.client.redis.script_flush()
     request = ClaimRequest("w1", 2, [kit.queue_key], 10, LEASE_MS)
-    stored, claim = await kit.client.broker.exchange([Settlement(claimed, success(claimed))], request)
+    stored, claim = await kit.client.queue_store.exchange([Ack(claimed, success(claimed))], request)
     assert stored == [True]
     assert claim is not None
     assert len(claim.jobs) == 1
@@ -177,14 +177,14 @@ async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
 
 async def test_wake_list_stays_bounded(kit: Kit) -> None:
     for _ in range(50):
-        await kit.client.broker.enqueue([new_job(kit)])
+        await kit.client.queue_store.enqueue([new_job(kit)])
     assert await kit.client.redis.execute_command("LLEN", keys.wake_key(kit.queue)) == 1
 
 
 async def test_claim_ends_at_a_lease_in_its_last_millisecond(kit: Kit) -> None:
     """A key lives through the millisecond in which it expires, with no time left."""
     job = new_job(kit)
-    await kit.client.broker.enqueue([job])
+    await kit.client.queue_store.enqueue([job])
     for _ in range(300):
         await kit.client.redis.set(keys.LEASE + job.id, f"{keys.TOKEN}gone:1", px=1)
         await kit.client.redis.zadd(kit.queue_key, {job.id: 1})

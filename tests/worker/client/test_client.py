@@ -10,7 +10,7 @@ WORKFLOWS = {"start", "workflow", "wait_for_workflow", "cancel_workflow", "retry
 QUEUES = {"queues", "pause_queue", "resume_queue", "purge_queue", "workers", "schedules"}
 LIFE = {"open", "aclose", "max_arguments", "outbox"}
 BELOW = {"redis", "arq"}
-PARTS = {"broker", "graphs", "inspector", "connections", "for_thread"}  # for the worker and the HTTP API
+PARTS = {"queue_store", "workflow_store", "inspector", "connections", "for_thread"}  # for the worker and the HTTP API
 
 
 def names_of(client: Client) -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 from tests.support import Kit, eventually
 from worker import ConcurrencyLimit, RateLimit, State, chain, group
 from worker.broker.inspect import WorkerRecord
-from worker.broker.job_facts import Facts
+from worker.broker.job_facts import JobFacts
 from worker.client.diagnosis import Reason, reasons
 from worker.core.errors import JobNotFound
 
@@ -118,7 +118,7 @@ def worker_record(**fields: Any) -> WorkerRecord:
 
 
 def test_estimate_takes_the_rates_of_workers_that_could_run_it() -> None:
-    facts = Facts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000, ahead=100)
+    facts = JobFacts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000, ahead=100)
     workers = [worker_record(), worker_record(rate=15.0), worker_record(jobs=["other"]), worker_record(queues=["r"])]
     (reason,) = reasons(facts, workers)
     assert reason.kind == "in_line"
@@ -168,14 +168,14 @@ async def test_queue_that_only_plain_arq_serves_is_called_neither_unserved_nor_u
 
 
 def test_worker_that_does_not_say_what_it_knows_may_know_it() -> None:
-    facts = Facts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000)
+    facts = JobFacts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000)
     silent, strange = worker_record(jobs=[]), worker_record(jobs=["other"])
     assert [reason.kind for reason in reasons(facts, [silent, strange])] == ["in_line"]
     assert [reason.kind for reason in reasons(facts, [strange])] == ["no_worker_knows"]
 
 
 def test_unserved_queue_names_those_that_are_served() -> None:
-    facts = Facts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000)
+    facts = JobFacts(now=1_000_000, job="work", queue="arq:queue:q", due=999_000)
     workers = [worker_record(queues=[f"q{n}" for n in range(7)])]
     assert reasons(facts, workers)[0].message.endswith("those that live serve q0, q1, q2, q3, q4, ...")
     assert reasons(facts, [])[0].message == "no live worker serves queue q: none lives"

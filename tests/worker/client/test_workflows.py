@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support import Kit, eventually
 from worker import Context, JobDefinition, Registry, Retry, Signature, State, WorkflowState, chain, chord, group
-from worker.broker.exchange import ClaimRequest, Ended, Settlement
+from worker.broker.exchange import Ack, ClaimRequest, Ended
 from worker.core import keys
 from worker.core.errors import InvalidArguments, InvalidWorkflow, WorkflowEnded, WorkflowFailed, WorkflowNotFound
 from worker.core.workflow_graph import Chain, Flow, Group, compile_graph
@@ -413,7 +413,7 @@ def test_any_graph_runs_to_its_end_in_an_order_that_keeps_its_edges(flow: Flow) 
             waits[successor] -= 1
             if waits[successor] == 0:
                 ready.append(successor)
-    assert len(done) == graph.must_end_well == len(waits)
+    assert len(done) == graph.required == len(waits)
     assert sum(isinstance(node.call, Signature) for node in graph.nodes) == count_of(flow) + 2
 
 
@@ -444,11 +444,11 @@ async def test_retry_of_a_last_step_that_failed_where_failures_are_values(kit: K
 
 async def test_retry_of_a_cancelled_workflow_whose_steps_all_ended_well(kit: Kit, steps: Steps) -> None:
     handle = await chain(steps.number.s(1)).enqueue()
-    _, claim = await kit.client.broker.exchange([], ClaimRequest("late", 1, [kit.queue_key], 1, 5000))
+    _, claim = await kit.client.queue_store.exchange([], ClaimRequest("late", 1, [kit.queue_key], 1, 5000))
     assert claim is not None
     await handle.cancel()
     ended = Ended(State.SUCCEEDED, b'{"s":true}', 0, b"1")
-    await kit.client.broker.exchange([Settlement(claim.jobs[0], ended, (), handle.id, 0)], None)
+    await kit.client.queue_store.exchange([Ack(claim.jobs[0], ended, (), handle.id, 0)], None)
     assert (await handle.workflow()).state is WorkflowState.CANCELLED
     await handle.retry()
     assert await handle.result(timeout=20) == 1

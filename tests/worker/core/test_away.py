@@ -9,7 +9,7 @@ from tests.support import Kit, eventually, logged
 from worker import Client, Registry, Worker, every
 from worker.core.away import DATABASE, REDIS, Away, server_of
 from worker.core.errors import BrokerUnavailable
-from worker.core.periodic import Duty, keep_doing_all
+from worker.core.periodic import PeriodicTask, keep_all_running
 from worker.dev import private_redis
 
 
@@ -90,9 +90,13 @@ async def test_duties_that_wait_are_told_once_and_those_that_fail_each_time() ->
         tried.append("fails")
         raise LookupError("a mistake")
 
-    duties = [Duty("one", 0.01, lambda: ask("one")), Duty("other", 0.01, lambda: ask("other")), Duty("x", 0.01, fail)]
+    duties = [
+        PeriodicTask("one", 0.01, lambda: ask("one")),
+        PeriodicTask("other", 0.01, lambda: ask("other")),
+        PeriodicTask("x", 0.01, fail),
+    ]
     with logged("embarq.worker") as lines:
-        doing = asyncio.create_task(keep_doing_all(*duties))
+        doing = asyncio.create_task(keep_all_running(*duties))
 
         async def each_twice() -> bool:
             return all(tried.count(name) >= 2 for name in ("one", "other", "fails"))

@@ -12,7 +12,7 @@ from worker.broker.inspect import WorkerRecord
 from worker.core import keys
 from worker.execution.elsewhere import Elsewhere
 
-PUT_BACK = "arguments do not fit here: put back for a worker of another version"
+PUT_BACK = "arguments do not fit here: requeued for a worker of another version"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def say(kit: Kit, worker: str, record: Mapping[str, object]) -> None:
     """A worker of another release says that it lives."""
     known = {"id": worker, "host": "h", "pid": 1, "queues": [kit.queue], "concurrency": 1, "running": 0}
     data = msgspec.json.encode({**known, "started_at": 0.0, "jobs": ["greet"], **record})
-    await kit.client.broker.heartbeat(worker, data, 60_000, [kit.queue_key])
+    await kit.client.queue_store.heartbeat(worker, data, 60_000, [kit.queue_key])
 
 
 async def test_jobs_that_do_not_fit_wait_for_the_live_worker_that_they_fit(older: Kit, newer: Kit) -> None:
@@ -100,7 +100,7 @@ async def test_old_release_that_tells_no_signatures_but_knows_the_job_is_waited_
     async with older.worker():
         job = await older.reaches(job_id, State.DEFERRED)
         assert job.tries == 0
-    await older.client.broker.heartbeat(f"old-{older.queue}", b"", 0, ())
+    await older.client.queue_store.heartbeat(f"old-{older.queue}", b"", 0, ())
     async with older.worker():
         assert (await older.ended(job_id, 10)).state is State.FAILED
 

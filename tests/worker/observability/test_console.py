@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from tests.support import ROOT
-from worker.observability.batched_log_handler import LineLogger
+from worker.observability.batched_log_handler import BatchedLogger
 from worker.observability.colours import wants_colour
 from worker.observability.logs import configure_logs
 
@@ -99,7 +99,7 @@ def test_words_of_clients_neither_steer_nor_make_lines(stream: Stream, place: st
 
 
 def test_lines_stand_in_the_order_in_which_things_happened(stream: Stream) -> None:
-    quick, usual = LineLogger("embarq.quick"), structlog.stdlib.get_logger("embarq.usual")
+    quick, usual = BatchedLogger("embarq.quick"), structlog.stdlib.get_logger("embarq.usual")
 
     async def happen() -> None:
         quick.info("one", {})
@@ -116,7 +116,7 @@ def test_lines_stand_in_the_order_in_which_things_happened(stream: Stream) -> No
 
 
 def test_lines_of_a_loop_that_ended_are_not_lost(stream: Stream) -> None:
-    quick = LineLogger("embarq.quick")
+    quick = BatchedLogger("embarq.quick")
 
     async def happen(event: str) -> None:
         quick.info(event, {})

@@ -129,7 +129,7 @@ async def test_cancelled_while_its_worker_is_away_it_does_not_start_again(kit: K
     handle = await kit.enqueue(work)
     # A worker that took the job and fell silent: its lease ends soon.
 
-    await kit.client.broker.exchange([], ClaimRequest("gone", 1, [kit.queue_key], 1, 200))
+    await kit.client.queue_store.exchange([], ClaimRequest("gone", 1, [kit.queue_key], 1, 200))
     assert await handle.cancel() is State.RUNNING
     async with kit.worker():
         assert (await kit.ended(handle.id)).state is State.CANCELLED
@@ -170,7 +170,7 @@ async def test_job_that_is_stopped_before_its_first_step_is_settled(kit: Kit, st
     async def work() -> None: ...
 
     handle = await kit.enqueue(work, expires_in=60)
-    _, claim = await kit.client.broker.exchange([], ClaimRequest("first", 1, [kit.queue_key], 1, 5000))
+    _, claim = await kit.client.queue_store.exchange([], ClaimRequest("first", 1, [kit.queue_key], 1, 5000))
     assert claim is not None
     await kit.client.pause_queue(kit.queue)
     async with kit.worker() as worker:

@@ -185,9 +185,9 @@ async def test_job_that_lost_its_place_is_put_back_by_a_repeated_call(kit: Kit, 
 
 
 def call(kit: Kit, **fields: Any) -> NewJob:
-    nonce = new_id()
-    body = f'{{"t":null,"f":"echo","a":[1],"k":{{}},"o":{{"z":"{kit.queue_key}"}},"n":"{nonce}"}}'.encode()
-    return NewJob(**{"id": new_id(), "queue_key": kit.queue_key, "nonce": nonce, "payload": body} | fields)
+    request_id = new_id()
+    body = f'{{"t":null,"f":"echo","a":[1],"k":{{}},"o":{{"z":"{kit.queue_key}"}},"n":"{request_id}"}}'.encode()
+    return NewJob(**{"id": new_id(), "queue_key": kit.queue_key, "request_id": request_id, "payload": body} | fields)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def call(kit: Kit, **fields: Any) -> NewJob:
         {"id": ""},
         {"id": "i" * 256},
         {"queue_key": ""},
-        {"nonce": '"'},
+        {"request_id": '"'},
         {"payload": b"[]"},
     ],
     ids=str,
@@ -211,7 +211,7 @@ def call(kit: Kit, **fields: Any) -> NewJob:
 async def test_wrong_call_is_refused_before_anything_is_written(kit: Kit, fields: dict[str, Any]) -> None:
     jobs = [call(kit), call(kit, **fields), call(kit)]
     with pytest.raises(CallRefused, match="call 2"):
-        await kit.client.broker.enqueue(jobs)
+        await kit.client.queue_store.enqueue(jobs)
     assert await kit.client.redis.zcard(kit.queue_key) == 0
     for job in jobs[::2]:
         with pytest.raises(JobNotFound):
@@ -247,7 +247,7 @@ async def test_plain_calls_may_not_make_ids_of_ours(kit: Kit) -> None:
 
 async def claim(kit: Kit, worker: str, number: int, lease_ms: int = 30) -> list[str]:
     request = ClaimRequest(worker, number, [kit.queue_key], 10, lease_ms)
-    _, found = await kit.client.broker.exchange([], request)
+    _, found = await kit.client.queue_store.exchange([], request)
     assert found is not None
     return [job.id for job in found.jobs]
 
@@ -265,7 +265,7 @@ async def test_claims_that_nobody_heard_of_use_no_try_and_lose_no_lease(kit: Kit
 async def test_claims_that_were_heard_of_count(kit: Kit, innocent: Any) -> None:
     handle = await kit.enqueue(innocent, {"value": 1})
     await claim(kit, "dead", 4)
-    await kit.client.broker.heard("dead", 4)
+    await kit.client.queue_store.heard("dead", 4)
     await asyncio.sleep(0.05)
     await kit.drain()
     assert [each.outcome for each in (await handle.job()).attempts] == ["lost", "succeeded"]
@@ -274,7 +274,7 @@ async def test_claims_that_were_heard_of_count(kit: Kit, innocent: Any) -> None:
 async def test_what_an_unheard_claim_brought_is_given_back_at_once(kit: Kit, innocent: Any) -> None:
     handle = await kit.enqueue(innocent, {"value": 1})
     assert await claim(kit, "alive", 9, lease_ms=60_000) == [handle.id]
-    await kit.client.broker.exchange([], None, ("alive", (8, 9)))
+    await kit.client.queue_store.exchange([], None, ("alive", (8, 9)))
     assert (await handle.job()).state is State.QUEUED
     await kit.drain()
     job = await handle.job()
@@ -355,7 +355,7 @@ async def told(lines: list[dict[str, Any]], event: str) -> bool:
 async def test_stream_of_events_keeps_its_bytes(kit: Kit, innocent: Any) -> None:
     """Entries are of bounded size, and so is their number."""
     jobs = [call(kit, id=f"{'x' * 240}{number:03}") for number in range(500)]
-    await kit.client.broker.enqueue(jobs)
+    await kit.client.queue_store.enqueue(jobs)
     entries = await kit.client.redis.xrevrange(keys.EVENTS, count=50)
     assert max(len(fields[b"e"]) for _, fields in entries) <= keys.EVENT_BYTES
     found = {event.job_id for event in await latest(kit.client.redis, 50)}
@@ -364,9 +364,9 @@ async def test_stream_of_events_keeps_its_bytes(kit: Kit, innocent: Any) -> None
 
 async def test_heartbeat_trims_events_to_what_is_asked(kit: Kit) -> None:
     for _ in range(20):
-        await kit.client.broker.enqueue([call(kit) for _ in range(200)])
+        await kit.client.queue_store.enqueue([call(kit) for _ in range(200)])
     used = await kit.client.redis.execute_command("MEMORY", "USAGE", keys.EVENTS, "SAMPLES", 0)
-    await kit.client.broker.heartbeat("w", b"{}", 1000, (), used // 4)
+    await kit.client.queue_store.heartbeat("w", b"{}", 1000, (), used // 4)
     assert await kit.client.redis.execute_command("MEMORY", "USAGE", keys.EVENTS, "SAMPLES", 0) < used // 2
 
 
@@ -395,11 +395,11 @@ async def test_empty_queues_that_nobody_serves_are_forgotten_after_a_day(own_red
     names = [f"arq:queue:q{number}" for number in range(40)]
     await own_redis.redis.execute_command("SADD", keys.QUEUES, *names)
     await own_redis.redis.zadd(names[0], {"waits": 1})
-    await own_redis.broker.heartbeat("w", b"{}", 1000, ["arq:queue:served"])
+    await own_redis.queue_store.heartbeat("w", b"{}", 1000, ["arq:queue:served"])
     seen = await own_redis.redis.zrange(keys.QUEUES_SEEN, 0, -1)
     assert len(seen) > 1
     await own_redis.redis.zadd(keys.QUEUES_SEEN, dict.fromkeys(names, 1))
-    known = await own_redis.broker.heartbeat("w", b"{}", 1000, ["arq:queue:served"])
+    known = await own_redis.queue_store.heartbeat("w", b"{}", 1000, ["arq:queue:served"])
     assert set(known) == {names[0], "arq:queue:served"}
 
 
@@ -443,7 +443,7 @@ async def test_large_jobs_and_results_go_in_parts(kit: Kit) -> None:
 
     handles = [await kit.enqueue(double, {"text": "x" * 1_000_000}) for _ in range(40)]
     request = ClaimRequest("large", 1, [kit.queue_key], 100, 1)
-    _, found = await kit.client.broker.exchange([], request)
+    _, found = await kit.client.queue_store.exchange([], request)
     assert found is not None
     assert found.more
     assert 9 <= len(found.jobs) <= keys.CLAIM_BYTES / 1_000_000 + 32
@@ -452,16 +452,16 @@ async def test_large_jobs_and_results_go_in_parts(kit: Kit) -> None:
 
 
 async def test_durable_call_that_comes_again_after_its_end_is_known(kit: Kit, innocent: Any) -> None:
-    """By its nonce, when nothing else of the job is left."""
-    nonce = new_id()
-    body = f'{{"t":null,"f":"echo","a":[1],"k":{{}},"o":{{"z":"{kit.queue_key}","rt":0,"db":true}},"n":"{nonce}"}}'
-    job = call(kit, nonce=nonce, payload=body.encode())
-    await kit.client.broker.enqueue([job])
+    """By its request id, when nothing else of the job is left."""
+    request_id = new_id()
+    body = f'{{"t":null,"f":"echo","a":[1],"k":{{}},"o":{{"z":"{kit.queue_key}","rt":0,"db":true}},"n":"{request_id}"}}'
+    job = call(kit, request_id=request_id, payload=body.encode())
+    await kit.client.queue_store.enqueue([job])
     await kit.drain()
     await kit.client.redis.delete(keys.TRACE + job.id)
-    assert await kit.client.broker.enqueue([job]) == [(job.id, True)]
+    assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     assert await kit.client.redis.zcard(kit.queue_key) == 0
-    assert await kit.client.broker.whereabouts([job.id]) == ({job.id}, set())
+    assert await kit.client.queue_store.whereabouts([job.id]) == ({job.id}, set())
 
 
 async def test_a_small_redis_is_not_filled_with_what_happened(kit: Kit, own_redis: Client) -> None:
@@ -470,7 +470,7 @@ async def test_a_small_redis_is_not_filled_with_what_happened(kit: Kit, own_redi
     assert server.share(64 * 1024 * 1024, 8) == 8 * 1024 * 1024
     assert server.share(1000, 8) == 1000
     await own_redis.redis.execute_command("RPUSH", "arq:queue:odd", "a list")
-    await own_redis.broker.enqueue([call(kit, queue_key="arq:queue:odd")])
+    await own_redis.queue_store.enqueue([call(kit, queue_key="arq:queue:odd")])
     (warning,) = (await own_redis.inspector.server()).warnings
     assert "arq:queue:odd" in warning
 

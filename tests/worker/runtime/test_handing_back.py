@@ -12,7 +12,7 @@ import pytest
 from tests.support import CuttingProxy, Kit, eventually, logged
 from worker import Client, ConcurrencyLimit, State, Worker, every
 from worker.broker.events import latest
-from worker.broker.exchange import Claimed, ClaimRequest, Ended, PutBack, Settlement, urgent_first
+from worker.broker.exchange import Ack, Claimed, ClaimRequest, Ended, Requeue, urgent_first
 from worker.broker.lease import LeaseKeeper
 from worker.broker.opening import thread_client
 from worker.core import keys
@@ -326,12 +326,12 @@ async def test_process_that_ends_itself_hands_back_before_it_stores_a_large_resu
     async def work() -> None: ...
 
     handles = [await kit.enqueue(work) for _ in range(2)]
-    _, claim = await kit.client.broker.exchange([], ClaimRequest("w", 1, [kit.queue_key], 2, 60_000))
+    _, claim = await kit.client.queue_store.exchange([], ClaimRequest("w", 1, [kit.queue_key], 2, 60_000))
     assert claim is not None
     ended, runs = claim.jobs
     owed = [
-        Settlement(ended, Ended(State.SUCCEEDED, b"x" * 12_000_000, 60_000)),
-        Settlement(runs, PutBack(0, released=True)),
+        Ack(ended, Ended(State.SUCCEEDED, b"x" * 12_000_000, 60_000)),
+        Ack(runs, Requeue(0, released=True)),
     ]
     async with SlowProxy(urlsplit(redis_url).port or 0).serve() as proxy:
         keeper = LeaseKeeper(thread_client(f"redis://127.0.0.1:{proxy.port}", timeout=0.2))
@@ -368,13 +368,13 @@ async def test_worker_that_redis_refuses_ends_as_any_other(kit: Kit, redis_url: 
 
 
 def test_what_is_urgent_goes_first() -> None:
-    def settlement(size: int | None) -> Settlement:
+    def ack(size: int | None) -> Ack:
         claimed = Claimed("a", "q", "t", b"", 1, 0, aborted=False, claimed_ms=0)
-        return Settlement(
-            claimed, PutBack(0, released=True) if size is None else Ended(State.FAILED, b"x" * size, 1, value=b"")
+        return Ack(
+            claimed, Requeue(0, released=True) if size is None else Ended(State.FAILED, b"x" * size, 1, value=b"")
         )
 
-    owed = [settlement(size) for size in (3_000_000, 400_000, None, 2_000_000, 600_000, 10, None, 500_000)]
+    owed = [ack(size) for size in (3_000_000, 400_000, None, 2_000_000, 600_000, 10, None, 500_000)]
     calls = [[each.size for each in call] for call in urgent_first(owed)]
     assert calls == [[0, 0], [10, 400_000, 500_000], [600_000], [2_000_000], [3_000_000]]
     assert list(urgent_first([])) == []

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import Gauge, Kit
 from worker import ConcurrencyLimit, Priority, State
-from worker.broker.exchange import Claimed, ClaimRequest, Ended, PutBack, Settlement
+from worker.broker.exchange import Ack, Claimed, ClaimRequest, Ended, Requeue
 from worker.broker.suspects import SuspectQueues
 from worker.core import keys
 from worker.core.config import Suspects
@@ -28,10 +28,10 @@ def request(kit: Kit, *, suspects: bool, limit: int = 100, worker: str = "killed
 async def claim(kit: Kit, *, suspects: bool = False, limit: int = 100, worker: str = "killed") -> list[Claimed]:
     """Jobs of a worker that falls silent: their leases are over when this returns. A `deaf` one never hears of them."""
     asked = request(kit, suspects=suspects, limit=limit, worker=worker)
-    _, brought = await kit.client.broker.exchange([], asked)
+    _, brought = await kit.client.queue_store.exchange([], asked)
     assert brought is not None
     if worker != "deaf":
-        await kit.client.broker.heard(worker, asked.number)
+        await kit.client.queue_store.heard(worker, asked.number)
     await asyncio.sleep(LEASE_MS / 1000 + 0.02)
     return brought.jobs
 
@@ -68,18 +68,18 @@ async def left(kit: Kit, job_ids: Sequence[str]) -> list[str]:
 
 
 async def settle(kit: Kit, jobs: Sequence[Claimed], *, put_back: bool = False) -> None:
-    outcome = PutBack(0, released=True) if put_back else Ended(State.SUCCEEDED, b'{"s":true}', 60_000)
-    stored, _ = await kit.client.broker.exchange([Settlement(job, outcome) for job in jobs], None)
+    outcome = Requeue(0, released=True) if put_back else Ended(State.SUCCEEDED, b'{"s":true}', 60_000)
+    stored, _ = await kit.client.queue_store.exchange([Ack(job, outcome) for job in jobs], None)
     assert all(stored)
 
 
 async def take(kit: Kit, limit: int = 100, *, heard: bool = True) -> list[Claimed]:
     """A group of suspects under a lease that holds."""
     asked = ClaimRequest("alive", next(_numbers), [kit.queue_key], limit, 60_000, suspects=True)
-    _, brought = await kit.client.broker.exchange([], asked)
+    _, brought = await kit.client.queue_store.exchange([], asked)
     assert brought is not None
     if heard:
-        await kit.client.broker.heard("alive", asked.number)
+        await kit.client.queue_store.heard("alive", asked.number)
     return brought.jobs
 
 
@@ -158,7 +158,7 @@ async def test_alone_in_a_claim_that_nobody_heard_of_is_no_proof(kit: Kit) -> No
 async def test_suspect_of_an_answer_that_got_lost_is_given_back_as_a_suspect(kit: Kit) -> None:
     (job_id,) = await suspects(kit, 1)
     (job,) = await take(kit, heard=False)
-    await kit.client.broker.exchange([], None, ("alive", (int(job.number),)))
+    await kit.client.queue_store.exchange([], None, ("alive", (int(job.number),)))
     assert await claim(kit) == []
     (again,) = await take(kit)
     assert (again.id, again.leases_lost, again.was_alone) == (job_id, 2, False)
@@ -199,9 +199,9 @@ async def test_suspects_that_are_too_large_for_one_answer_come_with_the_next(kit
     taken: list[list[str]] = []
     for number, suspects in enumerate((False,) * 6 + (True,) * 3, 500):
         asked = ClaimRequest("alive", number, levels, 9, 60_000 if suspects else LEASE_MS, suspects=suspects)
-        _, answer = await kit.client.broker.exchange([], asked)
+        _, answer = await kit.client.queue_store.exchange([], asked)
         assert answer is not None
-        await kit.client.broker.heard("alive", number)
+        await kit.client.queue_store.heard("alive", number)
         taken.append([job.queue_key for job in answer.jobs])
         await asyncio.sleep(LEASE_MS / 1000 + 0.02)
     assert sum(len(each) for each in taken[:6]) == 4
@@ -227,7 +227,7 @@ async def test_suspect_over_a_limit_waits_for_its_place_and_stays_suspect(kit: K
         await claim(kit)
     await claim(kit)
     other = await kit.enqueue(single)
-    _, answer = await kit.client.broker.exchange([], ClaimRequest("alive", 1, [kit.queue_key], 9, 60_000))
+    _, answer = await kit.client.queue_store.exchange([], ClaimRequest("alive", 1, [kit.queue_key], 9, 60_000))
     assert answer is not None
     (held,) = answer.jobs
     assert held.id == other.id
@@ -241,7 +241,7 @@ async def test_suspect_over_a_limit_waits_for_its_place_and_stays_suspect(kit: K
 async def settle_limited(kit: Kit, job: Claimed) -> None:
     limits = (f"c:1:0:{'single'}",)
     ended = Ended(State.SUCCEEDED, b'{"s":true}', 60_000)
-    await kit.client.broker.exchange([Settlement(job, ended, limits)], None)
+    await kit.client.queue_store.exchange([Ack(job, ended, limits)], None)
 
 
 @pytest.mark.parametrize("burst", [True, False])

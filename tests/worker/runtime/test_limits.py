@@ -119,7 +119,7 @@ async def test_job_that_swallows_its_cancellation_is_abandoned(kit: Kit) -> None
     assert await kit.client.find(handle.id) == job
     told = next(line for line in lines if line["event"].startswith("job abandoned"))
     assert "in stubborn" in told["stack"]
-    assert any(line["event"] == "abandoned job ended at last" for line in lines)
+    assert any(line["event"] == "abandoned job has ended" for line in lines)
 
 
 async def test_limits_reach_into_threads(kit: Kit) -> None:

@@ -16,7 +16,7 @@ from worker.core import keys
 from worker.core.context import Context, Stopping
 from worker.core.errors import BrokerUnavailable
 from worker.core.wire import LARGEST_META
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.runtime.progress import ProgressWriter
 
 
@@ -25,14 +25,14 @@ async def test_progress_that_could_not_be_written_is_written_later(kit: Kit, red
     async def work() -> None: ...
 
     handle = await kit.enqueue(work)
-    _, claim = await kit.client.broker.exchange([], ClaimRequest("w", 1, [kit.queue_key], 1, 60_000))
+    _, claim = await kit.client.queue_store.exchange([], ClaimRequest("w", 1, [kit.queue_key], 1, 60_000))
     assert claim is not None
     context = Context(job_id=handle.id, job="work", try_number=1, queue=kit.queue, stopping=Stopping())
-    run = Run(claim.jobs[0], context)
+    run = Attempt(claim.jobs[0], context)
     runs = {handle.id: run}
     proxy = CuttingProxy(free_port())
     async with proxy.serve(), Client.open(f"redis://127.0.0.1:{proxy.port}") as behind:
-        writer = ProgressWriter(behind.broker, 60_000, runs, lambda *_: None)
+        writer = ProgressWriter(behind.queue_store, 60_000, runs, lambda *_: None)
         context.progress(1, 2)
         with pytest.raises(BrokerUnavailable):
             await writer.run_once()

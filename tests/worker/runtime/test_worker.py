@@ -239,8 +239,8 @@ async def test_job_that_comes_to_its_next_try_too_late_expires(kit: Kit) -> None
     async with kit.worker():
         await kit.reaches(retried.id, State.RETRYING)
     lost = await kit.enqueue(unlucky, expires_in=6)
-    await kit.client.broker.exchange([], ClaimRequest("dead", 1, [kit.queue_key], 1, 100))
-    await kit.client.broker.heard("dead", 1)
+    await kit.client.queue_store.exchange([], ClaimRequest("dead", 1, [kit.queue_key], 1, 100))
+    await kit.client.queue_store.heard("dead", 1)
     enqueued = (await lost.job()).enqueued_at
     await asyncio.sleep(max(0, 6.1 - (datetime.now(UTC) - enqueued).total_seconds()))
     await kit.drain()
@@ -436,8 +436,8 @@ async def test_job_that_loses_its_worker_each_time_is_poisoned(kit: Kit) -> None
     for number in range(3):
         for suspects in (False, True):  # after two losses it is parked by the one, and taken by the other
             request = ClaimRequest("killed", number, [kit.queue_key], 1, lease_ms=20, suspects=suspects)
-            await kit.client.broker.exchange([], request)
-        await kit.client.broker.heard("killed", number)
+            await kit.client.queue_store.exchange([], request)
+        await kit.client.queue_store.heard("killed", number)
         await asyncio.sleep(0.03)
     await kit.drain(leases_lost_limit=3)
     job = await kit.client.find(handle.id)

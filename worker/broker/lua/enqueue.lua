@@ -1,11 +1,11 @@
 -- Queue jobs, each once.
--- ARGV  7 per job: id, queue (sorted set), delay in ms, due time in ms ('' to use the delay), nonce, payload as a
+-- ARGV  7 per job: id, queue (sorted set), delay in ms, due time in ms ('' to use the delay), request id, payload as a
 --       JSON object without its times "du" and "et", how it is unique ('' for by its id only): 'u', 'd' or 't', ms, key,
 --       separated by colons; see docs/state-machine.md
 -- returns  per job: 1 created, 0 another job has this id, or the id of the job that stands for it
 -- All is checked before the first write: one wrong call and nothing is queued, with an error that says which.
--- Run twice with the same nonces, it changes nothing and returns the same: a client whose connection was cut repeats
--- its call. The nonce is in the payload, in the result once the job has ended, or in the trace of one without.
+-- Run twice with the same request ids, it changes nothing and returns the same: a client whose connection was cut
+-- repeats its call. The request id is in the payload, in the result once the job has ended, or in the trace of one without.
 local now = now_ms()
 local answers = {}
 local DAY = 86400000
@@ -68,7 +68,7 @@ local function folded(unique, id, queue, due, payload)
 end
 
 -- Whether a call is known: 1 for this very call, 0 for another one under its id, nil for neither. A job that had lost its
--- place in the queue is put back.
+-- place in the queue gets it back.
 local function known_as(id, nonce)
   if redis.call('EXISTS', JOB .. id, RESULT .. id, TRIES .. id, TRACE .. id) == 0 then return nil end
   local kept = is_taken(id)

@@ -2,7 +2,7 @@
 -- ARGV  1 worker id, then 8 per try: id, queue, token, number of the try, action, value, milliseconds,
 --       what else belongs to it ('' for nothing) as JSON: l keys of the limits that it holds, w its workflow, n its node
 --       in it, r the node's result or failure as JSON within a string, t what to keep for a minute of a job without
---       result as JSON within a string, d the nonce of a durable job
+--       result as JSON within a string, d the request id of a durable job
 --       action 'retry' or 'release': milliseconds until due; value is the record of the try for a retry, '' for a
 --       release, which gives the try back. A job that is to be cancelled is due at once, to be ended by its claim.
 --       any other action is the final state: value is the result, milliseconds its life (-1: persistent, 0: none)

@@ -279,7 +279,7 @@ local function close(id, queue, state, result, life, try, trace)
   redis.call('PUBLISH', DONE .. id, state)
 end
 
--- A durable job's end outlives its result, for the database that keeps it on record under its nonce.
+-- A durable job's end outlives its result, for the database that keeps it on record under its request id.
 local function remember_end(id, nonce)
   redis.call('SET', ENDED .. id, nonce, 'PX', ENDED_KEPT_MS)
 end
@@ -309,7 +309,7 @@ local function decoded(json)
 end
 
 -- Whether a payload or result under an id that only our own code makes (it holds a '~') was written by somebody else:
--- ours have a nonce.
+-- ours have a request id.
 local function is_foreign(id, json)
   if not string.find(id, MARK, 1, true) then return false end
   local record = decoded(json)

@@ -1,11 +1,11 @@
 -- Start a workflow: keep its nodes, a slice of them in each call, and with the last ones start it.
--- ARGV  1 id, 2 nonce, 3 policy, 4 node whose value is the result, 5 how many must end well, 6 ms to keep it after its
+-- ARGV  1 id, 2 request id, 3 policy, 4 node whose value is the result, 5 how many must end well, 6 ms to keep it after its
 --       end, 7 number of the first node of this slice, 8 how many nodes there are, then 3 per node in their order: its
 --       JSON, how many it waits for (-1 for a handler), payload ('' for a join)
 -- returns  1 done, 2 started, and something is left to `workflow_go_on`, 0 another workflow or job has this id,
 --          -1 the slices before have expired: start again with the first
 -- Until the last slice the workflow has the field `starting`, and all of it expires a minute after the newest slice, in
--- case its client dies. Run twice with the same nonce it changes nothing and returns the same.
+-- case its client dies. Run twice with the same request id it changes nothing and returns the same.
 local HALF_STARTED_MS = 60000
 local now, id = now_ms(), ARGV[1]
 local first, total = tonumber(ARGV[7]), tonumber(ARGV[8])

@@ -97,7 +97,7 @@ function node_ended(id, number, state, value, now, node)
     redis.call('DEL', RESULT .. node.i, HISTORY .. node.i)
     return start_node(id, number, node, now)
   end
-  if redis.call('HSETNX', ENDS .. id, number, state) == 0 then return end -- a repeated settlement counts nothing down
+  if redis.call('HSETNX', ENDS .. id, number, state) == 0 then return end -- a repeated outcome counts nothing down
   local kept = state == 'succeeded' and value or value and '{"error":' .. value .. '}'
   if kept then redis.call('HSET', VALUES .. id, number, kept) end
   if state ~= 'succeeded' then start_handlers(id, node, value, now) end

@@ -41,7 +41,7 @@ from worker.core.errors import (
     SoftTimeLimitExceeded,
 )
 from worker.core.stopping import STOPS
-from worker.execution.attempt import Run
+from worker.execution.attempt import Attempt
 from worker.execution.processes.child import GO, LARGEST_DATAGRAM, Order, Verdict, run_order, start_child
 
 logger = structlog.stdlib.get_logger("embarq.processes")
@@ -58,7 +58,7 @@ STARTED_WITHIN = 30.0  # seconds for a process to start, which is none of the jo
 class Child:
     """What the worker knows of a job in a child. `pid`: once the function may run; `ended`: it has returned."""
 
-    run: Run
+    run: Attempt
     inside: contextvars.Context
     pid: int | None = None
     ended: bool = False
@@ -89,7 +89,7 @@ class Processes:
         self._numbers = itertools.count()
         self.slots = asyncio.Semaphore(count)
 
-    async def run(self, function: Callable[..., object], arguments: dict[str, Any], run: Run) -> object:
+    async def run(self, function: Callable[..., object], arguments: dict[str, Any], run: Attempt) -> object:
         """Run a job's function in a child. A cancellation kills it, and comes out when it is dead.
 
         Raises:
