@@ -112,7 +112,7 @@ async def test_replaced_call_may_name_another_queue(kit: Kit, note: JobDefinitio
 
 async def test_contradicting_options_are_refused() -> None:
     for options in ({"debounce": 1, "throttle": 1}, {"delay": 1, "debounce": 1}, {"unique_for": 1, "throttle": 2}):
-        with pytest.raises(InvalidOptions, match="not both"):
+        with pytest.raises(InvalidOptions, match="choose one of the two"):
             check_options("x", options)
 
 
