@@ -66,8 +66,8 @@ def ended(state: State[J, A], event: Ended[J, A]) -> None:
     if event.ack is None:
         free(state, event.job)
     else:
+        state.outbox.append(event)  # before it counts as known, for who looks from another thread
         state.leases[event.job] = True
-        state.outbox.append(event)
 
 
 def answered(state: State[J, A], event: Answered[J, A]) -> None:
