@@ -17,6 +17,8 @@ from worker.broker.lease import LeaseKeeper
 from worker.broker.opening import thread_client
 from worker.core import keys
 from worker.core.errors import BrokerUnavailable
+from worker.runtime import runner
+from worker.runtime.events import Notified
 
 
 async def is_back(kit: Kit, job_id: str) -> bool:
@@ -77,6 +79,29 @@ async def test_worker_whose_companion_fails_hands_back_first(kit: Kit) -> None:
     with pytest.raises(ExceptionGroup) as raised:
         await worker.async_run()
     assert raised.group_contains(OSError)
+    assert inside.count == 0
+    assert await is_back(kit, handle.id)
+
+
+async def test_worker_with_a_fault_of_its_own_hands_back_first(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = Inside()
+
+    @kit.registry.job()
+    async def long() -> None:
+        await inside.stay()
+
+    def broken(*_: object) -> None:
+        raise LookupError("the planner is broken")
+
+    handle = await kit.enqueue(long)
+    worker = Worker(kit.client, kit.registry, kit.config(lease=60))
+    working = asyncio.create_task(worker.async_run())
+    await asyncio.wait_for(inside.began.wait(), 20)
+    monkeypatch.setattr(runner, "next_actions", broken)
+    worker.runner.tell(Notified())
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(working, 20)
+    assert raised.group_contains(LookupError)
     assert inside.count == 0
     assert await is_back(kit, handle.id)
 
