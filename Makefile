@@ -8,19 +8,18 @@ TOO_OLD = Embarq needs Python 3.11 or newer, but $(PYTHON) is $(found): name ano
 make PYTHON=python3.12 $(or $(MAKECMDGOALS),run)
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: FORCE run test coverage test-fast test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
+.PHONY: FORCE run test test-fast test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
 
 # Tests start hundreds of processes, and each one would compile all modules anew.
-test coverage test-fast test-install: export PYTHONDONTWRITEBYTECODE :=
+test test-fast test-install: export PYTHONDONTWRITEBYTECODE :=
 
 # Those that measure time have the machine for themselves. Of the others, most wait most of their time.
-coverage: WITH := --cov --cov-report=
-test coverage: .venv/ready
+test: .venv/ready
 	@$(BIN)/pytest -q -m alone
-	@$(BIN)/pytest -q -m "not alone" -n $(PROCESSES) --dist loadgroup $(WITH)
+	@$(BIN)/pytest -q -m "not alone" -n $(PROCESSES) --dist loadgroup
 
 # What needs neither servers nor processes: in half a minute.
 test-fast: .venv/ready

@@ -157,6 +157,7 @@ async def test_call_that_keeps_the_interpreters_lock_does_not_keep_the_process(k
     assert await seconds_to_end(worker) < GONE + NOISE
 
 
+@pytest.mark.alone
 async def test_supervisor_kills_a_child_that_cannot_even_hear(kit: Kit, start: Start) -> None:
     supervisor = start("--processes", "2")
     await begin(kit, "hold_lock", 60)
