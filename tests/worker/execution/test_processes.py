@@ -174,7 +174,7 @@ async def test_errors_keep_type_and_traceback_and_follow_the_policy(kit: Kit) ->
 
 def test_process_jobs_must_be_plain_functions_of_a_module() -> None:
     registry = Registry()
-    with pytest.raises(DefinitionError, match="plain function"):
+    with pytest.raises(DefinitionError, match="plain `def`"):
 
         @registry.job(process=True)
         async def coroutine() -> None:
