@@ -1,6 +1,7 @@
 """Does what the planner says, and tells it what happens: claim → run → finish."""
 
 import asyncio
+import contextvars
 import time
 
 import structlog
@@ -33,6 +34,7 @@ class Runner:
         self._fetcher = fetcher
         self._listener = listener
         self._group: asyncio.TaskGroup | None = None
+        self._outside = contextvars.Context()
         self._under_way: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
         self._fault: Exception | None = None
@@ -42,6 +44,8 @@ class Runner:
 
     async def run(self) -> None:
         """Work until the planner leaves: what is under way is broken off then."""
+        # What follows is often brought about by a job, whose context variables must reach neither others nor our logs.
+        self._outside = contextvars.copy_context()
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._act()
@@ -67,7 +71,7 @@ class Runner:
         on(self.state, event)
         if self._group is not None and not self._acts_soon:
             self._acts_soon = True
-            asyncio.get_running_loop().call_soon(self._act)
+            asyncio.get_running_loop().call_soon(self._act, context=self._outside)
 
     def _act(self) -> None:
         """Do what there is to do, until it is time to sleep, or to leave. A fault of our own ends the worker."""
@@ -101,7 +105,7 @@ class Runner:
             case _:
                 return self._do_at_once(action)
         if self._group is not None:
-            task = self._group.create_task(work)
+            task = self._group.create_task(work, context=self._outside.copy())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
         return None
@@ -127,7 +131,8 @@ class Runner:
         if self._timer is not None:
             self._timer.cancel()
         self._wakes_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - time.monotonic()), self._wake)
+        loop, wait = asyncio.get_running_loop(), max(0.0, at - time.monotonic())
+        self._timer = loop.call_later(wait, self._wake, context=self._outside)
 
     def _wake(self) -> None:
         self._timer = None
@@ -137,7 +142,8 @@ class Runner:
         """Start jobs that a claim brought."""
         loop = asyncio.get_running_loop()
         for run in begin.jobs:
-            run.task = loop.create_task(self._run(run), name=f"job {run.claimed.id}", context=run.inside)
+            inside = run.inside or self._outside.copy()
+            run.task = loop.create_task(self._run(run), name=f"job {run.claimed.id}", context=inside)
 
     async def _run(self, run: Attempt) -> None:
         outcome = await self.executor.execute(run)

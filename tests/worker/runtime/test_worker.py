@@ -1,5 +1,6 @@
 import asyncio
 import contextvars
+import decimal
 import logging
 import pickle
 import signal
@@ -128,6 +129,38 @@ async def test_sync_job_runs_in_a_thread_with_its_context(kit: Kit) -> None:
     assert seen_id == handle.id
     assert tenant.get() == "none"
     assert (await handle.job()).progress is not None
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("concurrency", [1, 2, 10])
+async def test_no_job_sees_what_another_one_has_set(kit: Kit, concurrency: int, hooked: bool) -> None:
+    """Jobs, their ends and the timers that they start bring about claims, which begin other jobs."""
+    setter: contextvars.ContextVar[str] = contextvars.ContextVar("setter", default="nobody")
+    seen: list[str] = []
+
+    @kit.registry.job()
+    async def mark(ctx: Context) -> None:
+        seen.append(setter.get())
+        setter.set(ctx.job_id)
+        with decimal.localcontext() as local:
+            local.prec = 3
+        await asyncio.sleep(0)
+
+    if hooked:
+
+        @kit.registry.on_job_start
+        async def begun(_ctx: Context) -> None:
+            seen.append(setter.get())
+            setter.set("hook")
+
+    waiting = [await kit.enqueue(mark) for _ in range(40)]
+    async with kit.worker(concurrency=concurrency):
+        for handle in waiting:
+            await handle.result(timeout=15)
+        for _ in range(5):  # one by one, while a claim stands
+            await (await kit.enqueue(mark)).result(timeout=15)
+    assert set(seen) == ({"nobody", "hook"} if hooked else {"nobody"})
+    assert seen.count("hook") == (45 if hooked else 0)
 
 
 async def test_retry_waits_and_runs_again(kit: Kit) -> None:
