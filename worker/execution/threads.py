@@ -26,7 +26,7 @@ class JobThread:
         self._done: asyncio.Future[Any] = self._loop.create_future()
         self._tell_end = ended
         self._lock = threading.Lock()
-        self._open = self._sealed = False
+        self._open = self._sealed = self._interrupted = False
         self._early: type[BaseException] | None = None
         self._results: list[Any] = []
         self._thread = threading.Thread(target=inside.run, args=(self._work, function), name=name, daemon=True)
@@ -52,6 +52,7 @@ class JobThread:
             if not self._open:
                 self._early = kind
             elif not self._sealed:
+                self._interrupted = True
                 _raise_in(self._thread.ident or 0, kind)
 
     def stack(self) -> str:
@@ -69,8 +70,11 @@ class JobThread:
             error = raised
         try:
             self._seal()
-        except BaseException:  # it came before the first line inside
-            self._seal()
+        except BaseException:  # an interruption has come up on the way
+            try:
+                self._seal()
+            except BaseException:  # a second one, of the soft limit and a cancellation; there is no third
+                self._seal()
         self._tell_end()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._settle, error)
@@ -83,13 +87,12 @@ class JobThread:
                 raise self._early
 
     def _seal(self) -> None:
-        """From here on no interruption comes; one that was on its way is dropped."""
-        try:
-            with self._lock:
-                self._sealed = True
-                _raise_in(threading.get_ident(), None)
-        except BaseException:
-            self._seal()
+        """From here on no interruption comes; one that is on its way comes up in here, to be dropped."""
+        with self._lock:
+            self._sealed = True
+        if self._interrupted:
+            for _ in range(3):  # CPython looks for pending exceptions where a loop turns
+                pass
 
     def _settle(self, error: BaseException | None) -> None:
         if self._done.done():
@@ -104,7 +107,7 @@ class JobThread:
             self._done.set_exception(error)
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Let an exception come up in a thread; None takes back one that has not come up yet."""
-    exception = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
+def _raise_in(thread: int, kind: type[BaseException]) -> None:
+    """Let an exception come up in a thread. It is never taken back by a call without one: CPython 3.11 would go on
+    looking for it at every turn of every loop of the process, and a thread that is traced would do nothing else."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))

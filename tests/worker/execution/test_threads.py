@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import subprocess
 import sys
 import threading
 import time
@@ -151,3 +152,25 @@ async def test_whatever_a_plain_function_raises_is_told(kit: Kit, kind: type[Bas
     ]
     assert told[1] is not None
     assert "StopIteration" in told[1].message
+
+
+TRACED = """
+import asyncio, threading
+from worker.execution.threads import JobThread
+
+def trace(frame, event, arg):
+    return trace
+
+async def run():
+    for n in range(3):
+        print(await JobThread("traced", lambda: n, lambda: len("ended")).run())
+        threading.settrace(trace)
+
+asyncio.run(run())
+"""
+
+
+def test_threads_run_under_a_tracer() -> None:
+    """As a debugger or a measurement of coverage has. In a process of its own: a thread that spins cannot be ended."""
+    ended = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout.split(), ended.stderr) == (["0", "1", "2"], "")
