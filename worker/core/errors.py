@@ -9,7 +9,23 @@ LONGEST_DELAY = 10 * 366 * 86400.0
 LOWEST_REDIS = "7.0"
 
 
-class EmbarqError(Exception):
+class _Pickled:
+    """Comes out of `pickle` and `copy` as it went in. Exceptions do not by themselves: they call their constructor with
+    their message."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts: Any = super().__reduce__()
+        kind, args, *state = parts
+        return _remade, (kind, args), *state
+
+
+def _remade(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = error.args or args  # a subclass of `OSError` leaves them to its constructor
+    return error
+
+
+class EmbarqError(_Pickled, Exception):
     """Base of all errors that Embarq raises itself."""
 
 
@@ -244,7 +260,7 @@ class Permanent(EmbarqError):
     """Raised by a job, or a base of its own errors: no other try would help."""
 
 
-class SoftTimeLimitExceeded(asyncio.CancelledError):
+class SoftTimeLimitExceeded(_Pickled, asyncio.CancelledError):
     """Raised inside a job at its await point: clean up, and return what there is. The hard limit follows.
 
     It is a `CancelledError`, so task groups and the like clean up as they do for a cancellation and pass it on, and
