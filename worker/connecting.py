@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from worker.client import Client
 from worker.core.inline_mode import is_inline
 from worker.definition.discovery import discover
 from worker.definition.registry import Registry, registry
-from worker.dev import redis_for
 from worker.inline import process as inline_process
 from worker.settings import Settings, refuse
 from worker.settings.project import find_project
@@ -54,7 +54,7 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
             yield client
         return
     refuse(settings.redis_problems())
-    stack = redis_for(settings.data_dir, settings.redis_url)
+    stack = _redis_of(settings)
     url = await asyncio.to_thread(stack.__enter__)
     try:
         opened = Client.open(
@@ -67,6 +67,12 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
             yield client
     finally:
         await asyncio.to_thread(stack.__exit__, None, None, None)
+
+
+def _redis_of(settings: Settings) -> AbstractContextManager[str]:
+    """Private servers are loaded only where there may be one: this module is part of `from worker import Client`."""
+    found: AbstractContextManager[str] = import_module("worker.dev").redis_for(settings.data_dir, settings.redis_url)
+    return found
 
 
 def import_jobs(folder: Path, into: Registry) -> Settings:

@@ -49,6 +49,11 @@ def test_who_declares_and_enqueues_jobs_loads_no_database() -> None:
     assert printed_by(program) == "set()\n"
 
 
+def test_producers_load_no_private_servers() -> None:
+    program = "import sys\nfrom worker import Client\nprint([name for name in sys.modules if 'worker.dev' in name])"
+    assert printed_by(program) == "[]\n"
+
+
 def test_inline_mode_without_what_runs_jobs_says_what_to_import() -> None:
     program = (
         "import asyncio\n"
