@@ -171,6 +171,7 @@ async def test_certificate_that_is_not_right_is_refused_in_one_line(
         ("redis://host/0?decode_responses=true", "must have no options but db, client_name"),
         ("redis://host/0?ssl_ca_certs=/etc/hosts", "must have no options but db, client_name"),
         ("unix:///run/redis.sock?db=one", "must have a valid value for db"),
+        ("redis://host?db=1&db=2", "must set db once"),
         ("rediss://host?ssl_cert_reqs=whatever", "must have a valid value for ssl_cert_reqs"),
         ("rediss://host?ssl_ca_certs=/nowhere.pem", "must set ssl_ca_certs to a file that this process can read"),
     ],

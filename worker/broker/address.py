@@ -52,7 +52,10 @@ def checks_hostname(url: str) -> bool:
 def _problem_with_options(query: str, *, is_tls: bool) -> str | None:
     patterns = {**OPTIONS, **TLS_OPTIONS} if is_tls else OPTIONS
     files = TLS_FILES if is_tls else ()
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    options = parse_qsl(query, keep_blank_values=True)
+    for place, (name, value) in enumerate(options):
+        if any(name == before for before, _ in options[:place]):
+            return f"must set {name} once"
         if name in files:
             if not (Path(value).is_file() and os.access(value, os.R_OK)):
                 return f"must set {name} to a file that this process can read"
