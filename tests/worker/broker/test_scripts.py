@@ -190,3 +190,44 @@ async def test_claim_ends_at_a_lease_in_its_last_millisecond(kit: Kit) -> None:
         await kit.client.redis.zadd(kit.queue_key, {job.id: 1})
         for claimed in (await claim(kit, lease_ms=1)).jobs:
             assert claimed.id == job.id
+
+
+async def ask_back(kit: Kit, number: int = 1) -> bool:
+    """What a worker asks that did not hear of a claim; returns whether Redis remembers the claim."""
+    await kit.client.queue_store.exchange([], None, ("w1", [number]))
+    return bool(await kit.client.redis.exists(f"{keys.CLAIMED}w1:{number}"))
+
+
+async def test_claim_that_was_given_back_is_forgotten(kit: Kit) -> None:
+    await kit.client.queue_store.enqueue([new_job(kit), new_job(kit)])
+    assert len((await claim(kit)).jobs) == 2
+    assert not await ask_back(kit)
+    assert [job.tries for job in (await claim(kit, "w2")).jobs] == [1, 1]
+
+
+async def test_claim_that_redis_gets_to_late_is_given_back(kit: Kit) -> None:
+    await kit.client.queue_store.enqueue([new_job(kit)])
+    assert not await ask_back(kit)
+    await claim_one(kit)
+    assert not await ask_back(kit)
+    assert (await claim_one(kit, worker="w2")).tries == 1
+
+
+async def test_claim_is_remembered_while_a_job_of_it_can_start_as_the_same_try(kit: Kit) -> None:
+    await kit.client.queue_store.enqueue([new_job(kit)])
+    first = await claim_one(kit, lease_ms=1)
+    await asyncio.sleep(0.02)
+    assert await ask_back(kit)  # its lease has ended, and nobody has started it again
+    again = await claim_one(kit, worker="w2")
+    assert (again.id, again.tries, again.leases_lost) == (first.id, 1, 0)
+    assert not await ask_back(kit)
+
+
+async def test_claim_of_which_a_part_cannot_be_given_back_is_remembered(kit: Kit) -> None:
+    broken, whole = new_job(kit), new_job(kit)
+    await kit.client.queue_store.enqueue([broken, whole])
+    await claim(kit)
+    script = "return redis.call('SET', KEYS[1], cmsgpack.pack({{}, ARGV[1], ARGV[2], ARGV[1]}))"
+    await kit.client.redis.eval(script, 1, f"{keys.CLAIMED}w1:1", kit.queue_key, whole.id)  # type: ignore[misc]
+    assert await ask_back(kit)
+    assert (await claim_one(kit, worker="w2")).id == whole.id
