@@ -10,7 +10,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import jobs.models  # noqa: F401  # these three declare tables
+import jobs.models  # noqa: F401  # these four declare tables
+import worker.database.idempotency
+import worker.database.outbox
+import worker.history.tables  # noqa: F401
 from tests.support import MIGRATIONS
 from worker import EmbarqError
 from worker.database import metadata

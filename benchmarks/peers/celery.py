@@ -7,7 +7,7 @@ import celery
 
 from benchmarks.peers import command, meter
 
-app = celery.Celery("bench", queue_store=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
+app = celery.Celery("bench", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
 
 
 @app.task

@@ -13,9 +13,9 @@ from dramatiq.results.backends import RedisBackend
 
 from benchmarks.peers import command, meter
 
-queue_store = RedisBroker(url=os.environ["REDIS_URL"])
-queue_store.add_middleware(Results(backend=RedisBackend(url=os.environ["REDIS_URL"]), store_results=True))
-dramatiq.set_broker(queue_store)
+broker = RedisBroker(url=os.environ["REDIS_URL"])
+broker.add_middleware(Results(backend=RedisBackend(url=os.environ["REDIS_URL"]), store_results=True))
+dramatiq.set_broker(broker)
 
 
 @dramatiq.actor

@@ -12,21 +12,21 @@ from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 from benchmarks.peers import command, meter
 
 URL = os.environ["REDIS_URL"]
-queue_store = RedisStreamBroker(URL).with_result_backend(RedisAsyncResultBackend(URL, result_ex_time=3600))
+broker = RedisStreamBroker(URL).with_result_backend(RedisAsyncResultBackend(URL, result_ex_time=3600))
 
 
-@queue_store.task
+@broker.task
 async def tick() -> None:
     meter.tick()
 
 
-@queue_store.task
+@broker.task
 async def nap(seconds: float) -> None:
     await asyncio.sleep(seconds)
     meter.tick()
 
 
-@queue_store.task
+@broker.task
 async def stamp(due: float) -> None:
     meter.stamp(due)
 
@@ -43,14 +43,14 @@ def worker():
 
 @asynccontextmanager
 async def producer():
-    await queue_store.startup()
+    await broker.startup()
 
     async def enqueue(name, due=None, delay=0.0):
         task, arguments = JOBS[name] if due is None else (stamp, (due,))
         await task.kiq(*arguments)
 
     yield enqueue
-    await queue_store.shutdown()
+    await broker.shutdown()
 
 
 if __name__ == "__main__":

@@ -37,9 +37,21 @@ async def plain(redis_url: str, kit: Kit) -> AsyncIterator[ArqRedis]:
     await pool.aclose(close_connection_pool=True)
 
 
+class PlainWorker(ArqWorker):
+    """Ends while it starts no jobs: cancelled between `WATCH` and `EXEC`, it leaves a pipeline that complains."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.starting = asyncio.Lock()
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        async with self.starting:
+            await super().start_jobs(job_ids)
+
+
 @asynccontextmanager
 async def plain_worker(plain: ArqRedis, kit: Kit, *functions: Any, **options: Any) -> AsyncIterator[ArqWorker]:
-    worker = ArqWorker(
+    worker = PlainWorker(
         functions=[func(function, name=function.__name__) for function in functions],
         redis_pool=plain,
         queue_name=kit.queue_key,
@@ -53,7 +65,8 @@ async def plain_worker(plain: ArqRedis, kit: Kit, *functions: Any, **options: An
     try:
         yield worker
     finally:
-        task.cancel()
+        async with worker.starting:
+            task.cancel()
         await asyncio.gather(task, *worker.tasks.values(), return_exceptions=True)
 
 

@@ -57,7 +57,7 @@ async def test_calls_of_the_newer_release_fail_nowhere_while_it_is_up_and_later_
     await eventually(lambda: live(kit, 3), 30)
     jobs = [await kit.ended(job_id, 60) for job_id in await post(kit, 200)]
     assert {(job.state, job.tries) for job in jobs} == {(State.SUCCEEDED, 1)}
-    assert "put back for a worker of another version" in (tmp_path / "before").read_text()
+    assert "requeued for a worker of another version" in (tmp_path / "before").read_text()
 
     for process in newer:
         process.kill()

@@ -51,7 +51,11 @@ class StandIn:
             while data := await reader.read(65536):
                 commands.feed(data)
                 while (command := commands.gets()) is not False:
-                    writer.write(ANSWERS.get(command[0].upper(), b"*0\r\n"))
+                    if command[0].upper() == b"BLPOP":  # nothing comes, and its caller waits for that
+                        await asyncio.sleep(float(command[-1]))
+                        writer.write(b"*-1\r\n")
+                    else:
+                        writer.write(ANSWERS.get(command[0].upper(), b"*0\r\n"))
         except ConnectionError:
             pass
         finally:

@@ -311,6 +311,20 @@ async def test_worker_whose_process_starts_others_for_suspects_leaves_them(kit: 
         assert (await kit.ended(job_id)).state is State.SUCCEEDED
 
 
+async def test_burst_leaves_suspects_while_jobs_of_another_queue_wait_for_a_limit(kit: Kit) -> None:
+    @kit.registry.job(limits=[ConcurrencyLimit(1)])
+    async def single() -> None: ...
+
+    other = f"{kit.queue}-other"
+    for _ in range(2):
+        await kit.enqueue(single, queue=other)
+    _, answer = await kit.client.queue_store.exchange([], ClaimRequest("alive", 1, [keys.queue_key(other)], 9, 60_000))
+    assert answer is not None
+    assert len(answer.jobs) == 1
+    await suspects(kit, 1)
+    await kit.drain(suspects=Suspects.ELSEWHERE)
+
+
 async def test_of_many_workers_one_starts_another_for_a_group(kit: Kit) -> None:
     waiting = SuspectQueues(kit.client.redis)
     await suspects(kit, 35)

@@ -280,7 +280,8 @@ local function serve(queue)
   end
   local later = own('ZRANGEBYSCORE', queue, '(' .. whole(now), '(' .. whole(PARKED_SCORE), 'WITHSCORES', 'LIMIT', 0, 1)
   if later[2] then look_again(tonumber(later[2])) end
-  if limiting and redis.call('ZCOUNT', queue, PARKED_SCORE, '+inf') > 0 then
+  -- Suspects are parked as well, and wait for no limit.
+  if limiting and redis.call('ZCOUNT', queue, PARKED_SCORE, '+inf') > own('ZCARD', SUSPECTS_IN .. queue) then
     local next_room = own('ZRANGE', LIMITS, 0, 0, 'WITHSCORES')[2]
     look_again(bounded(next_room, 0, MOST_MS, now + lease_ms))
   end
