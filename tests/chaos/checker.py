@@ -28,7 +28,7 @@ UNHEARD_OF = 2.5  # seconds: Redis may be restarting just then
 
 
 @dataclass
-class JobAttempt:
+class SeenTry:
     """One start of a job, as its own lines tell: signs of life between two times."""
 
     number: int
@@ -38,35 +38,35 @@ class JobAttempt:
     events: list[str] = field(default_factory=list)
 
 
-def read_effects(folder: Path) -> dict[str, list[JobAttempt]]:
+def read_effects(folder: Path) -> dict[str, list[SeenTry]]:
     """Every job's tries in the order of their starts. A start is its own try, whatever number it claims."""
     lines = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    tries: dict[str, list[JobAttempt]] = defaultdict(list)
-    running: dict[tuple[str, int, int], JobAttempt] = {}
+    tries: dict[str, list[SeenTry]] = defaultdict(list)
+    running: dict[tuple[str, int, int], SeenTry] = {}
     for line in sorted(lines, key=lambda line: line["at"]):
         key = (line["id"], line["try"], line["worker"])
         if line["event"] == "start":
-            running[key] = JobAttempt(line["try"], line["worker"], line["at"], line["at"])
+            running[key] = SeenTry(line["try"], line["worker"], line["at"], line["at"])
             tries[line["id"]].append(running[key])
         running[key].last = line["at"]
         running[key].events.append(line["event"])
     return tries
 
 
-def overlaps_of(tries: list[JobAttempt], frozen: set[int]) -> list[float]:
+def overlaps_of(tries: list[SeenTry], frozen: set[int]) -> list[float]:
     """Seconds for which runs of one job went on side by side, but for those of workers that were frozen."""
     pairs = [(before, after) for before, after in combinations(tries, 2) if before.worker not in frozen]
     return [min(before.last, after.last) - after.first for before, after in pairs if after.first < before.last]
 
 
-def is_unheard_of(run: JobAttempt) -> bool:
+def is_unheard_of(run: SeenTry) -> bool:
     """Whether its worker was killed so soon after the start that what it said of its claim may not have reached Redis:
     such a try does not count."""
     return run.events[-1] in {"start", "alive"} and run.last - run.first < UNHEARD_OF
 
 
 def problems_of(
-    job: Job, kind: str, tries: list[JobAttempt], told_to_stop: set[int], frozen: set[int], tolerated: float = 0.0
+    job: Job, kind: str, tries: list[SeenTry], told_to_stop: set[int], frozen: set[int], tolerated: float = 0.0
 ) -> list[str]:
     """What is wrong with a job that a client was told is queued. `tolerated`: seconds that two runs may overlap.
 

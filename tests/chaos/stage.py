@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import jobs as _jobs  # noqa: F401  # registers the kinds for the client
-from tests.chaos.checker import JobAttempt, overlaps_of, problems_of, read_effects
+from tests.chaos.checker import SeenTry, overlaps_of, problems_of, read_effects
 from tests.support import ROOT
 from worker import Client, Job, registry
 from worker.core.errors import BrokerUnavailable
@@ -155,7 +155,7 @@ class Account:
     wrong: dict[str, list[str]]
     overlaps: list[float]
     reruns: int
-    effects: dict[str, list[JobAttempt]]
+    effects: dict[str, list[SeenTry]]
 
     def rerun(self) -> dict[str, list[str]]:
         """Jobs that ran more than once: number, worker, span and last event of each run."""

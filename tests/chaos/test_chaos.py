@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.checker import JobAttempt, leftovers, read_effects
+from tests.chaos.checker import SeenTry, leftovers, read_effects
 from tests.chaos.flows import make_flow, value_of
 from tests.chaos.stage import LEASE, SEED, Stage
 from tests.support import CuttingProxy, eventually, free_port
@@ -101,7 +101,7 @@ async def produce_flows(arena: Arena, client: Client) -> None:
             arena.counts["refused"] += 1
 
 
-async def flows_ended(arena: Arena, client: Client, effects: dict[str, list[JobAttempt]]) -> list[str]:
+async def flows_ended(arena: Arena, client: Client, effects: dict[str, list[SeenTry]]) -> list[str]:
     """What is wrong with the workflows: each gives what can be reckoned, and each of its jobs ran and ended well."""
     wrong = []
     for workflow_id, flow in arena.flows.items():

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.cli.conftest import Embarq
 from tests.serving import without_a_socket
-from tests.support import Kit, free_port
+from tests.support import Kit, eventually, free_port
 from tests.tls import Authority, Streams, needs_openssl, tls_before
 from worker import Client, Context, Registry, State, SyncClient
 from worker.broker.address import redis_url_problem

@@ -13,7 +13,7 @@ from tests.support import Kit
 from worker import JobDefinition, State, WorkflowState, chain
 
 Write = Callable[[str, str], None]
-Attempt = Callable[..., Awaitable[Ran]]
+Run = Callable[..., Awaitable[Ran]]
 JOBS = """
 from worker import job, schedule
 
@@ -27,7 +27,7 @@ async def fail(number: int) -> None: ...
 
 
 @pytest.fixture
-def run(embarq: Embarq, write: Write, redis_url: str, queue: str) -> Attempt:
+def run(embarq: Embarq, write: Write, redis_url: str, queue: str) -> Run:
     """Runs a command beside the test's own worker, in a project with two jobs and a schedule."""
     write("jobs.py", JOBS.format(queue=queue))
 
@@ -64,7 +64,7 @@ def said(ran: Ran, code: int = 0) -> str:
     return ran.out
 
 
-async def test_job_is_queued_looked_up_explained_and_cancelled(run: Attempt, kit: Kit) -> None:
+async def test_job_is_queued_looked_up_explained_and_cancelled(run: Run, kit: Kit) -> None:
     job = told(await run("enqueue", f"double-{kit.queue}", "number=21", "--options", '{"delay": 3600}', "--json"))
     assert (job["state"], job["args"]) == ("deferred", {"number": 21})
     assert "deferred" in said(await run("job", job["id"]))
@@ -84,7 +84,7 @@ async def test_job_is_queued_looked_up_explained_and_cancelled(run: Attempt, kit
 
 
 async def test_wait_ends_with_the_job_and_the_exit_code_tells_how(
-    run: Attempt, kit: Kit, jobs: tuple[JobDefinition[..., Any], ...]
+    run: Run, kit: Kit, jobs: tuple[JobDefinition[..., Any], ...]
 ) -> None:
     async with kit.worker():
         ran = await run("enqueue", f"double-{kit.queue}", "number=21", "--wait", "30")
@@ -94,13 +94,13 @@ async def test_wait_ends_with_the_job_and_the_exit_code_tells_how(
         assert told(await run("job", failed["id"], "--wait", "30", "--json"))["state"] == "failed"
 
 
-async def test_job_that_does_not_end_in_time_is_told_as_it_is(run: Attempt, kit: Kit) -> None:
+async def test_job_that_does_not_end_in_time_is_told_as_it_is(run: Run, kit: Kit) -> None:
     waiting = told(await run("enqueue", f"double-{kit.queue}", "number=1", "--wait", "0.2", "--json"), code=1)
     assert waiting["state"] == "queued"
     assert told(await run("job", waiting["id"], "--wait", "0.2", "--json"))["state"] == "queued"
 
 
-async def test_worker_of_a_terminal_runs_what_is_queued(run: Attempt, write: Write, kit: Kit) -> None:
+async def test_worker_of_a_terminal_runs_what_is_queued(run: Run, write: Write, kit: Kit) -> None:
     write("jobs.py", f"from worker import job\n@job(name='one-{kit.queue}')\nasync def one() -> int:\n    return 1\n")
     job = told(await run("enqueue", f"one-{kit.queue}", "--options", json.dumps({"queue": kit.queue}), "--json"))
     ran = await run("worker", "--burst", "--queues", f"{kit.queue}:2", "--concurrency", "3", "--no-schedules")
@@ -110,7 +110,7 @@ async def test_worker_of_a_terminal_runs_what_is_queued(run: Attempt, write: Wri
     assert ran.code == 0, ran.err
 
 
-async def test_queue_is_listed_paused_resumed_and_purged(run: Attempt, kit: Kit) -> None:
+async def test_queue_is_listed_paused_resumed_and_purged(run: Run, kit: Kit) -> None:
     for _ in range(2):
         await run("enqueue", f"double-{kit.queue}", "number=1")
     assert said(await run("queue", "pause", kit.queue)) == f"{kit.queue} is paused\n"
@@ -129,7 +129,7 @@ async def test_queue_is_listed_paused_resumed_and_purged(run: Attempt, kit: Kit)
     assert said(await run("queue", "purge", kit.queue, "--yes")) == "0 jobs were cancelled\n"
 
 
-async def test_schedule_is_listed_paused_resumed_and_run(run: Attempt, kit: Kit) -> None:
+async def test_schedule_is_listed_paused_resumed_and_run(run: Run, kit: Kit) -> None:
     name = f"nightly-{kit.queue}"
     (listed,) = [each for each in told(await run("schedule", "list", "--json")) if each["name"] == name]
     assert (listed["job"], listed["when"], listed["paused"]) == (f"double-{kit.queue}", "0 3 * * *", False)
@@ -145,7 +145,7 @@ async def test_schedule_is_listed_paused_resumed_and_run(run: Attempt, kit: Kit)
 
 
 async def test_workflow_is_looked_up_cancelled_and_retried(
-    run: Attempt, kit: Kit, jobs: tuple[JobDefinition[..., Any], ...]
+    run: Run, kit: Kit, jobs: tuple[JobDefinition[..., Any], ...]
 ) -> None:
     double, fail = jobs
     flow = await chain(double.si(1), fail.si(2)).enqueue()

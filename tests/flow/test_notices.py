@@ -98,7 +98,7 @@ async def test_relay_hears_within_milliseconds(
     monkeypatch.setattr(relay_module, "LONGEST_SLEEP", 30.0)
     relay = asyncio.create_task(Relay(migrated, kit.client.queue_store).run())
     try:
-        await asyncio.sleep(0.5)  # its ear is open, and it sleeps
+        await asyncio.sleep(0.5)  # its listener hears, and it sleeps
         async with Database(migrated).session() as session:
             await settle.options(queue=kit.queue).enqueue_in(session, 1)
 
@@ -113,8 +113,8 @@ async def test_relay_hears_within_milliseconds(
 
 async def test_relay_notices_that_its_ear_is_deaf(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "LONGEST_SLEEP", 30.0)
-    monkeypatch.setattr(relay_module, "EAR_TRIED_EVERY", 0.3)
-    monkeypatch.setattr(relay_module, "EAR_ANSWERS_WITHIN", 0.3)
+    monkeypatch.setattr(relay_module, "LISTENER_TRIED_EVERY", 0.3)
+    monkeypatch.setattr(relay_module, "LISTENER_ANSWERS_WITHIN", 0.3)
     with own_postgres() as server:
         await asyncio.to_thread(migrate, server.url)
         async with SilentProxy(server.url).serve() as proxy:

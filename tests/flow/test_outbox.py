@@ -122,13 +122,13 @@ async def test_row_that_redis_refuses_is_kept_and_stops_no_other(kit: Kit, datab
         ids = [await settle.options(queue=kit.queue).enqueue_in(session, n) for n in range(5)]
     async with database.engine.begin() as connection:
         spoilt = outbox_table.update().where(outbox_table.c.id == ids[2])
-        await connection.execute(spoilt.values(nonce="no nonce", written_at=text("now() - interval '1 day'")))
+        await connection.execute(spoilt.values(nonce="no request id", written_at=text("now() - interval '1 day'")))
     relay = Relay(database.engine, kit.client.queue_store)
     with logged("embarq.relay") as lines:
         assert await relay.relay_once() == 5
     assert [line["job_id"] for line in lines] == [ids[2]]
     assert await kit.client.redis.zcard(kit.queue_key) == 4
-    assert (await relay.relay_once(), await relay.patrol_once(), await left(database)) == (0, 0, 1)
+    assert (await relay.relay_once(), await relay.reconcile_once(), await left(database)) == (0, 0, 1)
     async with database.engine.begin() as connection:  # as docs/reliability.md says
         mended = "UPDATE embarq_outbox SET sent_at = NULL, nonce = 'mended' WHERE sent_at = 'infinity'"
         await connection.execute(text(mended))
@@ -162,7 +162,7 @@ async def test_patrol_has_lost_jobs_handed_over_again(kit: Kit, database: Databa
     await kit.client.redis.delete(keys.JOB + job_id, kit.queue_key)
     async with database.engine.begin() as connection:
         await connection.execute(outbox_table.update().values(sent_at=text("now() - interval '1 hour'")))
-    assert (await relay.patrol_once(), await relay.relay_once(), await relay.relay_once()) == (1, 1, 0)
+    assert (await relay.reconcile_once(), await relay.relay_once(), await relay.relay_once()) == (1, 1, 0)
     assert await queued(kit, 1)
     assert await left(database) == 1
 
@@ -200,7 +200,7 @@ async def test_durable_job_that_ended_long_before_the_relay_looks_does_not_run_a
     assert await kit.client.redis.exists(*(keys.RESULT + job_id for job_id in ids)) == 0
     async with database.engine.begin() as connection:
         await connection.execute(outbox_table.update().values(sent_at=text("now() - interval '1 hour'")))
-    assert await relay.patrol_once() == 4
+    assert await relay.reconcile_once() == 4
     assert await left(database) == 0
     assert await kit.client.redis.exists(*(keys.ENDED + job_id for job_id in ids)) == 0
     await kit.drain()

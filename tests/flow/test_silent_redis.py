@@ -71,7 +71,7 @@ async def test_wait_ends_in_time_and_leaves_nothing(server: Server) -> None:
         assert await seconds_until_refused(kit.client.wait_for("a", 1)) < 2.0
         waits = [kit.client.wait_for(job_id.decode(), 0.5) for _ in range(50)]
         assert await seconds_until_refused(*waits) < 2.0
-    assert kit.client._ends.waiting == 0
+    assert kit.client._completions.waiting == 0
     assert await kit.client.find(job_id.decode())  # the connections work again
     assert len(asyncio.all_tasks()) <= tasks + 1  # the one that listens
     await eventually(lambda: no_channels(kit))
@@ -150,7 +150,7 @@ async def test_callers_that_go_leave_the_pool_whole(server: Server) -> None:
         for caller in callers:
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
-    assert kit.client._ends.waiting == 0
+    assert kit.client._completions.waiting == 0
     handles = await asyncio.gather(*(kit.enqueue(kit.registry.get("work")) for _ in range(50)))
     assert {(await kit.client.find(handle.id)).state for handle in handles} == {State.QUEUED}
 
@@ -162,7 +162,7 @@ async def test_subscription_notices_a_silent_server(server: Server, monkeypatch:
     enqueue = add_job(kit)
     await enqueue()
     (job_id,) = await kit.client.redis.zrange(kit.queue_key, 0, -1)
-    ends = kit.client._ends
+    ends = kit.client._completions
     with ends.watch(job_id.decode()) as news:
         await eventually(lambda: channels(kit))
         first = ends._connection
@@ -188,4 +188,4 @@ async def test_waiters_are_bounded(kit: Kit, monkeypatch: pytest.MonkeyPatch) ->
     waits = [asyncio.create_task(kit.client.wait_for(handle.id, 1)) for _ in range(3)]
     outcomes = await asyncio.gather(*waits, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(Overloaded) == 1
-    assert kit.client._ends.waiting == 0
+    assert kit.client._completions.waiting == 0

@@ -160,7 +160,7 @@ class Pool(ConnectionPool):
         """Send commands in one round trip; per command its answer, or the error that Redis answered.
 
         Raises:
-            redis.exceptions.ConnectionError, TimeoutError: the server is away; it may have acted on them.
+            redis.exceptions.ConnectionError, TimeoutError: the server is unavailable; it may have acted on them.
         """
         connection = await self.get_connection()
         try:

@@ -165,7 +165,7 @@ def _also(ack: Ack) -> bytes:
 
 def life(ttl_ms: int | None) -> int:
     """A result's life in the script's terms: at least a minute where it is kept at all, so that a repeated enqueue or
-    outcome is recognised as one."""
+    ack is recognised as one."""
     if ttl_ms is None:
         return UNTIL_FOREVER
     return 0 if ttl_ms <= 0 else min(max(ttl_ms, keys.TOMBSTONE_MS), keys.MOST_MS)

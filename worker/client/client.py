@@ -81,7 +81,7 @@ class Client:
         self.schedules = ScheduleStore(self.redis)
         self.inspector = Inspector(self.redis)
         self.for_thread = partial(thread_client, url, verify_tls=verify_tls)
-        self._ends = Completions(self.connections)
+        self._completions = Completions(self.connections)
         self._batcher = Batcher(self._enqueue, budget)
 
     @classmethod
@@ -109,7 +109,7 @@ class Client:
     async def aclose(self) -> None:
         """Send what is being enqueued, and close the connections."""
         await self._batcher.close()
-        await self._ends.close()
+        await self._completions.close()
         await self.connections.disconnect()
 
     async def __aenter__(self) -> Self:
@@ -265,7 +265,7 @@ class Client:
         """Look again and again until the end, or the end of the time; then what was seen last counts."""
         if timeout is not None and timeout <= 0:
             return await self._budget.persist(look)
-        with self._ends.watch(name) as news:
+        with self._completions.watch(name) as news:
             return await poll_until_ended(look, has_ended, news, self._budget, timeout)
 
     async def cancel(self, job_id: str) -> State:

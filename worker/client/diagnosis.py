@@ -39,7 +39,7 @@ def reasons(facts: JobFacts, workers: Sequence[WorkerRecord]) -> list[Reason]:
     here = serving(workers, queue)
     strange = is_strange(facts, here)
     unknown = [Reason("no_worker_knows", f"no live worker of queue {queue} knows job {facts.job}")] if strange else []
-    if facts.now < facts.due < PARKED_SCORE:  # workers requeued what they do not know, for up to 30 s
+    if facts.now < facts.due < PARKED_SCORE:  # workers requeue what they do not know, for up to 30 s
         return [*unknown, Reason("due", "it is not due yet", until=from_ms(facts.due))]
     found = [Reason("queue_paused", f"queue {queue} is paused")] if facts.paused else []
     found += [_of_limit(limit) for limit in facts.limits if limit.room <= 0]

@@ -14,8 +14,8 @@ from worker.core.job import State
 class JobEnd:
     """How a try ended. `duration`: seconds since its claim.
 
-    state: what the job is now, or will be once that is stored: a final state; `retrying`; `queued` where it was put
-    back without counting; None where the lease was lost, so that another worker has it.
+    state: what the job is now, or will be once that is stored: a final state; `retrying`; `queued` where it was
+    requeued without counting; None where the lease was lost, so that another worker has it.
     result: what the function returned, if the job succeeded. error: what it raised or was stopped for, if it did not.
     """
 

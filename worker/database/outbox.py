@@ -17,7 +17,7 @@ outbox_table = Table(
     "embarq_outbox",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("nonce", Text, nullable=False),
+    Column("nonce", Text, nullable=False),  # the request id, by the name that databases have for it
     Column("queue", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("delay_ms", BigInteger, nullable=False),

@@ -24,10 +24,10 @@ logger = structlog.stdlib.get_logger("embarq.relay")
 BATCH = 500
 HANDED_OVER_WITHIN = 20.0  # seconds for which rows stay locked at most
 LONGEST_SLEEP = 1.0
-EAR_TRIED_EVERY = 10.0
-EAR_ANSWERS_WITHIN = 5.0
-PATROL_EVERY = 5.0
-PATROL_BATCH = 1000
+LISTENER_TRIED_EVERY = 10.0
+LISTENER_ANSWERS_WITHIN = 5.0
+RECONCILE_EVERY = 5.0
+RECONCILE_BATCH = 1000
 NEVER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")  # `sent_at` of rows that no relay retries
 
 
@@ -48,7 +48,7 @@ class Relay:
         outages = (*OUTAGES, SQLAlchemyError, PostgresError, InterfaceError)
         await keep_all_running(
             PeriodicTask("relay listener", 0.0, self._listen, outages),
-            PeriodicTask("relay reconciler", PATROL_EVERY, self._patrol_all, outages),
+            PeriodicTask("relay reconciler", RECONCILE_EVERY, self._reconcile_all, outages),
             PeriodicTask("relay", 0.0, self._relay_all, outages),
         )
 
@@ -62,8 +62,8 @@ class Relay:
             driver.add_termination_listener(lambda *_: ended.set())
             await driver.add_listener(CHANNEL, lambda *_: self._news.set())
             try:
-                while not await _is_set_within(ended, EAR_TRIED_EVERY):
-                    await driver.fetchval("SELECT 1", timeout=EAR_ANSWERS_WITHIN)
+                while not await _is_set_within(ended, LISTENER_TRIED_EVERY):
+                    await driver.fetchval("SELECT 1", timeout=LISTENER_ANSWERS_WITHIN)
             finally:
                 with contextlib.suppress(Exception):
                     await connection.invalidate()
@@ -97,17 +97,17 @@ class Relay:
                 outcomes = await send_apart(self._queue_store.enqueue, [_job(row) for row in rows])
             return await _settle(connection, rows, outcomes)
 
-    async def _patrol_all(self) -> None:
+    async def _reconcile_all(self) -> None:
         """Reconcile durable jobs that were sent, those first that were checked longest ago."""
-        while await self.patrol_once() == PATROL_BATCH:
+        while await self.reconcile_once() == RECONCILE_BATCH:
             pass
 
-    async def patrol_once(self) -> int:
+    async def reconcile_once(self) -> int:
         """Delete the rows of durable jobs that have ended, mark those that Redis has lost to be sent again; how many
         were checked."""
         table = outbox_table
-        due = table.c.sent_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, PATROL_EVERY)
-        oldest = select(table.c.id).where(due).order_by(table.c.sent_at).limit(PATROL_BATCH)
+        due = table.c.sent_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, RECONCILE_EVERY)
+        oldest = select(table.c.id).where(due).order_by(table.c.sent_at).limit(RECONCILE_BATCH)
         async with self._engine.begin() as connection:
             ids = (await connection.execute(oldest.with_for_update(skip_locked=True))).scalars().all()
             if not ids:

@@ -1,4 +1,4 @@
-"""How long a job may go on being requeued because something that it is given is away."""
+"""How long a job may go on being requeued because something that it is given is unavailable."""
 
 import random
 import time

@@ -75,7 +75,7 @@ class Refusals:
         return Refused(self._left_to_others(run, payload, error, line))
 
     def _left_to_others(self, run: Attempt, payload: wire.Payload, error: EmbarqError, line: str) -> Outcome:
-        """Put back what another worker may understand, with growing pauses; failed once it has waited too long."""
+        """Requeue what another worker may understand, with growing pauses; failed once it has waited too long."""
         due = max(payload.enqueued_ms, payload.due_ms or 0)
         waited = (run.claimed.claimed_ms - due) / 1000
         if waited >= self.config.unknown_job_deadline:

@@ -86,7 +86,7 @@ class HistoryWriter:
         """
         records, left_out = _records(entries)
         try:
-            for batch in _batcher(records, self._most_bytes):
+            for batch in _batches(records, self._most_bytes):
                 left_out += await self._write(batch)
         except BaseException:
             self._most_bytes = max(FEWEST_BYTES, self._most_bytes // 2)
@@ -171,7 +171,7 @@ def _records(entries: Sequence[Entry]) -> tuple[list[str], int]:
     return records, left_out
 
 
-def _batcher(records: Sequence[str], most_bytes: int) -> Iterator[list[str]]:
+def _batches(records: Sequence[str], most_bytes: int) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for record in records:

@@ -25,7 +25,7 @@ from worker.definition.registry import Registry
 from worker.definition.registry import registry as default_registry
 from worker.inline.queue import InlineQueue
 from worker.inline.runner import Runner
-from worker.inline.stand_ins import InlineEnds, InlineInspector, InlineQueueStore, InlineWorkflowStore, NoRedis
+from worker.inline.stand_ins import InlineCompletions, InlineInspector, InlineQueueStore, InlineWorkflowStore, NoRedis
 
 R = TypeVar("R")
 
@@ -51,7 +51,7 @@ class InlineClient(Client):
         self.queue_store = InlineQueueStore(self.redis, queue)
         self.workflow_store = InlineWorkflowStore(self.redis, self._budget, queue, self._runner)
         self.inspector = InlineInspector(self.redis, queue)
-        self._ends = InlineEnds(self.connections, queue)
+        self._completions = InlineCompletions(self.connections, queue)
         self._batcher = _AtOnce(self._enqueue, self._budget.seconds)
         self.outbox = LateOutbox("worker.inline.outbox", self._queue_later)
 

@@ -136,7 +136,7 @@ class InlineInspector(Inspector):
         return ServerFacts("none: inline mode", None, "0", 0, (), evicts=False, policy="noeviction", persists=True)
 
 
-class InlineEnds(Completions):
+class InlineCompletions(Completions):
     """Notifies those who wait for a job of this process that it has ended."""
 
     def __init__(self, pool: Pool, queue: InlineQueue) -> None:

@@ -35,7 +35,7 @@ class TaggedClient(Client):
         self.made: list[NewJob | NewWorkflow] = []
         self.named: set[str] = set()
         self.notes: set[str] = set()
-        self.workflow_store = _TaggedGraphs(self, self._budget)
+        self.workflow_store = _TaggedWorkflowStore(self, self._budget)
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator["TaggedClient"]:
@@ -119,7 +119,7 @@ class TaggedClient(Client):
         return await super().purge_queue(self.queue(queue))
 
 
-class _TaggedGraphs(WorkflowStore):
+class _TaggedWorkflowStore(WorkflowStore):
     def __init__(self, client: TaggedClient, budget: Budget) -> None:
         super().__init__(client.redis, budget)
         self._client = client

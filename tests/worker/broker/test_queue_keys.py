@@ -263,7 +263,7 @@ async def test_workflow_schedule_and_unique_calls(kit: Kit, key: str) -> None:
         assert (await kit.ended(last)).result == 6
 
 
-async def test_job_that_lost_its_place_is_put_back(kit: Kit, key: str) -> None:
+async def test_job_that_lost_its_place_is_requeued(kit: Kit, key: str) -> None:
     @kit.registry.job()
     async def work() -> int:
         return 1

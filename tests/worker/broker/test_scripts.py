@@ -46,14 +46,14 @@ def success(claimed: Claimed) -> Ended:
     return Ended(State.SUCCEEDED, result.encode(), 60_000)
 
 
-async def test_enqueue_twice_with_one_nonce_says_created_twice(kit: Kit) -> None:
+async def test_enqueue_twice_with_one_request_id_says_created_twice(kit: Kit) -> None:
     job = new_job(kit)
     assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     assert await kit.client.redis.zcard(kit.queue_key) == 1
 
 
-async def test_enqueue_with_another_nonce_says_it_exists(kit: Kit) -> None:
+async def test_enqueue_with_another_request_id_says_it_exists(kit: Kit) -> None:
     job = new_job(kit)
     assert await kit.client.queue_store.enqueue([job, new_job(kit, id=job.id)]) == [(job.id, True), (job.id, False)]
 
@@ -65,7 +65,7 @@ async def test_enqueue_repeated_after_the_end_runs_nothing_again(kit: Kit) -> No
     result = f'{{"lease":"{claimed.token}","n":"{job.request_id}"}}'.encode()
     ended = Ended(State.SUCCEEDED, result, 0, trace=result)
     assert await settle(kit, claimed, ended)
-    assert await settle(kit, claimed, ended), "a repeated outcome finds its trace"
+    assert await settle(kit, claimed, ended), "a repeated ack finds its trace"
     assert await kit.client.queue_store.enqueue([job]) == [(job.id, True)]
     assert await kit.client.redis.zcard(kit.queue_key) == 0
 

@@ -125,7 +125,7 @@ def test_estimate_takes_the_rates_of_workers_that_could_run_it() -> None:
     assert reason.until == datetime.fromtimestamp(1004, UTC)
 
 
-async def test_job_that_was_put_back_because_nobody_knows_it_says_so(kit: Kit) -> None:
+async def test_job_that_was_requeued_because_nobody_knows_it_says_so(kit: Kit) -> None:
     @kit.registry.job()
     async def work() -> None: ...
 
@@ -134,10 +134,10 @@ async def test_job_that_was_put_back_because_nobody_knows_it_says_so(kit: Kit) -
         stranger = await kit.client.arq.enqueue_job("stranger", _queue_name=kit.queue_key)
         assert stranger is not None
 
-        async def put_back() -> bool:
+        async def requeued() -> bool:
             return (await kit.client.find(stranger.job_id)).state is State.DEFERRED
 
-        await eventually(put_back)
+        await eventually(requeued)
         unknown, due = await kit.client.why(stranger.job_id)
         assert (unknown.kind, due.kind) == ("no_worker_knows", "due")
         assert unknown.message == f"no live worker of queue {kit.queue} knows job stranger"

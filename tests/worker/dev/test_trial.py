@@ -14,7 +14,7 @@ from worker.dev.children import Reaper
 from worker.dev.stops import Stops
 from worker.dev.trial import problem_of
 
-JobAttempt = Callable[[str], Awaitable[str | None]]
+Tried = Callable[[str], Awaitable[str | None]]
 STARTS_A_PROGRAM = """
 import pathlib, subprocess
 started = subprocess.Popen(["sleep", "600"])
@@ -30,7 +30,7 @@ def reaper() -> Iterator[Reaper]:
 
 
 @pytest.fixture
-def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reaper: Reaper) -> JobAttempt:
+def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reaper: Reaper) -> Tried:
     """What is wrong with a module of jobs."""
     (tmp_path / "pyproject.toml").write_text('[tool.embarq]\njobs = ["tasks"]\n')
     monkeypatch.chdir(tmp_path)
@@ -53,17 +53,17 @@ def has_ended(pid: int, within: float = 30.0) -> bool:
     return False
 
 
-async def test_code_that_works_has_no_problem(tried: JobAttempt) -> None:
+async def test_code_that_works_has_no_problem(tried: Tried) -> None:
     assert await tried("") is None
 
 
-async def test_problem_is_what_the_import_says(tried: JobAttempt) -> None:
+async def test_problem_is_what_the_import_says(tried: Tried) -> None:
     found = await tried("import nothing_of_this_name")
     assert found is not None
     assert "No module named 'nothing_of_this_name'" in found
 
 
-async def test_variables_of_the_env_file_are_there(tried: JobAttempt, tmp_path: Path) -> None:
+async def test_variables_of_the_env_file_are_there(tried: Tried, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MY_TOKEN=secret\n")
     assert await tried('import os\nos.environ["MY_TOKEN"]') is None
 
@@ -71,7 +71,7 @@ async def test_variables_of_the_env_file_are_there(tried: JobAttempt, tmp_path: 
 @pytest.mark.skipif(sys.platform != "linux", reason="what runs is found in /proc")
 @pytest.mark.parametrize(("then", "fails"), [("", False), ("1 / 0", True)])
 async def test_program_that_the_import_starts_holds_nothing_up(
-    tried: JobAttempt, tmp_path: Path, then: str, fails: bool
+    tried: Tried, tmp_path: Path, then: str, fails: bool
 ) -> None:
     found = await tried(STARTS_A_PROGRAM + then)
     assert (found is not None and "ZeroDivisionError" in found) is fails
@@ -80,7 +80,7 @@ async def test_program_that_the_import_starts_holds_nothing_up(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what runs is found in /proc")
 async def test_import_that_does_not_end_is_given_up(
-    tried: JobAttempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tried: Tried, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "TRIED_WITHIN", 5.0)
     found = await tried(STARTS_A_PROGRAM + "import time\ntime.sleep(600)")
@@ -88,7 +88,7 @@ async def test_import_that_does_not_end_is_given_up(
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
-async def test_import_that_does_not_stop_to_talk_is_given_up(tried: JobAttempt) -> None:
+async def test_import_that_does_not_stop_to_talk_is_given_up(tried: Tried) -> None:
     found = await tried("import sys\nwhile True:\n    sys.stderr.write('again and again\\n' * 1000)")
     assert found is not None
     assert found.startswith("its import must not write more than ")

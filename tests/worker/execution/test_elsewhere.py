@@ -119,7 +119,7 @@ async def test_release_before_reads_the_new_record(older: Kit) -> None:
     assert msgspec.json.decode(data, type=WorkerRecord).signatures.keys() == {"greet"}
 
 
-async def test_put_back_while_redis_cannot_be_asked(older: Kit) -> None:
+async def test_requeued_while_redis_cannot_be_asked(older: Kit) -> None:
     async with Client.open(f"redis://127.0.0.1:{free_port()}") as away:
         assert await Elsewhere(away.inspector).may_fit("greet", older.registry.get("greet"), older.queue)
 

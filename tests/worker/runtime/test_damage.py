@@ -167,7 +167,7 @@ async def test_entry_of_a_job_that_has_ended_is_removed(kit: Kit, innocent: Any)
     assert await handle.result(15) == 0
 
 
-async def test_job_that_lost_its_place_is_put_back_by_a_look(kit: Kit, innocent: Any) -> None:
+async def test_job_that_lost_its_place_is_requeued_by_a_look(kit: Kit, innocent: Any) -> None:
     handle = await kit.enqueue(innocent, {"value": 4})
     await kit.client.redis.zrem(kit.queue_key, handle.id)
     assert (await handle.job()).state is State.QUEUED
@@ -175,7 +175,7 @@ async def test_job_that_lost_its_place_is_put_back_by_a_look(kit: Kit, innocent:
     assert await handle.result(15) == 4
 
 
-async def test_job_that_lost_its_place_is_put_back_by_a_repeated_call(kit: Kit, innocent: Any) -> None:
+async def test_job_that_lost_its_place_is_requeued_by_a_repeated_call(kit: Kit, innocent: Any) -> None:
     handle = await kit.enqueue(innocent, {"value": 4}, id=f"twice-{kit.queue}")
     await kit.client.redis.zrem(kit.queue_key, handle.id)
     again = await kit.enqueue(innocent, {"value": 4}, id=handle.id)

@@ -62,7 +62,7 @@ async def test_cancelled_worker_hands_back_and_its_jobs_have_ended(kit: Kit) -> 
     assert await is_back(kit, handle.id)
 
 
-async def test_worker_whose_companion_fails_hands_back_first(kit: Kit) -> None:
+async def test_worker_whose_service_fails_hands_back_first(kit: Kit) -> None:
     inside = Inside()
 
     class Faulty:
@@ -156,7 +156,7 @@ async def test_worker_that_is_cancelled_twice_still_gives_back(kit: Kit) -> None
 
 @pytest.mark.parametrize("told", [1, 2])
 async def test_job_of_a_claim_that_was_under_way_at_the_stop_is_given_back(kit: Kit, redis_url: str, told: int) -> None:
-    """Redis has handed the job over by the standing claim; its answer comes after the worker was told to stop."""
+    """Redis has handed the job over by the blocking claim; its answer comes after the worker was told to stop."""
 
     @kit.registry.job(limits=[ConcurrencyLimit(1)])
     async def work() -> None:

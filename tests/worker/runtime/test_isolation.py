@@ -67,8 +67,8 @@ async def left(kit: Kit, job_ids: Sequence[str]) -> list[str]:
     return [*(each.decode() for each in about if each), *["parked"] * parked]
 
 
-async def settle(kit: Kit, jobs: Sequence[Claimed], *, put_back: bool = False) -> None:
-    outcome = Requeue(0, released=True) if put_back else Ended(State.SUCCEEDED, b'{"s":true}', 60_000)
+async def settle(kit: Kit, jobs: Sequence[Claimed], *, requeue: bool = False) -> None:
+    outcome = Requeue(0, released=True) if requeue else Ended(State.SUCCEEDED, b'{"s":true}', 60_000)
     stored, _ = await kit.client.queue_store.exchange([Ack(job, outcome) for job in jobs], None)
     assert all(stored)
 
@@ -164,7 +164,7 @@ async def test_suspect_of_an_answer_that_got_lost_is_given_back_as_a_suspect(kit
     assert (again.id, again.leases_lost, again.was_alone) == (job_id, 2, False)
 
 
-@pytest.mark.parametrize("how", ["settled", "put back", "cancelled", "purged", "result not kept"])
+@pytest.mark.parametrize("how", ["settled", "requeued", "cancelled", "purged", "result not kept"])
 async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
     job_ids = await suspects(kit, 3)
     if how == "cancelled":
@@ -173,9 +173,9 @@ async def test_nothing_is_left_of_the_suspicion(kit: Kit, how: str) -> None:
     elif how == "purged":
         assert await kit.client.purge_queue(kit.queue) == 3
     else:
-        await settle(kit, await take(kit), put_back=how == "put back")
+        await settle(kit, await take(kit), requeue=how == "requeued")
     assert await left(kit, job_ids) == []
-    if how == "put back":
+    if how == "requeued":
         await kit.drain()
         assert {(await kit.ended(job_id)).state for job_id in job_ids} == {State.SUCCEEDED}
 

@@ -68,7 +68,7 @@ async def test_worker_with_one_slot_takes_one_job_at_a_time(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [2, 3])
-async def test_slot_of_a_standing_claim_is_kept(kit: Kit, concurrency: int) -> None:
+async def test_slot_of_a_blocking_claim_is_kept(kit: Kit, concurrency: int) -> None:
     """Jobs that come without a token, when the claim stands, leave it its slot."""
     running = Gauge()
 
@@ -120,7 +120,7 @@ async def test_wait_goes_on_after_its_connection_was_cut(kit: Kit) -> None:
         assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
 
 
-async def test_standing_claim_loads_a_script_that_the_server_forgot(kit: Kit) -> None:
+async def test_blocking_claim_loads_a_script_that_the_server_forgot(kit: Kit) -> None:
     @kit.registry.job()
     async def work() -> None: ...
 

@@ -10,12 +10,12 @@ local now = now_ms()
 local answers = {}
 local DAY = 86400000
 
-local function wrong_with(id, queue, delay, due, nonce, payload, unique)
+local function wrong_with(id, queue, delay, due, request_id, payload, unique)
   if not unique then return 'a call must have seven values' end
   if #id < 1 or #id > ID_BYTES or not is_text(id) then return 'the id must be 1 to ' .. ID_BYTES .. ' bytes of UTF-8' end
   if not may_hold_jobs(queue) then return 'the queue must be a sorted set with a name of at most ' .. ID_BYTES .. ' bytes, no other key of arq or Embarq' end
   if not is_ms(due ~= '' and due or delay) then return 'its time must be between 1970 and 9999' end
-  if not string.find(nonce, '^%w+$') then return 'the nonce must be letters and digits' end
+  if not string.find(request_id, '^%w+$') then return 'the request id must be letters and digits' end
   if string.byte(payload, 1) ~= 123 or string.byte(payload, -1) ~= 125 then return 'the payload must be a JSON object' end
   local mode, period = string.match(unique, '^([udt]):(%d+):.')
   if unique ~= '' and not (mode and #period < 13 and tonumber(period) >= 1 and #unique <= UNIQUE_BYTES) then
@@ -69,36 +69,36 @@ end
 
 -- Whether a call is known: 1 for this very call, 0 for another one under its id, nil for neither. A job that had lost its
 -- place in the queue gets it back.
-local function known_as(id, nonce)
+local function known_as(id, request_id)
   if redis.call('EXISTS', JOB .. id, RESULT .. id, TRIES .. id, TRACE .. id) == 0 then return nil end
   local kept = is_taken(id)
-  local same = kept and string.find(kept, '"n":"' .. nonce .. '"', 1, true)
+  local same = kept and string.find(kept, '"n":"' .. request_id .. '"', 1, true)
   if kept then
     if redis.call('EXISTS', RESULT .. id) == 0 then mend_place(id, decoded(kept), now) end
     return same and 1 or 0
   end
   local trace = text(TRACE .. id)
-  if trace and string.find(trace, '"n":"' .. nonce .. '"', 1, true) then return 1 end
+  if trace and string.find(trace, '"n":"' .. request_id .. '"', 1, true) then return 1 end
   redis.call('DEL', TRACE .. id, TRIES .. id, RUN .. id, HISTORY .. id, PROGRESS .. id) -- of a lost payload
   return nil
 end
 
 -- Whether this is a durable call whose job ended so long ago that nothing else of it is left.
-local function has_ended(id, nonce, payload)
+local function has_ended(id, request_id, payload)
   if not string.find(payload, '"db":true', 1, true) then return false end
   local known = text(ENDED .. id)
-  if known and known ~= nonce then redis.call('DEL', ENDED .. id) end
-  return known == nonce
+  if known and known ~= request_id then redis.call('DEL', ENDED .. id) end
+  return known == request_id
 end
 
 for i = 1, #ARGV, 7 do
-  local id, queue, nonce, payload, unique = ARGV[i], ARGV[i + 1], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
-  local answer = known_as(id, nonce)
+  local id, queue, request_id, payload, unique = ARGV[i], ARGV[i + 1], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+  local answer = known_as(id, request_id)
   if not answer then
     local due = ARGV[i + 3] ~= '' and tonumber(ARGV[i + 3]) or now + tonumber(ARGV[i + 2])
     local instead = false
     if unique ~= '' then instead, due = folded(unique, id, queue, due, payload) end
-    if not instead and not has_ended(id, nonce, payload) then put(id, queue, due, now, payload) end
+    if not instead and not has_ended(id, request_id, payload) then put(id, queue, due, now, payload) end
     answer = instead or 1
   end
   answers[#answers + 1] = answer

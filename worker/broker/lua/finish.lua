@@ -14,7 +14,7 @@ local now = now_ms()
 local worker = ARGV[1]
 local answers, leases, nodes = {}, {}, {}
 
-local function put_back(id, queue, token, action, record, delay)
+local function requeue(id, queue, token, action, record, delay)
   redis.call('DEL', LEASE .. id)
   own('HDEL', SUSPECTED, id)
   if record ~= '' then remember_try(id, record) end
@@ -44,7 +44,7 @@ local function settle(holder, id, queue, token, try, action, value, ms, also)
     return 0
   end
   if action == 'retry' or action == 'release' then
-    put_back(id, queue, token, action, value, math.max(0, ms))
+    requeue(id, queue, token, action, value, math.max(0, ms))
   else
     close(id, queue, action, value, ms, try, also and also.t)
     if also and also.d then remember_end(id, also.d) end

@@ -280,8 +280,8 @@ local function close(id, queue, state, result, life, try, trace)
 end
 
 -- A durable job's end outlives its result, for the database that keeps it on record under its request id.
-local function remember_end(id, nonce)
-  redis.call('SET', ENDED .. id, nonce, 'PX', ENDED_KEPT_MS)
+local function remember_end(id, request_id)
+  redis.call('SET', ENDED .. id, request_id, 'PX', ENDED_KEPT_MS)
 end
 
 -- Remove what is left of the jobs that were closed.

@@ -5,7 +5,8 @@
 -- returns  1 done, 2 started, and something is left to `workflow_go_on`, 0 another workflow or job has this id,
 --          -1 the slices before have expired: start again with the first
 -- Until the last slice the workflow has the field `starting`, and all of it expires a minute after the newest slice, in
--- case its client dies. Run twice with the same request id it changes nothing and returns the same.
+-- case its client dies. Run twice with the same request id it changes nothing and returns the same. Its field is `nonce`, as
+-- releases before this one wrote it.
 local HALF_STARTED_MS = 60000
 local now, id = now_ms(), ARGV[1]
 local first, total = tonumber(ARGV[7]), tonumber(ARGV[8])

@@ -1,6 +1,6 @@
 -- Included after queueing.lua in the scripts that end jobs or start workflows. A workflow is a graph of nodes, numbered
 -- from 0: jobs, and joins, which stand for the list of their members' values. docs/state-machine.md has the transitions.
---   WORKFLOW .. id  hash: state, policy ('stop' or 'continue'), nonce, last (node whose value is the result), left (nodes
+--   WORKFLOW .. id  hash: state, policy ('stop' or 'continue'), nonce (the request id), last (node whose value is the result), left (nodes
 --                   that must still succeed), keep (ms to keep all after the end), created, finished, failed (node)
 --   NODES .. id     hash: node -> JSON of what never changes: i job id, q queue, d delay, u due time; a members of a
 --                   join; b the node before; s successors; e handlers of its failure; h if it is a handler; k if it follows success only
@@ -97,7 +97,7 @@ function node_ended(id, number, state, value, now, node)
     redis.call('DEL', RESULT .. node.i, HISTORY .. node.i)
     return start_node(id, number, node, now)
   end
-  if redis.call('HSETNX', ENDS .. id, number, state) == 0 then return end -- a repeated outcome counts nothing down
+  if redis.call('HSETNX', ENDS .. id, number, state) == 0 then return end -- a repeated ack counts nothing down
   local kept = state == 'succeeded' and value or value and '{"error":' .. value .. '}'
   if kept then redis.call('HSET', VALUES .. id, number, kept) end
   if state ~= 'succeeded' then start_handlers(id, node, value, now) end
