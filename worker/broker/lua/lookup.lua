@@ -1,4 +1,4 @@
--- Read all that is known of a job, at one moment. A job with a payload but no place in its queue is put back there.
+-- Read all that is known of a job, at one moment. A job with a payload but no place in its queue is requeued there.
 -- ARGV  1 id
 -- returns  now in ms, result (or the trace of one that was not kept) or '', payload or '', lease value or '', tries, due
 --          time in ms or -1, queue or '', record of its run or '', progress as JSON or '', records of its earlier tries
