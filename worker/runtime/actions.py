@@ -86,7 +86,7 @@ class Finish(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Tell those inside that the worker takes no more."""
+    """Say that the worker takes no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Background:
         client, registry, config, runner = self._client, self._registry, self._config, self._runner
         services: list[BackgroundService] = [self._control]
         if config.burst and config.suspects is not Suspects.ONLY:
-            services.append(Leftovers(client.inspector, registry, config, lambda: runner.tell(Told())))
+            services.append(Leftovers(client.inspector, registry, config, lambda: runner.take_no_more(Told())))
         if config.schedules and not config.burst:
             stopping = runner.executor.stopping
             services.append(SchedulerService(client.schedules, registry, stopping, starts=config.starts))

@@ -66,6 +66,11 @@ class Runner:
         on(self.state, event)
         self._act()
 
+    def take_no_more(self, told: events.Told) -> None:
+        """The worker is to stop. Those inside hear of it at once, also where the runner has not begun or has failed."""
+        self.executor.stopping.set()
+        self.tell(told)
+
     def _tell_soon(self, event: Event) -> None:
         """Something has happened that comes in numbers: do what follows once all of it is noted."""
         on(self.state, event)
@@ -120,7 +125,6 @@ class Runner:
                 self._release(action)
             case actions.Drain():
                 logger.info("worker stops", worker=self.executor.outcomes.worker, running=len(self.state.runs))
-                self.executor.stopping.set()
             case actions.HandBack():
                 self._hand_back()
             case actions.Leave():

@@ -131,7 +131,7 @@ class Worker:
     def follow_plan(self) -> None:
         """Do what the plan says; to be called in the loop when it has changed."""
         if self.plan.hand_back_at is not None:
-            self.runner.tell(Told(self.plan.hand_back_at, self.plan.gone_at))
+            self.runner.take_no_more(Told(self.plan.hand_back_at, self.plan.gone_at))
 
     def unsettled(self) -> list[Ack]:
         """What is to be stored before this process may end. May be called from any thread."""

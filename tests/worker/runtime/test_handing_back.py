@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support import CuttingProxy, Kit, eventually, logged
-from worker import Client, ConcurrencyLimit, State, Worker, every
+from worker import Client, ConcurrencyLimit, Priority, State, Worker, every
 from worker.broker.events import latest
 from worker.broker.exchange import Ack, Claimed, ClaimRequest, Ended, Requeue, urgent_first
 from worker.broker.lease import LeaseKeeper
@@ -262,6 +262,32 @@ async def test_worker_that_stops_fires_no_schedules(kit: Kit) -> None:
         await asyncio.sleep(2.0)
         assert await queued_ticks() == before
     await kit.client.schedules.drop(kit.queue)
+
+
+async def test_worker_that_is_told_to_stop_while_it_begins_fires_no_schedules(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins, goes_on = asyncio.Event(), asyncio.Event()
+
+    @kit.registry.schedule(every(1), name=kit.queue, options={"queue": kit.queue})
+    @kit.registry.job(name=f"tick-{kit.queue}")
+    async def tick() -> None: ...
+
+    async def slow() -> None:
+        begins.set()
+        await goes_on.wait()
+
+    worker = Worker(kit.client, kit.registry, kit.config(grace=10.0, schedules=True))
+    monkeypatch.setattr(worker._heartbeat, "look_at_server", slow)
+    working = asyncio.create_task(worker.async_run())
+    await asyncio.wait_for(begins.wait(), 20)
+    worker.handle_sig(signal.SIGTERM)
+    await asyncio.sleep(2.2)
+    queued = [await kit.client.redis.zcard(keys.queue_key(kit.queue, priority)) for priority in Priority]
+    goes_on.set()
+    await asyncio.wait_for(working, 20)
+    await kit.client.schedules.drop(kit.queue)
+    assert sum(queued) == 0
 
 
 async def test_outcome_that_is_on_its_way_when_time_is_up_is_stored(kit: Kit, redis_url: str) -> None:
