@@ -1,6 +1,6 @@
 """Every race that was ever found, as a row: what happens, and what the planner says to that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -529,3 +529,43 @@ def test_race(row: Race) -> None:
     for number, (happens, says) in enumerate(row.steps):
         happens(desk)
         assert desk.says() == says, f"step {number}"
+
+
+class ReadMeanwhile(list[Any]):
+    """A list in whose first reading by another thread the loop comes in between, before or after its items are seen."""
+
+    def __init__(self, items: list[Any], meanwhile: Callable[[], Any], *, before: bool) -> None:
+        super().__init__(items)
+        self._meanwhile, self._before, self._read = meanwhile, before, False
+
+    def __iter__(self) -> Iterator[Any]:
+        first, self._read = not self._read, True
+        if first and self._before:
+            self._meanwhile()
+        yield from super().__iter__()
+        if first and not self._before:
+            self._meanwhile()
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("kept_in", ["sent", "outbox"])
+@pytest.mark.parametrize("happens", ["it is sent", "its answer is lost", "both"])
+def test_outcome_that_goes_on_its_way_is_seen_once_from_another_thread(
+    happens: str, kept_in: str, before: bool
+) -> None:
+    desk = Desk(slots=1)
+    desk.says()
+    desk.answer("a")
+    desk.says()
+    desk.end("a")
+    if happens == "its answer is lost":
+        desk.says()
+
+    def meanwhile() -> None:
+        if happens != "its answer is lost":
+            desk.says()
+        if happens != "it is sent":
+            desk.cut()
+
+    setattr(desk.state, kept_in, ReadMeanwhile(getattr(desk.state, kept_in), meanwhile, before=before))
+    assert desk.state.unsettled() == ["a done"]
