@@ -1,6 +1,6 @@
 """What happens to a worker, as plain data. Times are of the monotonic clock, in seconds."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -141,6 +141,13 @@ class Told:
     gone_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SettledBeside(Generic[J]):
+    """The worker has left, and what became of these jobs was stored without it: it owes nothing for them."""
+
+    jobs: Collection[J]
+
+
 Event = (
     Ended[J, A]
     | Answered[J, A]
@@ -154,4 +161,5 @@ Event = (
     | HooksEnded
     | Notified
     | Told
+    | SettledBeside[J]
 )

@@ -29,6 +29,7 @@ from worker.runtime.events import (
     J,
     Notified,
     Refused,
+    SettledBeside,
     Told,
     Unavailable,
     Waited,
@@ -66,6 +67,8 @@ def on(state: State[J, A], event: Event[J, A]) -> None:
             traffic.break_off_tried(state, event)
         case Told():
             _told(state, event)
+        case SettledBeside():
+            traffic.forget(state, event.jobs)
 
 
 def _told(state: State[J, A], event: Told) -> None:
@@ -88,7 +91,7 @@ def next_actions(state: State[J, A], now: float) -> list[Action[Ended[J, A], J]]
         return due
     if (not state.leases or state.gone_at is not None) and _is_done(state, now):
         state.phase = Phase.GONE
-        return [*begins, Leave()]
+        return [Leave()]
     actions, turn = begins, Turn.OTHERS if state.isolation.is_quiet else state.turn(now)
     if (wait := traffic.next_wait(state, now, turn)) is not None:
         actions.append(wait)
@@ -103,8 +106,7 @@ def next_actions(state: State[J, A], now: float) -> list[Action[Ended[J, A], J]]
 def _take_in(state: State[J, A]) -> list[Action[Ended[J, A], J]]:
     """Begin what claims brought. What was under way when the worker was told to stop goes back, for others."""
     begins: list[Action[Ended[J, A], J]] = []
-    brought, state.brought = state.brought, []
-    for number, each in brought:
+    for number, each in state.brought:
         if state.phase is not Phase.SERVING:
             state.leases |= dict.fromkeys(each.jobs, False)
             state.due += [Confirm(number), Release(each.jobs)]
@@ -117,6 +119,7 @@ def _take_in(state: State[J, A]) -> list[Action[Ended[J, A], J]]:
                 begins.append(Overtaken(state.runs[job_id]))
             state.runs[job_id] = job
         begins.append(Begin(each.jobs))
+    state.brought = []  # after they are among the leases, for who looks from another thread
     return begins
 
 

@@ -96,11 +96,14 @@ class State(Generic[J, A]):
 
     def unsettled(self) -> list[A]:
         """The outcomes that Redis has not confirmed, those on their way too. May be called from any thread."""
-        return [ended.ack for ended in self._waiting() if ended.ack is not None]
+        return [ended.ack for ended in self.waiting() if ended.ack is not None]
 
-    def _waiting(self) -> list[Ended[J, A]]:
-        """What goes from one of the two lists to the other is for a moment in both, never in none. `sent` is another
-        list after each such move, so one that is still the same had none while the outbox was read."""
+    def waiting(self) -> list[Ended[J, A]]:
+        """Jobs that have ended, in the order in which Redis is to hear of them.
+
+        What goes from one of the two lists to the other is for a moment in both, never in none. `sent` is another list
+        after each such move, so one that is still the same had none while the outbox was read.
+        """
         while True:
             sent, outbox = self.sent, [*self.outbox]
             if sent is self.sent:

@@ -1,7 +1,7 @@
 """What a worker has under way in Redis: exchanges, in which outcomes go and jobs come, and a wait for work.
 While nothing runs, a claim stands behind the wait. Part of the planner."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from worker.runtime.actions import Ask, BreakOff, Exchange, Finish, PassOn, Wait
@@ -151,6 +151,17 @@ def free(state: State[J, A], *jobs: J, hooks: int = 0) -> None:
             del state.runs[job.id]
     if was_full or state.rules.burst:
         notify(state)
+
+
+def forget(state: State[J, A], jobs: Collection[J]) -> None:
+    """Nothing is owed for these any more. Nothing is under way: the worker has left."""
+    state.outbox = [ended for ended in state.waiting() if ended.job not in jobs]
+    state.sent = []
+    state.brought = [each for each in state.brought if not all(job in jobs for job in each[1].jobs)]
+    for job in jobs:
+        state.leases.pop(job, None)
+        if state.runs.get(job.id) is job:
+            del state.runs[job.id]
 
 
 def notify(state: State[Any, Any]) -> None:

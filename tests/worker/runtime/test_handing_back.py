@@ -18,7 +18,9 @@ from worker.broker.opening import thread_client
 from worker.core import keys
 from worker.core.errors import BrokerUnavailable
 from worker.runtime import runner
-from worker.runtime.events import Notified
+from worker.runtime.actions import Ask, Wait
+from worker.runtime.events import Notified, Waited
+from worker.runtime.planner import on
 
 
 async def is_back(kit: Kit, job_id: str) -> bool:
@@ -129,6 +131,8 @@ async def test_cancelled_worker_gives_back_what_does_not_end(kit: Kit) -> None:
     assert task is not None
     assert task.done()
     assert await is_back(kit, handle.id)
+    assert worker.unsettled() == []
+    assert not worker.runs
     go.set()
 
 
@@ -186,6 +190,26 @@ async def test_job_of_a_claim_that_was_under_way_at_the_stop_is_given_back(kit: 
     assert await is_back(kit, handle.id)
     limit = f"{keys.HOLDERS}*work*"
     assert await kit.client.redis.keys(limit) == []
+
+
+async def test_claim_that_is_heard_when_the_worker_has_left_is_given_back(kit: Kit) -> None:
+    """Its answer came between the decision to leave and the end of the wait."""
+
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    handle = await kit.enqueue(work)
+    worker = Worker(kit.client, kit.registry, kit.config(lease=60))
+    ask = Ask(1, 1)
+    _, claim = await kit.client.queue_store.exchange([], worker.claiming.request(ask))
+    assert claim is not None
+    now = time.monotonic()
+    on(worker.state, Waited(Wait(ask), None, worker.claiming.brought(claim, now), now))
+    assert [each.claimed.id for each in worker.unsettled()] == [handle.id]
+    await worker._handing_back.let_go(kit.client.queue_store)
+    assert await is_back(kit, handle.id)
+    assert worker.unsettled() == []
+    assert worker.state.taken == 0
 
 
 async def test_what_is_owed_at_the_end_of_a_process(kit: Kit, redis_url: str) -> None:
