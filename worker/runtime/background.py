@@ -32,7 +32,7 @@ class Background:
         config: WorkerConfig,
         runner: Runner,
         heartbeat: Heartbeat,
-        recycle: Callable[[], None],
+        recycle: Callable[[int, float], None],
     ) -> None:
         self._client = client
         self._registry = registry

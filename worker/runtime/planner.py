@@ -54,13 +54,10 @@ def on(state: State[J, A], event: Event[J, A]) -> None:
             state.hooks += 1
         case HooksEnded():
             traffic.free(state, hooks=1)
-        case Unavailable():
-            traffic.failed(state, event.exchange)
-            traffic.back_off(state, event.at)
+        case Unavailable() | Interrupted():
+            traffic.unanswered(state, event)
         case Refused():
             traffic.refused(state, event)
-        case Interrupted():
-            traffic.failed(state, event.exchange)
         case WaitFailed():
             traffic.wait_failed(state, event)
         case BreakOffTried():

@@ -13,15 +13,16 @@ INTERVAL = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Recycler:
-    """`recycle` is called when it is enough, again and again until the worker has ended."""
+    """`recycle` is called when it is enough, again and again until the worker has ended: with how many jobs have ended,
+    and the megabytes taken (0 where these are not bounded)."""
 
     config: WorkerConfig
     tally: Tally
-    recycle: Callable[[], None]
+    recycle: Callable[[int, float], None]
 
     async def run_once(self) -> None:
         """Look whether it is, whatever the worker does just now."""
         most_jobs, most_megabytes = self.config.recycle_jobs, self.config.recycle_megabytes
         megabytes = resident_megabytes() if most_megabytes else 0.0
         if self.tally.ended >= (most_jobs or math.inf) or megabytes >= (most_megabytes or math.inf):
-            self.recycle()
+            self.recycle(self.tally.ended, megabytes)

@@ -5,7 +5,19 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from worker.runtime.actions import Ask, BreakOff, Exchange, Finish, PassOn, Wait
-from worker.runtime.events import A, Answered, BreakOffTried, Brought, Ended, J, Refused, Waited, WaitFailed
+from worker.runtime.events import (
+    A,
+    Answered,
+    BreakOffTried,
+    Brought,
+    Ended,
+    Interrupted,
+    J,
+    Refused,
+    Unavailable,
+    Waited,
+    WaitFailed,
+)
 from worker.runtime.isolation import Turn
 from worker.runtime.state import Phase, State
 
@@ -107,7 +119,14 @@ def brought(state: State[J, A], ask: Ask, brought: Brought[J], at: float) -> Non
         state.brought.append((ask.number, brought))
 
 
-def failed(state: State[J, A], exchange: Exchange[Ended[J, A]]) -> None:
+def unanswered(state: State[J, A], event: Unavailable[J, A] | Interrupted[J, A]) -> None:
+    """An exchange has no answer. Where that is not for this process, the next one waits a moment."""
+    _failed(state, event.exchange)
+    if isinstance(event, Unavailable):
+        _back_off(state, event.at)
+
+
+def _failed(state: State[J, A], exchange: Exchange[Ended[J, A]]) -> None:
     """Nobody knows what Redis did: its outcomes go again, before others, and the claim is asked back."""
     state.outbox = [*exchange.ended, *state.outbox]
     state.sent = [each for each in state.sent if each is not exchange]
@@ -115,7 +134,7 @@ def failed(state: State[J, A], exchange: Exchange[Ended[J, A]]) -> None:
         state.claims.lost(exchange.ask.number)
 
 
-def back_off(state: State[J, A], at: float) -> None:
+def _back_off(state: State[J, A], at: float) -> None:
     """Try again later, and later each time."""
     state.failures += 1
     state.resume_at = at + min(LONGEST_BACKOFF, 0.1 * 2**state.failures)
@@ -125,13 +144,13 @@ def refused(state: State[J, A], event: Refused[J, A]) -> None:
     """Outcomes are sent one by one, so that only the one at fault is left out: its job starts anew when its lease has
     ended."""
     exchange = event.exchange
-    failed(state, exchange)
+    _failed(state, exchange)
     if len(exchange.ended) == 1:
         state.outbox = state.outbox[1:]
         _settled(state, exchange.ended, [False])
     else:
         state.alone = max(state.alone, len(exchange.ended))
-        back_off(state, event.at)
+        _back_off(state, event.at)
 
 
 def _settled(state: State[J, A], ended: Sequence[Ended[J, A]], stored: Sequence[bool]) -> None:
@@ -202,18 +221,18 @@ def waited(state: State[J, A], event: Waited[J]) -> None:
     """A wait has ended."""
     state.wait, state.wrong_since = None, None
     ask, found = event.wait.ask, event.brought
-    if ask is None:
-        if event.token is not None:
-            _woken(state, event.token, event.at)
-    elif found is None:
-        state.claims.lost(ask.number)
-        notify(state)
-    else:
+    if ask is not None and found is not None:
         brought(state, ask, found, event.at)
         if found.more or (not state.isolation.is_quiet and state.turn(event.at) is Turn.SUSPECTS):
             notify(state)
         elif found.next_due_in is not None:
             state.claim_at = min(state.claim_at, event.at + found.next_due_in)
+        return
+    if ask is not None:
+        state.claims.lost(ask.number)
+        notify(state)
+    if event.token is not None:
+        _woken(state, event.token, event.at)
 
 
 def _woken(state: State[J, A], token: str, now: float) -> None:

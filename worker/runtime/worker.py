@@ -27,7 +27,7 @@ from worker.runtime.handing_back import HandingBack
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.listener import Listener
 from worker.runtime.runner import Runner
-from worker.runtime.state import Rules, State
+from worker.runtime.state import Phase, Rules, State
 
 logger = structlog.stdlib.get_logger("embarq.worker")
 
@@ -121,10 +121,10 @@ class Worker:
         self.plan.signal(signum)
         self.follow_plan()
 
-    def _recycle(self) -> None:
+    def _recycle(self, jobs: int, megabytes: float) -> None:
         """Stop as if told to; a supervisor starts a fresh process."""
-        if not self.plan.is_on:
-            logger.info("worker is recycled", worker=self.id)
+        if self.state.phase is Phase.SERVING:
+            logger.info("worker is recycled", worker=self.id, jobs=jobs, megabytes=megabytes)
             self.plan.stop()
             self.follow_plan()
 

@@ -214,6 +214,18 @@ ROWS = [
         (lambda d: d.script_unknown(), "wait with a claim; ask back 1 + claim 1"),
     ),
     race(
+        "a token whose blocking claim was not made, in a worker that stops, is passed on",
+        BEGINS,
+        (both(lambda d: d.answer(), lambda d: d.stop()), "drain"),
+        (lambda d: d.script_unknown(), "pass on token; leave"),
+    ),
+    race(
+        "a token whose blocking claim was not made, where there is no room any more, is passed on",
+        BEGINS,
+        (lambda d: d.answer("a"), "confirm 2; begin a"),
+        (both(lambda d: d.tell(HooksBegun()), lambda d: d.script_unknown()), "pass on token"),
+    ),
+    race(
         "only the claim of an exchange failed: what was stored is stored, the claim is asked back",
         BEGINS,
         (lambda d: d.answer("a"), "confirm 2; begin a"),

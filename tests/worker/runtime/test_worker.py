@@ -17,6 +17,7 @@ from worker.broker.events import latest
 from worker.broker.exchange import ClaimRequest
 from worker.core import keys
 from worker.core.errors import DefinitionError, JobFailed, JobNotFound
+from worker.runtime.events import Told
 
 
 async def test_job_runs_and_its_result_is_found(kit: Kit) -> None:
@@ -671,3 +672,39 @@ async def test_job_that_raises_what_is_no_exception_fails(kit: Kit) -> None:
 async def test_worker_without_a_job_says_so(kit: Kit) -> None:
     with pytest.raises(DefinitionError, match="no job is registered, and a worker needs one"):
         Worker(kit.client, kit.registry, kit.config())
+
+
+async def test_worker_is_recycled_once_and_says_why(kit: Kit) -> None:
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    handles = [await kit.enqueue(work) for _ in range(3)]
+    with logged("embarq.worker") as lines:
+        worker = Worker(kit.client, kit.registry, kit.config(recycle_jobs=3))
+        await asyncio.wait_for(worker.async_run(), 20)
+    assert [(await handle.job()).state for handle in handles] == [State.SUCCEEDED] * 3
+    (line,) = [line for line in lines if line["event"] == "worker is recycled"]
+    assert (line["jobs"], line["megabytes"]) == (3, 0)
+
+
+async def test_burst_that_takes_no_more_is_not_recycled(kit: Kit) -> None:
+    """Its jobs would get no longer than the grace period, although nobody told it to stop."""
+    began, go = asyncio.Event(), asyncio.Event()
+
+    @kit.registry.job()
+    async def work() -> None:
+        await go.wait()
+
+    @kit.registry.job()
+    async def longer_than_grace() -> None:
+        began.set()
+        await asyncio.sleep(2.5)
+
+    _, handle = await kit.enqueue(work), await kit.enqueue(longer_than_grace)
+    worker = Worker(kit.client, kit.registry, kit.config(burst=True, recycle_jobs=1, grace=0.1))
+    working = asyncio.create_task(worker.async_run())
+    await asyncio.wait_for(began.wait(), 20)
+    worker.runner.take_no_more(Told())
+    go.set()
+    await asyncio.wait_for(working, 20)
+    assert (await handle.job()).state is State.SUCCEEDED
