@@ -63,7 +63,10 @@ class Runner:
 
     def tell(self, event: Event) -> None:
         """Something has happened: do at once what follows."""
-        on(self.state, event)
+        try:
+            on(self.state, event)
+        except Exception as error:
+            self._fail(error)
         self._act()
 
     def take_no_more(self, told: events.Told) -> None:
@@ -73,13 +76,21 @@ class Runner:
 
     def _tell_soon(self, event: Event) -> None:
         """Something has happened that comes in numbers: do what follows once all of it is noted."""
-        on(self.state, event)
+        try:
+            on(self.state, event)
+        except Exception as error:
+            self._fail(error)
         if self._group is not None and not self._acts_soon:
             self._acts_soon = True
             asyncio.get_running_loop().call_soon(self._act, context=self._outside)
 
+    def _fail(self, fault: Exception) -> None:
+        """A fault of our own ends the worker, which hands back what it has."""
+        self._fault = self._fault or fault
+        self._left.set()
+
     def _act(self) -> None:
-        """Do what there is to do, until it is time to sleep, or to leave. A fault of our own ends the worker."""
+        """Do what there is to do, until it is time to sleep, or to leave."""
         self._acts_soon = False
         try:
             while self._group is not None and not self._left.is_set():
@@ -90,8 +101,7 @@ class Runner:
                         return
                     self._do(action)
         except Exception as error:
-            self._fault = error
-            self._left.set()
+            self._fail(error)
 
     def _do(self, action: Action) -> None:
         match action:
@@ -164,8 +174,12 @@ class Runner:
 
     def ended(self, run: Attempt, outcome: Outcome | None) -> None:
         """A job has ended; None where its lease is lost."""
-        ack = None if outcome is None else run.settle(outcome)
-        self._tell_soon(events.Ended(run, ack))
+        try:
+            ack = None if outcome is None else run.settle(outcome)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._tell_soon(events.Ended(run, ack))
 
     def finish(self, finish: actions.Finish[events.Ended[Attempt, Ack]]) -> None:
         """Outcomes are stored, or refused."""

@@ -17,6 +17,7 @@ from worker.broker.lease import LeaseKeeper
 from worker.broker.opening import thread_client
 from worker.core import keys
 from worker.core.errors import BrokerUnavailable
+from worker.execution.attempt import Attempt
 from worker.runtime import runner
 from worker.runtime.actions import Ask, Wait
 from worker.runtime.events import Notified, Waited
@@ -106,6 +107,38 @@ async def test_worker_with_a_fault_of_its_own_hands_back_first(kit: Kit, monkeyp
     assert raised.group_contains(LookupError)
     assert inside.count == 0
     assert await is_back(kit, handle.id)
+
+
+@pytest.mark.parametrize("broken_part", ["on", "settle"])
+async def test_fault_at_the_end_of_a_job_ends_the_worker_which_hands_back(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, broken_part: str
+) -> None:
+    inside, go = Inside(), asyncio.Event()
+
+    @kit.registry.job()
+    async def ends() -> None:
+        await go.wait()
+
+    @kit.registry.job()
+    async def long() -> None:
+        await inside.stay()
+
+    def broken(*_: object) -> None:
+        monkeypatch.undo()
+        raise LookupError("broken")
+
+    handles = [await kit.enqueue(ends), await kit.enqueue(long)]
+    worker = Worker(kit.client, kit.registry, kit.config(lease=60))
+    working = asyncio.create_task(worker.async_run())
+    await asyncio.wait_for(inside.began.wait(), 20)
+    await asyncio.sleep(0.2)  # nothing else happens now
+    monkeypatch.setattr(*(runner, "on") if broken_part == "on" else (Attempt, "settle"), broken)
+    go.set()
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(working, 20)
+    assert raised.group_contains(LookupError)
+    assert inside.count == 0
+    assert all([await is_back(kit, handle.id) for handle in handles])
 
 
 async def test_cancelled_worker_gives_back_what_does_not_end(kit: Kit) -> None:
