@@ -24,6 +24,7 @@ from worker.runtime.events import (
     BreakOffTried,
     Brought,
     Ended,
+    Event,
     HooksBegun,
     HooksEnded,
     Interrupted,
@@ -169,6 +170,7 @@ class World:
         self.hooks = hooks
         self.now = 1000.0
         self.wakes_at = self.now
+        self.is_told = True
         self.under_way: list[Sent] = []
         self.late: list[Trip] = []
         self.waits: Wait | None = None
@@ -189,9 +191,15 @@ class World:
 
     # What the worker does.
 
+    def _tell(self, event: Event[Job, Ack]) -> None:
+        self.is_told = True
+        on(self.state, event)
+
     def act(self) -> None:
+        sleeps, self.is_told = not self.is_told and self.now < self.wakes_at, False
         for _ in range(50):
             actions = next_actions(self.state, self.now)
+            assert not sleeps or isinstance(actions[0], SleepUntil), f"it sleeps when it is time for {actions[0]}"
             for action in actions:
                 self._perform(action)
             if isinstance(actions[-1], SleepUntil | Leave):
@@ -270,7 +278,7 @@ class World:
             self.holding.discard(ended.job)
             if stored and self.hooks and ended.ack.what != "back":
                 self.after += 1
-                on(self.state, HooksBegun())
+                self._tell(HooksBegun())
 
     def _check_end(self) -> None:
         state = self.state
@@ -312,7 +320,7 @@ class World:
                 self.owed.append(ack)
             else:
                 self.holding.discard(job)
-        on(self.state, Ended(job, ack))
+        self._tell(Ended(job, ack))
         if job in self.tasks:
             self.tasks.remove(job)
 
@@ -343,9 +351,9 @@ class World:
     def answer(self, sent: Sent) -> None:
         self.under_way.remove(sent)
         if sent.refused:
-            on(self.state, Refused(sent.trip, self.now))
+            self._tell(Refused(sent.trip, self.now))
         else:
-            on(self.state, Answered(sent.trip, sent.stored, sent.brought, self.now))
+            self._tell(Answered(sent.trip, sent.stored, sent.brought, self.now))
 
     def forget_claim(self, sent: Sent) -> None:
         """Redis settles, and its claim fails."""
@@ -358,15 +366,15 @@ class World:
         self.under_way.remove(sent)
         if not sent.reached:
             self.late.append(sent.trip)
-        on(self.state, Unavailable(sent.trip, self.now))
+        self._tell(Unavailable(sent.trip, self.now))
 
     def interrupt(self, sent: Sent) -> None:
         self.under_way.remove(sent)
-        on(self.state, Interrupted(sent.trip))
+        self._tell(Interrupted(sent.trip))
 
     def refuse(self, sent: Sent) -> None:
         self.under_way.remove(sent)
-        on(self.state, Refused(sent.trip, self.now))
+        self._tell(Refused(sent.trip, self.now))
 
     def reach_late(self) -> None:
         trip = self.late.pop(0)
@@ -387,33 +395,33 @@ class World:
         assert self.waited is not None
         event = Waited(self.waited.wait, self.waited.token, self.waited.brought, self.now)
         self.waits = self.waited = None
-        on(self.state, event)
+        self._tell(event)
 
     def break_wait(self) -> None:
         """Its connection breaks, before or after Redis has made the claim."""
         assert self.waits is not None
         wait = self.waits
         self.waits = self.waited = None
-        on(self.state, WaitFailed(wait, self.now))
+        self._tell(WaitFailed(wait, self.now))
 
     def try_break_off(self, *, again: bool) -> None:
         self.breaks_off = False
         if self.waits is not None and self.waited is None and again:
             self.end_wait()
-        on(self.state, BreakOffTried(again, self.now))
+        self._tell(BreakOffTried(again, self.now))
 
     def end_hooks(self) -> None:
         self.after -= 1
-        on(self.state, HooksEnded())
+        self._tell(HooksEnded())
 
     def tell(self, grace: float | None) -> None:
         """A signal; None: that only jobs of others are left."""
         self.told = True
         end = None if grace is None else min(self.now + grace, self.state.hand_back_at or self.now + grace)
-        on(self.state, Told(end, None if end is None else end + 3.0))
+        self._tell(Told(end, None if end is None else end + 3.0))
 
     def notify(self) -> None:
-        on(self.state, Notified())
+        self._tell(Notified())
 
     # How it goes on where nothing goes wrong any more.
 
