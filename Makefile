@@ -8,13 +8,13 @@ TOO_OLD = Embarq needs Python 3.11 or newer, but $(PYTHON) is $(found): name ano
 make PYTHON=python3.12 $(or $(MAKECMDGOALS),run)
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: FORCE run test test-fast test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
+.PHONY: FORCE run test coverage test-fast test-install check chaos soak bench bench-quick bench-growth bench-history lock clean
 
 run: .venv/ready
 	@$(BIN)/embarq dev
 
 # Tests start hundreds of processes, and each one would compile all modules anew.
-test test-fast test-install: export PYTHONDONTWRITEBYTECODE :=
+test coverage test-fast test-install: export PYTHONDONTWRITEBYTECODE :=
 
 # Those that measure time have the machine for themselves. Of the others, most wait most of their time.
 test: .venv/ready
@@ -24,6 +24,10 @@ test: .venv/ready
 # What needs neither servers nor processes: in half a minute.
 test-fast: .venv/ready
 	@$(BIN)/pytest -q -m "fast and not alone"
+
+# Which share of the lines those reach; it must not fall.
+coverage: .venv/ready
+	@$(BIN)/pytest -q -m "fast and not alone" -n 2 --cov --cov-report=term
 
 # What needs fresh environments: a clone, the wheel in an empty one. Packages come from PyPI, or from pip's cache.
 test-install: .venv/ready
