@@ -70,7 +70,7 @@ def problems_of(
 ) -> list[str]:
     """What is wrong with a job that a client was told is queued. `tolerated`: seconds that two runs may overlap.
 
-    A worker that was told to stop gives its try back, as does one whose database is away, so the same number may start
+    A worker that was told to stop gives its try back, as does one whose database is down, so the same number may start
     again after it. A worker that was frozen for longer than its lease cannot know it, and goes on for a moment when it
     thaws; all else is a fault.
     """

@@ -1,4 +1,4 @@
-"""What no command can do: Redis is away, nobody knows the id, options do not fit. One line, and an exit code."""
+"""What no command can do: Redis is unavailable, nobody knows the id, options do not fit. One line, and an exit code."""
 
 from collections.abc import Callable
 

@@ -66,7 +66,7 @@ async def test_redis_that_turns_out_to_be_old_once_it_is_there_ends_a_worker(tmp
 
     await eventually(started, 30)
     await asyncio.sleep(1)
-    assert process.poll() is None  # Redis is away, and that is waited out
+    assert process.poll() is None  # Redis is unavailable, and that is waited out
     async with server.serve():
         code, told = await ended(process, tmp_path / "log")
     assert (code, told.splitlines()[-1] + "\n") == (1, TOLD)
