@@ -50,7 +50,7 @@ SHARED_EVERY = 20  # cases, so that 2,000 damage every key that all share
 LONGEST_ANSWER = 15.0  # seconds; 10 are promised, the rest is for the machine
 WORKERS = "/health/workers"  # may see none until the next heartbeat, when their records were damaged
 QUIET = 5.0  # seconds after the last case, in which nothing may still go wrong
-FATAL = ("engine fault", "watchdog fault", "worker fault")
+FATAL = ("engine fault", "watchdog fault", "lease renewal fault", "hard exit fault", "worker fault")
 OF_JOBS = ("failed", "request failed", "left out of the history")  # what a hostile job or request may come to
 
 Case = HttpCase | DamageCase

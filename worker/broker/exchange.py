@@ -45,11 +45,6 @@ class Claim:
     more: bool
     suspects: int = 0
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits, but for suspects."""
-        return self.next_due_in is None and not self.more and not self.jobs
-
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:

@@ -48,7 +48,8 @@ def make_pool(url: str, *, size: int = 50, verify_tls: bool = True) -> Pool:
 
 
 def blocking_pool(pool: Pool) -> Pool:
-    """One connection of its own, to the server of `pool`, for replies that take up to ten seconds."""
+    """For replies that take up to ten seconds, from the server of `pool`: one connection that blocks, and room for its
+    successor where that has broken."""
     options = {**pool.connection_kwargs, "socket_timeout": BLOCKING_TIMEOUT}
     return Pool(
         connection_class=pool.connection_class,
@@ -61,8 +62,8 @@ def blocking_pool(pool: Pool) -> Pool:
 
 
 def blocking_connection(pool: Pool) -> Redis:
-    """A client on one connection of its own, for commands that block for up to ten seconds. Used as `async with`,
-    which closes it."""
+    """A client on connections of its own, for commands that block for up to ten seconds. Close it with `aclose()`, or
+    use it as `async with`."""
     return Redis.from_pool(blocking_pool(pool))
 
 

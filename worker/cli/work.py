@@ -126,11 +126,11 @@ async def _work(settings: Settings, config: WorkerConfig, supervisor: Parent | N
         if config.suspects is Suspects.ELSEWHERE:
             services.append(IsolatedWorkers(SuspectQueues(client.redis), config, plan, apart=supervisor is None))
         worker = Worker(client, registry, config, services, plan)
-        watchdog = HardExit(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
-        watchdog.start()
+        hard_exit = HardExit(worker, LeaseKeeper(client.for_thread(timeout=ANSWER_WITHIN)), supervisor)
+        hard_exit.start()
         freeze_heap()  # last: what exists by now lives as long as the process
         await worker.async_run()
-    watchdog.end()  # outside of the stack: it may end the process at once, and until then it bounds how long that takes
+    hard_exit.end()  # outside of the stack: it may end the process at once, and bounds until then how long that takes
 
 
 async def _schedule(settings: Settings) -> None:

@@ -8,10 +8,11 @@ from worker.client import Client
 from worker.core.config import Suspects, WorkerConfig
 from worker.core.periodic import BackgroundService, PeriodicTask, keep_running
 from worker.definition.registry import Registry
-from worker.runtime import heartbeat, progress, recycler, time_keeper
+from worker.runtime import progress, recycler, time_keeper
 from worker.runtime.abort_watch import AbortWatch
 from worker.runtime.control import Control
 from worker.runtime.events import Told
+from worker.runtime.heartbeat import INTERVAL as HEARTBEAT_INTERVAL
 from worker.runtime.heartbeat import Heartbeat
 from worker.runtime.leftovers import Leftovers
 from worker.runtime.progress import ProgressWriter
@@ -50,7 +51,7 @@ class Background:
         runs = runner.state.runs
         writer = ProgressWriter(client.queue_store, config.lease_ms, runs, self._control.renewed)
         return [
-            PeriodicTask("heartbeat", heartbeat.INTERVAL, self._heartbeat.run_once),
+            PeriodicTask("heartbeat", HEARTBEAT_INTERVAL, self._heartbeat.run_once),
             PeriodicTask("progress writer", progress.INTERVAL, writer.run_once),
             PeriodicTask(
                 "time keeper", time_keeper.INTERVAL, TimeKeeper(runner.state, config, runner.abandon).run_once

@@ -28,7 +28,7 @@ class Control:
     def lose(self, runs: Iterable[Attempt]) -> None:
         """Stop jobs whose leases are gone, but for those whose outcomes are on their way."""
         for run in runs:
-            if self._state.leases.get(run) is False:
+            if self._state.is_open(run):
                 run.cancel(Stop.LEASE_LOST)
 
     def cancel(self, job_ids: Iterable[str]) -> None:

@@ -46,7 +46,7 @@ class HandingBack:
     def _open_runs(self) -> list[Attempt]:
         """All whose outcome is not known: those that a claim has brought first, as they are among the leases next."""
         brought = [run for _, each in self._state.brought for run in each.jobs]
-        leases = [run for run, has_ended in list(self._state.leases.items()) if not has_ended]
+        leases = [run for run in list(self._state.leases) if self._state.is_open(run)]
         return list(dict.fromkeys([*brought, *leases]))
 
     def _outcome(self, run: Attempt) -> Outcome:
@@ -70,8 +70,8 @@ class HandingBack:
 
     async def _end_tasks(self) -> None:
         """Wait a moment for those that clean up after their cancellation; a second one ends the wait for a thread."""
-        for run, has_ended in list(self._state.leases.items()):
-            if not has_ended:
+        for run in list(self._state.leases):
+            if self._state.is_open(run):
                 run.cancel(Stop.HANDED_BACK)
         cleaning = [run.task for run in self._state.leases if run.task is not None]
         if cleaning:

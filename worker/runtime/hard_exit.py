@@ -32,7 +32,7 @@ from worker.core.stopping import NOW, STOPS, stops_here
 from worker.runtime.worker import Worker
 from worker.system.parent import Parent
 
-logger = structlog.stdlib.get_logger("embarq.watchdog")
+logger = structlog.stdlib.get_logger("embarq.exit")
 
 TICK = 0.1
 ANSWER_WITHIN = 0.2  # seconds for Redis to connect, and again to answer
@@ -55,7 +55,7 @@ class HardExit:
         self._armed_for: float | None = None
         self._stops: list[signal.Signals] = []
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="hard exit", daemon=True)
 
     def start(self) -> None:
         """Take over SIGTERM and SIGINT; called in the loop, in the main thread."""
@@ -88,7 +88,7 @@ class HardExit:
                 if by:
                     _bounded(partial(logger.info, "told to stop", by=by))
             except Exception:
-                logger.exception("watchdog fault")
+                logger.exception("hard exit fault")
                 time.sleep(TICK)
             if self._plan.has_come(self._plan.leave_at) and not self._over.is_set():
                 self._leave()

@@ -54,7 +54,7 @@ class Renewing:
             try:
                 pause = self._lease / 3 if self._renewed(began) else min(LONGEST_PAUSE, self._lease / 10)
             except Exception:
-                logger.exception("watchdog fault")
+                logger.exception("lease renewal fault")
             pause = max(0.0, began + pause - time.monotonic())
         self._keeper.close()
 

@@ -32,6 +32,7 @@ class Listener:
         self._connection = blocking_connection(pool)
         self._block = min(BLOCK_SECONDS, lease / 3)
         self.client_id: int | None = None
+        self._has_tried = asyncio.Event()  # to connect
 
     async def close(self) -> None:
         """Close the connection."""
@@ -41,7 +42,9 @@ class Listener:
         """Wait for a token, with the claim behind it, if there is one."""
         try:
             if self.client_id is None:
+                self._has_tried.clear()
                 self.client_id = await _client_id(self._connection)
+                self._has_tried.set()
             request = None if wait.ask is None else self._claiming.request(wait.ask)
             asked_at = time.monotonic()
             async with asyncio.timeout(2 * BLOCK_SECONDS):
@@ -50,14 +53,17 @@ class Listener:
                 )
         except AWAY:
             self.client_id = None
+            self._has_tried.set()
             tell(WaitFailed(wait, time.monotonic()))
         else:
             brought = None if claim is None else self._claiming.brought(claim, asked_at)
             tell(Waited(wait, token, brought, time.monotonic()))
 
     async def break_off(self, tell: Callable[[BreakOffTried], None]) -> None:
-        """End the wait that is under way."""
+        """End the wait that is under way; one that still connects, as soon as it has."""
         try:
+            if self.client_id is None:
+                await self._has_tried.wait()
             if self.client_id:
                 with suppress(BrokerUnavailable):
                     await self._queue_store.break_off(self.client_id)

@@ -1,9 +1,12 @@
 """Decides what a worker does next. Pure: what happens comes in as events, with times; what to do goes out as actions.
 
-`on` notes what happened, `next_actions` decides; nothing else writes the state. Whoever performs a list that does not
+`on` notes what happened, `next_actions` decides: with what they call in `traffic`, the planner's other half, nothing
+else writes the state. Whoever performs a list that does not
 end with `SleepUntil` or `Leave` asks for the next one at once: what it brings about comes first. The races that this
 defends against are the rows of `tests/worker/runtime/test_planner.py`.
 """
+
+from collections.abc import Collection
 
 from worker.runtime import traffic
 from worker.runtime.actions import (
@@ -65,7 +68,7 @@ def on(state: State[J, A], event: Event[J, A]) -> None:
         case Told():
             _told(state, event)
         case SettledBeside():
-            traffic.forget(state, event.jobs)
+            _forget(state, event.jobs)
 
 
 def _told(state: State[J, A], event: Told) -> None:
@@ -75,6 +78,17 @@ def _told(state: State[J, A], event: Told) -> None:
     if state.phase is Phase.SERVING:
         state.phase = Phase.DRAINING
         state.due.append(Drain())
+
+
+def _forget(state: State[J, A], jobs: Collection[J]) -> None:
+    """Nothing is owed for these any more. Nothing is under way: the worker has left."""
+    state.outbox = [each for each in state.waiting() if each.job not in jobs]
+    state.sent = []
+    state.brought = [each for each in state.brought if not all(job in jobs for job in each[1].jobs)]
+    for job in jobs:
+        state.leases.pop(job, None)
+        if state.runs.get(job.id) is job:
+            del state.runs[job.id]
 
 
 def next_actions(state: State[J, A], now: float) -> list[Action[Ended[J, A], J]]:

@@ -1,4 +1,4 @@
-"""What a worker knows of itself. Only `worker.runtime.planner` writes it; others may read."""
+"""What a worker knows of itself. Only the planner writes it (`planner`, and its part `traffic`); others may read."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -89,6 +89,10 @@ class State(Generic[J, A]):
         """Slots that are taken: by jobs, by those that are about to begin, and by hooks."""
         coming = sum(len(brought.jobs) for _, brought in self.brought) if self.brought else 0
         return len(self.leases) + coming + self.hooks
+
+    def is_open(self, job: J) -> bool:
+        """Whether the job takes a slot, and its outcome is not known."""
+        return self.leases.get(job) is False
 
     def turn(self, now: float) -> Turn:
         """Whether this worker may claim suspects, others, or nothing."""

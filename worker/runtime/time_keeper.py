@@ -26,8 +26,8 @@ class TimeKeeper:
     async def run_once(self) -> None:
         """Look at all that runs."""
         now = time.monotonic()
-        for run, has_ended in list(self._state.leases.items()):
-            if has_ended:
+        for run in list(self._state.leases):
+            if not self._state.is_open(run):
                 continue
             run.keep_limits(now)
             if run.stop is Stop.HANDED_BACK:  # nobody else may have it before this process ends, or must leave it

@@ -1,7 +1,7 @@
 """What a worker has under way in Redis: exchanges, in which outcomes go and jobs come, and a wait for work.
 While nothing runs, a claim stands behind the wait. Part of the planner."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from worker.runtime.actions import Ask, BreakOff, Exchange, Finish, PassOn, Wait
@@ -32,17 +32,17 @@ def next_exchange(state: State[J, A], now: float, turn: Turn) -> Exchange[Ended[
     each for half of the slots: Redis works on one while the worker runs the jobs of the other."""
     if now < state.resume_at or len(state.sent) > state.backlog:
         return None
-    most, ended = -(-state.rules.slots // 2) if state.backlog else state.rules.slots, state.outbox
-    if len(ended) > 1:
-        ended = ended[: 1 if state.alone else _fitting(ended, most)]
-    limit = 0 if state.alone or now < state.claim_at else min(most, welcome(state, turn, len(ended)))
-    if limit <= 0 and not ended:
+    most, going = -(-state.rules.slots // 2) if state.backlog else state.rules.slots, state.outbox
+    if len(going) > 1:
+        going = going[: 1 if state.alone else _fitting(going, most)]
+    limit = 0 if state.alone or now < state.claim_at else min(most, welcome(state, turn, len(going)))
+    if limit <= 0 and not going:
         return None
     ask = Ask(state.claims.begin(), limit, turn is Turn.SUSPECTS) if limit > 0 else None
     unheard = state.claims.to_give_back(now) if state.claims.unheard else ()
-    exchange = Exchange(tuple(ended), ask, unheard, state.notified)
+    exchange = Exchange(tuple(going), ask, unheard, state.notified)
     state.sent = [*state.sent, exchange]  # before it leaves the outbox, for who looks from another thread
-    state.outbox = state.outbox[len(ended) :]
+    state.outbox = state.outbox[len(going) :]
     return exchange
 
 
@@ -64,8 +64,8 @@ def welcome(state: State[J, A], turn: Turn, leaving: int = 0) -> int:
 def _fitting(outbox: Sequence[Ended[J, A]], most: int) -> int:
     """How many of the first outcomes go together: `most`, unless they are large."""
     size = 0
-    for count, ended in enumerate(outbox[:most]):
-        size += 0 if ended.ack is None else ended.ack.size
+    for count, each in enumerate(outbox[:most]):
+        size += 0 if each.ack is None else each.ack.size
         if size > MOST_BYTES and count:
             return count
     return most
@@ -104,19 +104,19 @@ def answered(state: State[J, A], event: Answered[J, A]) -> None:
     state.claim_at = 0.0 if is_news else event.at + _until_due(state, event.brought)
 
 
-def _until_due(state: State[J, A], brought: Brought[J]) -> float:
+def _until_due(state: State[J, A], found: Brought[J]) -> float:
     """Seconds until there may be something to claim; jobs of plain arq clients leave no token."""
-    return state.rules.poll if brought.next_due_in is None else min(state.rules.poll, brought.next_due_in)
+    return state.rules.poll if found.next_due_in is None else min(state.rules.poll, found.next_due_in)
 
 
-def brought(state: State[J, A], ask: Ask, brought: Brought[J], at: float) -> None:
+def brought(state: State[J, A], ask: Ask, found: Brought[J], at: float) -> None:
     """A claim was answered."""
-    if state.isolation.is_quiet and not (ask.suspects or brought.suspects):
-        state.nothing_waits = not (brought.jobs or brought.more) and brought.next_due_in is None
+    if state.isolation.is_quiet and not (ask.suspects or found.suspects):
+        state.nothing_waits = not (found.jobs or found.more) and found.next_due_in is None
     else:
-        state.nothing_waits = state.isolation.heard(ask, brought, at)
-    if brought.jobs:
-        state.brought.append((ask.number, brought))
+        state.nothing_waits = state.isolation.heard(ask, found, at)
+    if found.jobs:
+        state.brought.append((ask.number, found))
 
 
 def unanswered(state: State[J, A], event: Unavailable[J, A] | Interrupted[J, A]) -> None:
@@ -153,11 +153,11 @@ def refused(state: State[J, A], event: Refused[J, A]) -> None:
         _back_off(state, event.at)
 
 
-def _settled(state: State[J, A], ended: Sequence[Ended[J, A]], stored: Sequence[bool]) -> None:
+def _settled(state: State[J, A], outcomes: Sequence[Ended[J, A]], stored: Sequence[bool]) -> None:
     state.alone = max(0, state.alone - 1)
-    if ended:
-        free(state, *[each.job for each in ended])
-        state.due.append(Finish(ended, stored))
+    if outcomes:
+        free(state, *[each.job for each in outcomes])
+        state.due.append(Finish(outcomes, stored))
 
 
 def free(state: State[J, A], *jobs: J, hooks: int = 0) -> None:
@@ -172,17 +172,6 @@ def free(state: State[J, A], *jobs: J, hooks: int = 0) -> None:
         notify(state)
 
 
-def forget(state: State[J, A], jobs: Collection[J]) -> None:
-    """Nothing is owed for these any more. Nothing is under way: the worker has left."""
-    state.outbox = [ended for ended in state.waiting() if ended.job not in jobs]
-    state.sent = []
-    state.brought = [each for each in state.brought if not all(job in jobs for job in each[1].jobs)]
-    for job in jobs:
-        state.leases.pop(job, None)
-        if state.runs.get(job.id) is job:
-            del state.runs[job.id]
-
-
 def notify(state: State[Any, Any]) -> None:
     """Claim as soon as there is room."""
     state.notified += 1
@@ -192,12 +181,12 @@ def notify(state: State[Any, Any]) -> None:
 def next_wait(state: State[J, A], now: float, turn: Turn) -> Wait | BreakOff | None:
     """Wait where there is room, with a claim where the worker is idle. One that runs jobs is only told: one of them may
     block the loop, and would hold up what was handed over. A wait of the wrong kind is broken off."""
-    welcome, slots = state.phase is Phase.SERVING and turn is Turn.OTHERS, state.rules.slots
+    takes_more, slots = state.phase is Phase.SERVING and turn is Turn.OTHERS, state.rules.slots
     taken = len(state.leases) + state.hooks
-    idle = welcome and not (taken or state.rules.burst) and slots > 1
+    idle = takes_more and not (taken or state.rules.burst) and slots > 1
     claims = idle and all(exchange.ask is None for exchange in state.sent)
     if state.wait is None:
-        if now < state.wait_at or state.backlog or not welcome or taken >= slots:
+        if now < state.wait_at or state.backlog or not takes_more or taken >= slots:
             return None
         state.wait = Wait(Ask(state.claims.begin(), 1) if claims else None)
         return state.wait

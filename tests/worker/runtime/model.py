@@ -315,7 +315,7 @@ class World:
                 self.lose(job)
 
     def end(self, job: Job, ack: Ack | None) -> None:
-        if self.state.leases.get(job) is False:
+        if self.state.is_open(job):
             if ack is not None:
                 self.owed.append(ack)
             else:
@@ -326,7 +326,7 @@ class World:
 
     def lose(self, job: Job) -> None:
         """Its lease is gone, and it has ended; one whose outcome is on its way is left alone."""
-        if self.state.leases.get(job) is False:
+        if self.state.is_open(job):
             self.end(job, None)
 
     def abandon(self, job: Job) -> None:

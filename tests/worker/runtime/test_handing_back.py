@@ -132,7 +132,8 @@ async def test_fault_at_the_end_of_a_job_ends_the_worker_which_hands_back(
     working = asyncio.create_task(worker.async_run())
     await asyncio.wait_for(inside.began.wait(), 20)
     await asyncio.sleep(0.2)  # nothing else happens now
-    monkeypatch.setattr(*(runner, "on") if broken_part == "on" else (Attempt, "settle"), broken)
+    part: object = runner if broken_part == "on" else Attempt
+    monkeypatch.setattr(part, broken_part, broken)
     go.set()
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(working, 20)

@@ -3,12 +3,16 @@
 import asyncio
 import signal
 import time
+from unittest.mock import ANY
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import Gauge, Kit, eventually
+from tests.support import CuttingProxy, Gauge, Kit, eventually
 from worker import Client, Context, State, Worker
 from worker.core import keys
+from worker.runtime.actions import Wait
+from worker.runtime.events import BreakOffTried, Waited
 from worker.runtime.state import Phase
 
 
@@ -115,9 +119,43 @@ async def test_wait_goes_on_after_its_connection_was_cut(kit: Kit) -> None:
 
     async with kit.worker(poll=30.0) as worker:
         await eventually(lambda: stands(worker))
+
+        async def is_connected() -> bool:
+            return bool(worker.runner._listener.client_id)
+
+        await eventually(is_connected)
         await kit.client.redis.client_kill_filter(_id=str(worker.runner._listener.client_id))
         await eventually(lambda: stands(worker))
         assert (await kit.ended((await kit.enqueue(work)).id, 5)).worker == worker.id
+
+
+async def test_wait_that_still_connects_is_broken_off_once_it_has(kit: Kit, redis_url: str) -> None:
+    """What is asked meanwhile is answered then: the planner would ask again every 10 ms."""
+
+    @kit.registry.job()
+    async def work() -> None: ...
+
+    heard: list[object] = []
+    async with (
+        CuttingProxy(urlsplit(redis_url).port or 0).serve() as proxy,
+        Client.open(f"redis://127.0.0.1:{proxy.port}") as behind,
+    ):
+        listener = Worker(behind, kit.registry, kit.config()).runner._listener
+        proxy.passes.clear()
+        waiting = asyncio.create_task(listener.wait(Wait(None), heard.append))
+        breaking = asyncio.create_task(listener.break_off(heard.append))
+        await asyncio.sleep(0.2)
+        assert heard == []
+        proxy.passes.set()
+        await asyncio.wait_for(breaking, 20)
+        began = time.monotonic()
+        while not waiting.done():
+            await listener.break_off(heard.append)
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - began < 4  # it blocks for five
+        await listener.close()
+    assert heard[0] == BreakOffTried(again=True, at=ANY)
+    assert any(isinstance(each, Waited) for each in heard)
 
 
 async def test_blocking_claim_loads_a_script_that_the_server_forgot(kit: Kit) -> None:

@@ -449,7 +449,7 @@ ROWS = [
         ),
         (owes("c d"), ""),
         (later(0.2), "store c + ask back 3; store d"),
-        (both(lambda d: d.refuse(), lambda d: d.answer()), "finish c refused; finish d stored"),
+        (both(lambda d: d.refuse(), lambda d: d.answer()), "finish c refused; finish d stored; claim 2; claim 1"),
         (owes(""), ""),
         slots=4,
         burst=True,
