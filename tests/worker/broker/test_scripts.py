@@ -22,8 +22,14 @@ def new_job(kit: Kit, **fields: Any) -> NewJob:
     return NewJob(**{"id": new_id(), "queue_key": kit.queue_key, "request_id": request_id, "payload": payload} | fields)
 
 
+def named(kit: Kit, worker: str = "w1") -> str:
+    """A worker of this test alone: others claimed under the same numbers in this Redis."""
+    return f"{worker}-{kit.queue}"
+
+
 async def claim(kit: Kit, worker: str = "w1", number: int = 1, limit: int = 10, lease_ms: int = LEASE_MS) -> Claim:
-    _, claim = await kit.client.queue_store.exchange([], ClaimRequest(worker, number, [kit.queue_key], limit, lease_ms))
+    request = ClaimRequest(named(kit, worker), number, [kit.queue_key], limit, lease_ms)
+    _, claim = await kit.client.queue_store.exchange([], request)
     assert claim is not None
     return claim
 
@@ -168,7 +174,7 @@ async def test_scripts_come_back_after_a_script_flush(kit: Kit) -> None:
     claimed = await claim_one(kit)
     await kit.client.queue_store.enqueue([new_job(kit)])
     await kit.client.redis.script_flush()
-    request = ClaimRequest("w1", 2, [kit.queue_key], 10, LEASE_MS)
+    request = ClaimRequest(named(kit), 2, [kit.queue_key], 10, LEASE_MS)
     stored, claim = await kit.client.queue_store.exchange([Ack(claimed, success(claimed))], request)
     assert stored == [True]
     assert claim is not None
@@ -194,8 +200,8 @@ async def test_claim_ends_at_a_lease_in_its_last_millisecond(kit: Kit) -> None:
 
 async def ask_back(kit: Kit, number: int = 1) -> bool:
     """What a worker asks that did not hear of a claim; returns whether Redis remembers the claim."""
-    await kit.client.queue_store.exchange([], None, ("w1", [number]))
-    return bool(await kit.client.redis.exists(f"{keys.CLAIMED}w1:{number}"))
+    await kit.client.queue_store.exchange([], None, (named(kit), [number]))
+    return bool(await kit.client.redis.exists(f"{keys.CLAIMED}{named(kit)}:{number}"))
 
 
 async def test_claim_that_was_given_back_is_forgotten(kit: Kit) -> None:
@@ -228,6 +234,6 @@ async def test_claim_of_which_a_part_cannot_be_given_back_is_remembered(kit: Kit
     await kit.client.queue_store.enqueue([broken, whole])
     await claim(kit)
     script = "return redis.call('SET', KEYS[1], cmsgpack.pack({{}, ARGV[1], ARGV[2], ARGV[1]}))"
-    await kit.client.redis.eval(script, 1, f"{keys.CLAIMED}w1:1", kit.queue_key, whole.id)  # type: ignore[misc]
+    await kit.client.redis.eval(script, 1, f"{keys.CLAIMED}{named(kit)}:1", kit.queue_key, whole.id)  # type: ignore[misc]
     assert await ask_back(kit)
     assert (await claim_one(kit, worker="w2")).id == whole.id
