@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import arq
@@ -12,17 +11,12 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.jobs import Job as ArqJob
 from arq.jobs import JobStatus
 from arq.jobs import SerializationError as ArqSerializationError
-from arq.worker import Worker as ArqWorker
-from arq.worker import func
 
+from tests.plain_arq import plain_worker, to_json
 from tests.support import Kit, eventually
 from worker import Client, State
 from worker.client.arq_compat import arq_deserializer
 from worker.core import keys
-
-
-def to_json(record: dict[str, Any]) -> bytes:
-    return json.dumps(record).encode()
 
 
 @pytest.fixture
@@ -35,39 +29,6 @@ async def plain(redis_url: str, kit: Kit) -> AsyncIterator[ArqRedis]:
     )
     yield pool
     await pool.aclose(close_connection_pool=True)
-
-
-class PlainWorker(ArqWorker):
-    """Ends while it starts no jobs: cancelled between `WATCH` and `EXEC`, it leaves a pipeline that complains."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.starting = asyncio.Lock()
-
-    async def start_jobs(self, job_ids: list[bytes]) -> None:
-        async with self.starting:
-            await super().start_jobs(job_ids)
-
-
-@asynccontextmanager
-async def plain_worker(plain: ArqRedis, kit: Kit, *functions: Any, **options: Any) -> AsyncIterator[ArqWorker]:
-    worker = PlainWorker(
-        functions=[func(function, name=function.__name__) for function in functions],
-        redis_pool=plain,
-        queue_name=kit.queue_key,
-        job_serializer=to_json,
-        job_deserializer=json.loads,
-        handle_signals=False,
-        poll_delay=0.05,
-        **options,
-    )
-    task = asyncio.create_task(worker.async_run())
-    try:
-        yield worker
-    finally:
-        async with worker.starting:
-            task.cancel()
-        await asyncio.gather(task, *worker.tasks.values(), return_exceptions=True)
 
 
 async def test_plain_client_to_our_worker(kit: Kit, plain: ArqRedis) -> None:

@@ -10,8 +10,8 @@ from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
 from arq.jobs import JobStatus, ResultNotFound
 from arq.worker import Worker as ArqWorker
-from arq.worker import func
 
+from tests.plain_arq import plain_worker
 from tests.support import Kit, eventually
 from worker import Client, Context, State
 from worker.client.arq_compat import arq_deserializer, arq_serializer
@@ -24,22 +24,9 @@ class Refused(Exception): ...
 @asynccontextmanager
 async def arqs_worker(kit: Kit, *functions: Any) -> AsyncIterator[ArqWorker]:
     """The installed arq's worker, with our client as its pool."""
-    worker = ArqWorker(
-        functions=[func(function, name=function.__name__) for function in functions],
-        redis_pool=kit.client.arq,
-        queue_name=kit.queue_key,
-        job_serializer=arq_serializer,
-        job_deserializer=arq_deserializer,
-        handle_signals=False,
-        allow_abort_jobs=True,
-        poll_delay=0.05,
-    )
-    task = asyncio.create_task(worker.async_run())
-    try:
+    serializers = {"job_serializer": arq_serializer, "job_deserializer": arq_deserializer}
+    async with plain_worker(kit.client.arq, kit, *functions, allow_abort_jobs=True, **serializers) as worker:
         yield worker
-    finally:
-        task.cancel()
-        await asyncio.gather(task, *worker.tasks.values(), return_exceptions=True)
 
 
 async def test_adapter_is_arqs_client_on_the_clients_own_connections(client: Client) -> None:
